@@ -1,0 +1,122 @@
+"""The `edged` command: reads what was typed, then calls. Exit codes: 0 done, 1 refused or failed, 2 usage."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from edged import __version__, config, console
+from edged.config import Config
+from edged.errors import EdgedError
+from edged.host import memory
+from edged.routing import default_model
+from edged.store import Store
+
+Command: TypeAlias = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except EdgedError as error:
+        print(f"edged: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edged", description="An LLM appliance for small boards.")
+    parser.add_argument("--version", action="version", version=f"edged {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = _command(commands, "serve", _serve, "run the daemon", "edged serve --open")
+    serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on (default 8080; 0: any free one)")
+    serve.add_argument("--open", action="store_true", help="listen on every interface; there are no passwords yet")
+    serve.add_argument("--verbose", action="store_true", help="log more")
+
+    status = _command(commands, "status", _status, "what the daemon is doing", "edged status --json")
+    models = _command(commands, "models", _models, "which models are installed", "edged models --json")
+    for command in (status, models):
+        command.add_argument("--json", action="store_true", help="for programs")
+
+    check = _command(commands, "config", None, "check or show the configuration", "edged config check")
+    verbs = check.add_subparsers(required=True, metavar="check|show")
+    _command(verbs, "check", _config_check, "say what is wrong with it", "edged config check --config edged.toml")
+    show = _command(verbs, "show", _config_show, "print what is in force", "edged config show --json")
+    show.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Command | None, summary: str, example: str) -> argparse.ArgumentParser:
+    """A subcommand with the options that every one of them has."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}"
+    )
+    if run is not None:
+        command.add_argument("--config", type=Path, help="configuration file")
+        command.add_argument("--state-dir", type=Path, help="where models and state are kept")
+        command.set_defaults(run=run)
+    return command
+
+
+def _load(options: argparse.Namespace) -> Config:
+    given = {("http", key): getattr(options, key, None) for key in ("host", "port", "open")}
+    overrides = {path: value for path, value in given.items() if value not in (None, False)}
+    if overrides.get(("http", "open")):
+        overrides.setdefault(("http", "host"), "::" if socket.has_dualstack_ipv6() else "0.0.0.0")
+    return config.load(config.find_file(options.config), overrides=overrides)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    import uvloop  # the other commands start faster without these
+
+    from edged import daemon
+
+    settings = _load(options)
+    level = logging.DEBUG if options.verbose else logging.INFO
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    uvloop.run(daemon.run(settings, config.state_dir(options.state_dir)))
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    status = console.ask(config.control_socket(config.state_dir(options.state_dir)), "/edged/v1/status")
+    console.show(status, console.status_table(status), as_json=options.json)
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    files = Store(config.state_dir(options.state_dir) / "models").models()
+    default = default_model(_load(options).models.default, files, memory.available_bytes())
+    console.show(
+        {"models": [console.model_body(file, default) for file in files]},
+        console.models_table(files, default),
+        as_json=options.json,
+    )
+    return 0
+
+
+def _config_check(options: argparse.Namespace) -> int:
+    file = config.find_file(options.config)
+    _load(options)
+    print(f"{file}: nothing wrong." if file else "There is no configuration file; the defaults are in force.")
+    return 0
+
+
+def _config_show(options: argparse.Namespace) -> int:
+    settings = _load(options).model_dump(mode="json")
+    console.show(settings, console.as_toml(settings), as_json=options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

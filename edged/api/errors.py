@@ -1,0 +1,57 @@
+"""Error classes and what they are over HTTP: one table, one envelope."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from edged import errors
+from edged.errors import EdgedError
+
+# Most derived class first is not needed: the nearest ancestor in the table wins.
+_STATUS: dict[type[EdgedError], int] = {
+    errors.RequestError: 400,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.MethodNotAllowed: 405,
+    errors.PayloadTooLarge: 413,
+    errors.UnsupportedMediaType: 415,
+    errors.HostNotAllowed: 421,
+    errors.ModelInvalid: 422,
+    errors.TemplateLimit: 422,
+    errors.Unavailable: 503,
+    errors.LoadTimeout: 504,
+    EdgedError: 500,
+}
+# OpenAI's `type` by status (platform.openai.com/docs/guides/error-codes); the rest are the caller's or the server's.
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def status_of(error: EdgedError) -> int:
+    """The HTTP status of an error."""
+    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+
+
+def headers_of(error: EdgedError) -> dict[str, str]:
+    """Headers that an error brings: when to come back, which methods there are."""
+    if isinstance(error, errors.Unavailable):
+        return {"Retry-After": str(math.ceil(error.retry_after_s))}
+    if isinstance(error, errors.MethodNotAllowed):
+        return {"Allow": ", ".join(error.allowed)}
+    return {}
+
+
+def openai_body(error: EdgedError) -> dict[str, Any]:
+    """The error in OpenAI's shape, with our `code` and `src`, and llama-server's numbers for an over-long prompt."""
+    status = status_of(error)
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    body: dict[str, Any] = {
+        "message": str(error),
+        "type": kind,
+        "param": getattr(error, "param", None),
+        "code": error.code,
+        "src": "edged",
+    }
+    if isinstance(error, errors.ContextLengthExceeded):
+        body |= {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context_tokens}
+    return {"error": body}

@@ -1,0 +1,65 @@
+"""Whom the daemon listens to: a Host allow-list and an Origin check, the same on every bind.
+
+A web page anywhere can make a visitor's browser send requests to this device, and with a name of its own that resolves
+to our address (DNS rebinding) even read the answers. The Host header unmasks the second, the Origin and Sec-Fetch-Site
+headers the first. Programs that are not browsers send neither header and are not affected.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from edged.errors import Forbidden, HostNotAllowed
+
+_LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
+
+
+def own_names() -> frozenset[str]:
+    """What this machine is called, with and without mDNS's `.local`."""
+    name = socket.gethostname().lower().removesuffix(".local")
+    return _LOOPBACK_NAMES | {name, f"{name}.local", "edged.local"}
+
+
+def check_host(host_header: str, names: frozenset[str]) -> None:
+    """Raises `HostNotAllowed` unless the header is an IP literal or one of `names`, with or without a port."""
+    host = _hostname(host_header)
+    if host is None or not (host in names or _is_ip(host)):
+        raise HostNotAllowed(
+            f"This device is not called {host_header!r}. If it should be, list the name in [http] allowed_hosts."
+        )
+
+
+def check_origin(origin: str | None, fetch_site: str | None, host_header: str, allowed: frozenset[str]) -> None:
+    """Raises `Forbidden` for a request that a page of another origin caused, unless the owner listed that origin."""
+    if origin is not None and origin in allowed:
+        return
+    if origin is not None and urlsplit(origin).netloc.lower() != host_header.lower():
+        raise Forbidden(f"A page on {origin!r} may not use this device; see [http] allowed_origins.")
+    if fetch_site in ("cross-site", "same-site"):
+        raise Forbidden("A page on another site may not use this device; see [http] allowed_origins.")
+
+
+def _hostname(header: str) -> str | None:
+    if any(character in header for character in "@/\\ ,"):
+        return None
+    try:
+        parts = urlsplit(f"//{header}")
+        _ = parts.port  # raises for anything but digits
+    except ValueError:
+        return None
+    return parts.hostname.lower() if parts.hostname else None
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether listening on `host` reaches no further than this machine."""
+    return host in _LOOPBACK_NAMES or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)

@@ -1,0 +1,330 @@
+"""The OpenAI dialect: JSON to `ChatRequest`, events to JSON. Knows neither sockets nor models.
+
+Every field that is accepted is honoured; a documented field that is not is refused by name.
+Shapes: platform.openai.com/docs/api-reference/chat and /completions; `top_k`, `min_p` and `repeat_penalty` as in
+llama-server (tools/server/README.md of llama.cpp).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from edged.api.errors import openai_body
+from edged.chat import (
+    Caller,
+    ChatRequest,
+    Delta,
+    Event,
+    ImagePart,
+    Message,
+    ModelCard,
+    Part,
+    Sampling,
+    TextPart,
+    Usage,
+)
+from edged.errors import EdgedError, InvalidRequest, PayloadTooLarge
+from edged.observe import Exchange
+
+# llama.cpp's seeds have 32 bits, of which the last value means "draw one".
+_SEEDS = 2**32 - 1
+_LARGEST_COUNT = 2**31 - 1
+# More stop strings than any client sends; each costs a search per token.
+_MAX_STOPS = 16
+# OpenAI's documented default for the older endpoint.
+_COMPLETION_TOKENS = 16
+DONE = b"data: [DONE]\n\n"
+
+
+class _Strict(BaseModel):
+    """Closed to unknown fields; "5" is not 5."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class _TextPart(_Strict):
+    type: Literal["text"]
+    text: str
+
+
+class _ImageUrl(_Strict):
+    url: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+class _ImagePart(_Strict):
+    type: Literal["image_url"]
+    image_url: _ImageUrl
+
+
+_Part: TypeAlias = Annotated[_TextPart | _ImagePart, Field(discriminator="type")]
+
+
+class _Message(_Strict):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[_Part] = ""
+    # What the official client echoes back of an answer, in the only form in which it means nothing.
+    annotations: Annotated[list[Any], Field(max_length=0)] = []
+
+
+class _StreamOptions(_Strict):
+    include_usage: bool = False
+    include_obfuscation: Literal[False] = False
+
+
+class _TextFormat(_Strict):
+    type: Literal["text"]
+
+
+_Stop: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+_Tokens: TypeAlias = Annotated[int, Field(ge=1, le=_LARGEST_COUNT)]
+
+
+class _Common(_Strict):
+    model: Annotated[str, StringConstraints(max_length=256)] | None = None
+    stream: bool = False
+    stream_options: _StreamOptions = _StreamOptions()
+    n: Annotated[int, Field(ge=1, le=64)] = 1
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=_MAX_STOPS)] = []
+    temperature: Annotated[float, Field(ge=0, le=5)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=_LARGEST_COUNT)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    user: Annotated[str, StringConstraints(max_length=256)] = ""
+
+    def sampling(self) -> Sampling:
+        """The sampling fields, in our words."""
+        return Sampling(
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            repeat_penalty=self.repeat_penalty,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            seed=None if self.seed is None else self.seed % _SEEDS,
+        )
+
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings; one alone may come without a list."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+
+class ChatBody(_Common):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[_Message], Field(min_length=1, max_length=4096)]
+    max_tokens: _Tokens | None = None
+    max_completion_tokens: _Tokens | None = None
+    safety_identifier: Annotated[str, StringConstraints(max_length=256)] = ""
+    # Accepted where they ask for what happens anyway.
+    store: Literal[False] = False
+    logprobs: Literal[False] = False
+    service_tier: Literal["auto", "default"] = "auto"
+    response_format: _TextFormat = _TextFormat(type="text")
+
+    def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
+        """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
+        messages = tuple(_message(index, message) for index, message in enumerate(self.messages))
+        _check_size(sum(len(message.text.encode()) for message in messages), text_bytes)
+        return ChatRequest(
+            id=id,
+            model=self.model,
+            messages=messages,
+            sampling=self.sampling(),
+            max_tokens=self.max_completion_tokens or self.max_tokens,
+            stop=self.stops(),
+            n=self.n,
+            caller=Caller("openai", address=address, user=self.safety_identifier or self.user),
+        )
+
+
+class CompletionBody(_Common):
+    """`POST /v1/completions`."""
+
+    prompt: str
+    max_tokens: Annotated[int, Field(ge=0, le=_LARGEST_COUNT)] = _COMPLETION_TOKENS
+    echo: bool = False
+
+    def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
+        """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
+        _check_size(len(self.prompt.encode()), text_bytes)
+        if not self.prompt:
+            raise InvalidRequest("The prompt is empty.", param="prompt")
+        if self.max_tokens == 0 and not self.echo:
+            raise InvalidRequest("max_tokens may be 0 only together with echo.", param="max_tokens")
+        return ChatRequest(
+            id=id,
+            model=self.model,
+            raw_prompt=self.prompt,
+            sampling=self.sampling(),
+            max_tokens=self.max_tokens,
+            stop=self.stops(),
+            n=self.n,
+            echo=self.echo,
+            caller=Caller("openai", address=address, user=self.user),
+        )
+
+
+def _check_size(size_bytes: int, most_bytes: int) -> None:
+    if size_bytes > most_bytes:
+        raise PayloadTooLarge(
+            f"The text has {size_bytes} bytes; at most {most_bytes} are accepted ([limits] text_bytes)."
+        )
+
+
+def _message(index: int, message: _Message) -> Message:
+    role: Literal["system", "user", "assistant"] = "system" if message.role == "developer" else message.role
+    if isinstance(message.content, str):
+        return Message(role, (TextPart(message.content),))
+    return Message(role, tuple(_part(f"messages.{index}.content", part) for part in message.content))
+
+
+def _part(place: str, part: _TextPart | _ImagePart) -> Part:
+    if isinstance(part, _TextPart):
+        return TextPart(part.text)
+    header, comma, payload = part.image_url.url.partition(",")
+    if not (header.startswith("data:image/") and header.endswith(";base64") and comma):
+        raise InvalidRequest("Images are taken as data:image/…;base64 only; nothing is fetched.", param=place)
+    try:
+        data = base64.b64decode(payload, validate=True)
+    except binascii.Error as error:
+        raise InvalidRequest(f"The image is not base64: {error}.", param=place) from None
+    return ImagePart(header.removeprefix("data:").removesuffix(";base64"), data)
+
+
+def models_body(cards: list[ModelCard]) -> dict[str, Any]:
+    """`GET /v1/models`."""
+    return {"object": "list", "data": [model_body(card) for card in cards]}
+
+
+def model_body(card: ModelCard) -> dict[str, Any]:
+    """`GET /v1/models/{id}`, with what a model picker wants to know under `edged`."""
+    facts = {"context_tokens": card.context_tokens, "size_bytes": card.size_bytes, "resident": card.is_resident}
+    return {
+        "id": card.name,
+        "object": "model",
+        "created": card.modified_s,
+        "owned_by": "edged",
+        "edged": {"origin": card.origin, **facts},
+    }
+
+
+def edged_facts(exchange: Exchange) -> dict[str, Any]:
+    """The truth about an answer, at its end: who gave it, why, and how long what took."""
+    admission = exchange.admission
+    assert admission is not None
+    return {
+        "served_by": admission.served_by,
+        "model": admission.model,
+        "route": admission.route,
+        "lane": "interactive",
+        "attempts": admission.attempts,
+        "queue_ms": round(admission.queue_s * 1000, 1),
+        "ttft_ms": None if exchange.first_token_s is None else round(exchange.first_token_s * 1000, 1),
+        "cached_tokens": admission.cached_tokens,
+    }
+
+
+def usage_body(usage: Usage) -> dict[str, Any]:
+    """The `usage` object."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+@dataclass(slots=True)
+class Answer:
+    """One answer on its way out in OpenAI's shapes, for a chat or, with `is_chat` false, a completion."""
+
+    request: ChatRequest
+    is_chat: bool
+    include_usage: bool
+    created_s: int = field(default_factory=lambda: int(time.time()))
+
+    def whole(self, exchange: Exchange, texts: list[str], reasons: list[str]) -> dict[str, Any]:
+        """The body of an answer that is not streamed."""
+        echoed = self._echo()
+        choices = [
+            {"index": index, "finish_reason": reason, "logprobs": None}
+            | (
+                {"message": {"role": "assistant", "content": text, "refusal": None}}
+                if self.is_chat
+                else {"text": echoed + text}
+            )
+            for index, (text, reason) in enumerate(zip(texts, reasons, strict=True))
+        ]
+        usage = usage_body(exchange.usage)
+        return self._envelope(exchange, choices, streamed=False) | {"usage": usage, "edged": edged_facts(exchange)}
+
+    def opening(self, exchange: Exchange) -> bytes:
+        """What goes in front of the first word: the role of each chat choice, or the echoed prompt."""
+        if self.is_chat:
+            return b"".join(
+                self._chunk(exchange, index, {"role": "assistant", "content": ""}) for index in range(self.request.n)
+            )
+        echoed = self._echo()
+        return b"".join(self._chunk(exchange, index, echoed) for index in range(self.request.n)) if echoed else b""
+
+    def event(self, exchange: Exchange, event: Event, *, is_last: bool) -> bytes:
+        """A delta or a finish; the last chunk of all carries the facts."""
+        if isinstance(event, Delta):
+            return self._chunk(exchange, event.choice, {"content": event.text} if self.is_chat else event.text)
+        extra = {"edged": edged_facts(exchange)} if is_last and not self.include_usage else {}
+        return self._chunk(exchange, event.choice, {} if self.is_chat else "", event.reason, extra)
+
+    def closing(self, exchange: Exchange) -> bytes:
+        """The usage chunk, where it was asked for, and the end mark."""
+        if not self.include_usage:
+            return DONE
+        body = self._envelope(exchange, [], streamed=True)
+        return _sse(body | {"usage": usage_body(exchange.usage), "edged": edged_facts(exchange)}) + DONE
+
+    def failure(self, error: EdgedError) -> bytes:
+        """An error after content: told in the stream, which then ends without its end mark."""
+        body = openai_body(error)
+        body["error"]["partial"] = True
+        return _sse(body)
+
+    def _echo(self) -> str:
+        return self.request.raw_prompt or "" if self.request.echo else ""
+
+    def _chunk(
+        self,
+        exchange: Exchange,
+        index: int,
+        content: dict[str, str] | str,
+        reason: str | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> bytes:
+        choice = {"index": index, "delta" if self.is_chat else "text": content, "finish_reason": reason}
+        return _sse(self._envelope(exchange, [choice], streamed=True) | (extra or {}))
+
+    def _envelope(self, exchange: Exchange, choices: list[dict[str, Any]], *, streamed: bool) -> dict[str, Any]:
+        assert exchange.admission is not None
+        prefix, kind = ("chatcmpl-", "chat.completion") if self.is_chat else ("cmpl-", "text_completion")
+        return {
+            "id": prefix + self.request.id,
+            "object": kind + (".chunk" if streamed and self.is_chat else ""),
+            "created": self.created_s,
+            "model": exchange.admission.model,
+            "choices": choices,
+        }
+
+
+def _sse(body: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

@@ -1,0 +1,112 @@
+"""What the daemon says of itself: alive, ready, and what it is doing. Pure functions; the routes are one-liners."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import edged
+from edged.errors import EdgedError, ModelLoading, Unavailable
+from edged.local.pool import Pool, Resident
+from edged.observe import Exchange, Happening, Journal
+
+_DIGITS = 6
+
+
+def unready(pool: Pool, now_s: float) -> EdgedError | None:
+    """Why a chat sent now would not be admitted; None when it would. A model that loads on demand counts as ready."""
+    if pool.closed is not None:
+        return pool.closed
+    if any(resident.state == "ready" for resident in pool.residents.values()):
+        return None
+    if pool.warming is not None:
+        return loading(now_s - pool.warming.used_s, pool.warming.process.progress)
+    return pool.failure
+
+
+def loading(elapsed_s: float, progress: float) -> ModelLoading:
+    """The error that says how far a load is, and when it will be through if it goes on like this."""
+    eta_s = elapsed_s * (1 - progress) / progress if progress > 0 else elapsed_s
+    return ModelLoading(
+        f"The model is being loaded: {progress:.0%}, about {eta_s:.0f} s to go.", progress=progress, retry_after_s=eta_s
+    )
+
+
+def readiness_body(error: EdgedError | None) -> dict[str, Any]:
+    """`/readyz`."""
+    if error is None:
+        return {"status": "ready"}
+    body: dict[str, Any] = {"status": "unready", "code": error.code, "message": str(error)}
+    if isinstance(error, ModelLoading):
+        body |= {"progress": error.progress, "eta_s": round(error.retry_after_s, 1)}
+    elif isinstance(error, Unavailable):
+        body |= {"eta_s": round(error.retry_after_s, 1)}
+    return body
+
+
+def health_body(error: EdgedError | None) -> dict[str, Any]:
+    """`/health`, word for word as llama-server answers (tools/server/README.md of llama.cpp)."""
+    if error is None:
+        return {"status": "ok"}
+    return {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
+
+
+def status_body(pool: Pool, journal: Journal, started_s: float, default: str, address: str) -> dict[str, Any]:
+    """`/edged/v1/status`."""
+    return {
+        "version": edged.__version__,
+        "address": address,
+        "uptime_s": round(time.monotonic() - started_s, 1),
+        "default_model": default,
+        "running": journal.running,
+        "queued": pool.queued,
+        "residents": [_resident_body(name, resident) for name, resident in pool.residents.items()],
+    }
+
+
+def _resident_body(name: str, resident: Resident) -> dict[str, Any]:
+    process, work = resident.process, resident.process.work
+    card = process.card
+    return {
+        "model": name,
+        "state": resident.state,
+        "progress": process.progress,
+        "pid": process.pid,
+        "slots": resident.slots,
+        "busy": resident.slots - resident.free,
+        "context_tokens": card.context_tokens if card else None,
+        "description": card.description if card else None,
+        "model_bytes": card.model_bytes if card else None,
+        "steps": work.steps,
+        "prompt_tokens": work.prompt_tokens,
+        "completion_tokens": work.completion_tokens,
+        "step_s": round(work.step_s, _DIGITS),
+        "decode_s": round(work.decode_s, _DIGITS),
+        "sample_s": round(work.sample_s, _DIGITS),
+    }
+
+
+def exchange_body(exchange: Exchange) -> dict[str, Any]:
+    """One entry of `/edged/v1/requests`. Never a prompt or an answer."""
+    admission, usage = exchange.admission, exchange.usage
+    return {
+        "id": exchange.id,
+        "time": exchange.began_s,
+        "dialect": exchange.dialect,
+        "account": exchange.account,
+        "requested_model": exchange.requested_model,
+        "model": admission.model if admission else None,
+        "served_by": admission.served_by if admission else None,
+        "route": admission.route if admission else None,
+        "outcome": exchange.outcome,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "queue_s": admission.queue_s if admission else None,
+        "first_token_s": exchange.first_token_s,
+        "duration_s": exchange.duration_s,
+    }
+
+
+def happening_body(happening: Happening) -> dict[str, Any]:
+    """One entry of `/edged/v1/events`."""
+    return {"number": happening.number, "time": happening.time_s, "event": happening.event, **happening.facts}

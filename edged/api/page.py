@@ -1,0 +1,59 @@
+"""The chat page: the files of `edged/web`, read once, served under their own names, with headers that keep it in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+_FOLDER = Path(__file__).parent.parent / "web"
+_TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webmanifest": "application/manifest+json",
+}
+# Nothing from anywhere else, nothing inline, no frame around it, no form out of it (W3C Content Security Policy 3).
+SECURITY_HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file of the page, ready to send."""
+
+    body: bytes
+    content_type: str
+    etag: str
+
+
+def assets(folder: Path = _FOLDER) -> dict[str, Asset]:
+    """The page's files by URL path; `/` is index.html. Files without a known type (licences) stay on disk."""
+    found = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.suffix in _TYPES:
+            body = file.read_bytes()
+            asset = Asset(body, _TYPES[file.suffix], hashlib.sha256(body).hexdigest()[:16])
+            found[f"/{file.relative_to(folder).as_posix()}"] = asset
+    found["/"] = found.pop("/index.html")
+    return found
+
+
+def respond(request: web.Request, asset: Asset) -> web.Response:
+    """The file, or 304 where the browser still has it. It asks each time: no update may leave half a page."""
+    headers = {**SECURITY_HEADERS, "Cache-Control": "no-cache", "ETag": f'"{asset.etag}"'}
+    if request.if_none_match and any(tag.value == asset.etag for tag in request.if_none_match):
+        return web.Response(status=304, headers=headers)
+    charset = "utf-8" if not asset.content_type.startswith("image/png") else None
+    return web.Response(body=asset.body, content_type=asset.content_type, charset=charset, headers=headers)

@@ -1,0 +1,131 @@
+"""Answers onto sockets: a whole body, or a stream of server-sent events that never ends without saying why.
+
+A stream holds its status back until there is something to say, so that an early failure is still a real status code and
+the headers name who really answers. After ten seconds it commits to 200 and sends comments as heartbeats. Once words
+are out, a failure is told in the stream.
+
+A client that goes away cancels its handler (aiohttp's `handler_cancellation`); leaving the `async with` closes the
+completion, and that frees the slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from edged.api.openai import Answer
+from edged.chat import ChatRequest, Delta, Event, Finish
+from edged.errors import EdgedError
+from edged.observe import Observed, Recorded
+
+# Proxies and phones drop a silent connection after 30 s and more; the contract promises 15 at most.
+_HEARTBEAT_S = 10.0
+_HEARTBEAT = b": still working\n\n"
+
+Result = TypeVar("Result")
+
+
+async def respond(backend: Observed, wanted: ChatRequest, answer: Answer) -> web.Response:
+    """The whole answer at once. Raises what admission or generation raises: nothing was sent yet."""
+    texts, reasons = [""] * wanted.n, ["stop"] * wanted.n
+    async with await backend.complete(wanted) as completion:
+        async for event in completion:
+            if isinstance(event, Delta):
+                texts[event.choice] += event.text
+            else:
+                reasons[event.choice] = event.reason
+        body = answer.whole(completion.exchange, texts, reasons)
+        return web.json_response(body, headers=origin_headers(completion))
+
+
+async def stream(
+    http_request: web.Request, backend: Observed, wanted: ChatRequest, answer: Answer, hold_status_s: float
+) -> web.StreamResponse:
+    """The answer as it arrives. Raises what happens before the first word, unless the status had to be sent."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    response.headers["X-Edged-Request-Id"] = wanted.id
+    async with _beginning(backend, wanted) as beginning, _running(_beat(response)):
+        await asyncio.wait([beginning], timeout=hold_status_s)
+        if beginning.done():
+            completion, first = beginning.result()
+            response.headers.update(origin_headers(completion))
+        else:
+            response.headers["X-Edged-Served-By"] = "pending"
+        try:
+            await response.prepare(http_request)
+            completion, first = await beginning
+            await _relay(response, completion, first, answer)
+        except EdgedError as error:
+            await response.write(answer.failure(error))
+        except ConnectionError:
+            return response  # the client went away between two words
+        with contextlib.suppress(ConnectionError):
+            await response.write_eof()
+    return response
+
+
+def origin_headers(completion: Recorded) -> dict[str, str]:
+    """Who answers, and why."""
+    admission = completion.admission
+    return {
+        "X-Edged-Served-By": admission.served_by,
+        "X-Edged-Model": admission.model,
+        "X-Edged-Route": admission.route,
+        "X-Edged-Attempts": str(admission.attempts),
+    }
+
+
+@asynccontextmanager
+async def _beginning(backend: Observed, wanted: ChatRequest) -> AsyncIterator[asyncio.Task[tuple[Recorded, Event]]]:
+    """Admission and the first event as a task; leaving closes what it opened, wherever it had got to."""
+    async with AsyncExitStack() as opened:
+
+        async def begin() -> tuple[Recorded, Event]:
+            completion = await backend.complete(wanted)
+            opened.push_async_callback(completion.aclose)
+            return completion, await anext(aiter(completion))
+
+        async with _running(begin()) as task:
+            yield task
+
+
+async def _relay(response: web.StreamResponse, completion: Recorded, first: Event, answer: Answer) -> None:
+    exchange, running = completion.exchange, answer.request.n
+    pending = answer.opening(exchange)
+    async for event in _with_first(first, completion):
+        running -= isinstance(event, Finish)
+        await response.write(pending + answer.event(exchange, event, is_last=running == 0))
+        pending = b""
+    await response.write(answer.closing(exchange))
+
+
+async def _with_first(first: Event, rest: Recorded) -> AsyncIterator[Event]:
+    yield first
+    async for event in rest:
+        yield event
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, Result]) -> AsyncIterator[asyncio.Task[Result]]:
+    """`work` as a task that does not outlive the block."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield task
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def _beat(response: web.StreamResponse) -> None:
+    """Comments on the stream once it is open, however long the next word takes."""
+    while True:
+        await asyncio.sleep(_HEARTBEAT_S)
+        if response.prepared:
+            with contextlib.suppress(ConnectionError):
+                await response.write(_HEARTBEAT)

@@ -1,0 +1,197 @@
+"""The vocabulary: what a caller wants and what an answer is, in no dialect.
+
+Everything that can answer a chat is a `Backend` with one verb, `complete`. It has two phases, and the difference is
+visible in the type: awaiting `complete` is *admission*, whose errors can still become a status code or another
+backend's turn; iterating the `Completion` is *generation*, whose errors come after content and end the answer.
+
+Nothing here knows HTTP, processes or token ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Literal, Protocol, Self, TypeAlias
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+FinishReason: TypeAlias = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A piece of a message that is text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """A piece of a message that is an encoded image. `data` holds the file's bytes, `media_type` what they are."""
+
+    media_type: str
+    data: bytes
+
+
+Part: TypeAlias = TextPart | ImagePart
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation, as a list of parts in the order in which they were given."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """The text parts joined without a separator, as the model's template will see them."""
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is drawn. `None` leaves the choice to the model's file, then to llama.cpp's default.
+
+    `temperature` 0 is greedy. `seed` is 32 bits wide; without one, every answer differs.
+    """
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+
+    def for_choice(self, choice: int) -> Sampling:
+        """The same, for the `choice`-th of several answers: a fixed seed must not draw the same answer twice."""
+        return self if self.seed is None else replace(self, seed=(self.seed + choice) % 2**32)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and in which dialect. `account` owns things; the path below it only divides that account's share."""
+
+    dialect: str = "openai"
+    account: str = "open"
+    address: str = ""
+    user: str = ""
+
+    @property
+    def lane_path(self) -> tuple[str, str, str]:
+        """Account, peer address, the request's own user field: a client may split its share, never widen it."""
+        return (self.account, self.address, self.user)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What a caller wants. Either `messages`, or `raw_prompt`, which bypasses the model's chat template.
+
+    `max_tokens` is an upper bound; the context is another. `n` answers share the prompt. `echo` repeats the raw prompt
+    in front of the answer.
+    """
+
+    id: str
+    model: str | None = None
+    messages: tuple[Message, ...] = ()
+    raw_prompt: str | None = None
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    echo: bool = False
+    caller: Caller = Caller()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What can be asked for. `context_tokens` is None while nobody has opened the file."""
+
+    name: str
+    origin: str
+    size_bytes: int
+    modified_s: int
+    context_tokens: int | None = None
+    is_resident: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of text of one choice; never empty. `tokens` is how many were drawn to make it."""
+
+    choice: int
+    text: str
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of one choice. `completion_tokens` counts every token drawn for it, the end token included."""
+
+    choice: int
+    reason: FinishReason
+    completion_tokens: int
+
+
+Event: TypeAlias = Delta | Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer cost, in tokens. `cached_tokens` of the prompt were not computed again."""
+
+    prompt_tokens: int
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What is known once a backend has accepted: who answers, and what it already took to get here."""
+
+    model: str
+    served_by: str
+    prompt_tokens: int
+    route: str = "local"
+    attempts: int = 1
+    queue_s: float = 0.0
+    cached_tokens: int = 0
+
+
+@dataclass(slots=True)
+class Completion:
+    """One answer as it arrives: an async iterable of events that ends after the last `Finish`, or raises.
+
+    It owns what the answer holds (a slot, a stream). Closing it gives that back and is how anybody cancels, also before
+    the first iteration. Iterate it once, inside `async with`.
+    """
+
+    admission: Admission
+    events: AsyncIterator[Event]
+    resources: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self.events
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Release everything; an answer that still runs is cancelled. Safe to call twice."""
+        await self.resources.aclose()
+
+
+class Backend(Protocol):
+    """Anything that can answer a chat."""
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Admit `request`. Raises `RequestError` (nobody will take it) or `Unavailable` (not here, not now)."""
+        ...

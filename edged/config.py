@@ -1,0 +1,225 @@
+"""The configuration: what may be set, what it means, and clear words for what cannot be.
+
+    command line  >  EDGED_<SECTION>__<KEY>  >  file  >  default
+
+It is read once, into frozen values; a component receives its own section and never the whole. An unknown key is an
+error that names the nearest known one, because a typo must not become a default in silence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edged.errors import ConfigError
+
+DEFAULT_FILE = Path("/etc/edged/edged.toml")
+_PREFIX = "EDGED_"
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Http(Section):
+    """`[http]`: where the daemon listens and whom it listens to."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Anything beyond loopback needs `open = true`.")
+    port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 lets the system choose one.")
+    open: bool = Field(
+        False, description="Let everybody who can reach this machine use it. There are no passwords yet."
+    )
+    allowed_hosts: tuple[str, ...] = Field((), description="Further host names that this device is called by.")
+    allowed_origins: tuple[str, ...] = Field((), description="Web pages on other origins that may use the API.")
+    hold_status_s: float = Field(
+        10.0,
+        gt=0,
+        le=60,
+        description="How long a stream holds its status back so that an early error can still be one.",
+    )
+    body_bytes: int = Field(16 * 2**20, ge=2**20, le=2**30, description="Largest request body.")
+
+
+class Models(Section):
+    """`[models]`: which model answers."""
+
+    default: str | None = Field(
+        None, description="Who answers when a request names nobody; else the largest that fits."
+    )
+    preload: bool = Field(True, description="Load the default model when the daemon starts.")
+
+
+class Engine(Section):
+    """`[engine]`: how a model is run."""
+
+    context_tokens: int = Field(8192, ge=64, le=2**20, description="Cells that all conversations of a model share.")
+    sequences: int = Field(8, ge=1, le=64, description="Conversations that advance at once.")
+    threads: int | None = Field(None, ge=1, le=256, description="Threads to decode with; else every usable core.")
+    gpu_layers: int = Field(-1, ge=-1, le=1024, description="Layers to put on a GPU; -1 means all.")
+    resident_models: int = Field(1, ge=1, le=16, description="Models that are kept in memory at once.")
+
+    @property
+    def thread_count(self) -> int:
+        """Threads to decode with."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+
+class Limits(Section):
+    """`[limits]`: what a request may ask for, and how many may wait."""
+
+    answer_tokens: int = Field(2048, ge=1, le=2**20, description="Longest answer where a request sets no limit.")
+    queue_requests: int = Field(32, ge=0, le=4096, description="Requests that may wait for their turn.")
+    queue_s: float = Field(60.0, gt=0, le=3600, description="Longest predicted wait before a request is refused.")
+    text_bytes: int = Field(2**20, ge=1024, le=2**22, description="Longest text of a request.")
+    drain_s: float = Field(25.0, ge=0, le=300, description="How long running answers may go on when the daemon stops.")
+
+
+class Routing(Section):
+    """`[routing]`: which model a name means."""
+
+    aliases: dict[str, str] = Field(
+        default={"gpt-*": "default", "claude-*": "default", "gemini-*": "default"},
+        description="Name patterns and the model that answers to them; `default` is the default model.",
+    )
+
+
+class Config(Section):
+    """Everything that can be set."""
+
+    http: Http = Http()
+    models: Models = Models()
+    engine: Engine = Engine()
+    limits: Limits = Limits()
+    routing: Routing = Routing()
+
+
+def find_file(argument: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The file to read: `--config`, else `$EDGED_CONFIG`, else /etc/edged/edged.toml where it exists, else none."""
+    if argument is not None:
+        return argument
+    if named := environ.get("EDGED_CONFIG"):
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+
+
+def load(
+    file: Path | None,
+    environ: Mapping[str, str] = os.environ,
+    overrides: Mapping[tuple[str, str], object] | None = None,
+) -> Config:
+    """Read and check. Raises `ConfigError` with file, line, key, value and what is allowed."""
+    text, tree = _read(file)
+    origins: dict[tuple[str, ...], str] = {}
+    for (section, key), (variable, value) in _from_environment(environ).items():
+        _table(tree, section)[key] = value
+        origins[section, key] = f"environment variable {variable}"
+    for (section, key), override in (overrides or {}).items():
+        _table(tree, section)[key] = override
+        origins[section, key] = f"--{key.replace('_', '-')}"
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as failure:
+        sentences = [_sentence(dict(error), file, text, origins) for error in failure.errors()]
+        raise ConfigError("\n".join(sentences)) from None
+
+
+def _read(file: Path | None) -> tuple[str, dict[str, Any]]:
+    if file is None:
+        return "", {}
+    try:
+        text = file.read_text()
+        return text, tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: this is not TOML: {error}.") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[tuple[str, str], tuple[str, Any]]:
+    found = {}
+    for variable, value in environ.items():
+        section, separator, key = variable.removeprefix(_PREFIX).partition("__")
+        if variable.startswith(_PREFIX) and separator:
+            found[section.lower(), key.lower()] = (variable, _as_toml(value))
+    return found
+
+
+def _as_toml(value: str) -> Any:
+    """Numbers, booleans and lists are written as in the file; anything else is a string."""
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _table(tree: dict[str, Any], section: str) -> dict[str, Any]:
+    table = tree.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"[{section}] is a table; {json.dumps(table)} was given instead.")
+    return table
+
+
+def _sentence(error: dict[str, Any], file: Path | None, text: str, origins: Mapping[tuple[str, ...], str]) -> str:
+    path = tuple(str(step) for step in error["loc"])
+    line = _line_of(text, path)
+    place = origins.get(path[:2]) or f"{file}{f', line {line}' if line else ''}"
+    name = f"[{path[0]}]" + (f" {'.'.join(path[1:])}" if path[1:] else "")
+    if error["type"] == "extra_forbidden":
+        return f"{place}: {name} is not a setting{_suggestion(path)}."
+    return f"{place}: {name} = {json.dumps(error['input'], default=str)}: {error['msg']}."
+
+
+def _suggestion(path: tuple[str, ...]) -> str:
+    section = Config.model_fields.get(path[0])
+    known: Iterable[str] = Config.model_fields
+    if len(path) > 1 and section is not None and isinstance(section.annotation, type):
+        known = section.annotation.model_fields
+    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
+
+
+def _line_of(text: str, path: tuple[str, ...]) -> int | None:
+    """The line where `path` is set. tomllib keeps no positions, so the two usual ways of writing it are searched."""
+    section, inside = path[0], False
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
+            inside = header[1] == section
+            if inside and len(path) == 1:
+                return number
+        elif (
+            len(path) > 1
+            and (
+                (inside and re.match(rf"\s*[\"']?{re.escape(path[1])}[\"']?\s*[=.]", line))
+                or re.match(rf"\s*{re.escape(section)}\s*\.\s*{re.escape(path[1])}\s*[=.]", line)
+            )
+        ) or (len(path) == 1 and re.match(rf"\s*{re.escape(section)}\s*=", line)):
+            return number
+    return None
+
+
+def state_dir(argument: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the daemon keeps everything: `--state-dir`, else systemd's, else the system's, else the user's."""
+    if argument is not None:
+        return argument
+    if given := environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/edged")
+    base = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "edged"
+
+
+def control_socket(state: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """The Unix socket between the command line and the daemon."""
+    runtime = environ.get("RUNTIME_DIRECTORY")
+    return Path(runtime.split(":")[0]) / "edged.sock" if runtime else state / "edged.sock"

@@ -1,0 +1,130 @@
+"""What the command line shows: answers from a running daemon, as tables for people and JSON for programs."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from edged.errors import Unavailable
+from edged.store import ModelFile
+
+_PATIENCE_S = 10.0
+
+
+class NotRunning(Unavailable):
+    """No daemon answers on the control socket."""
+
+    code = "not_running"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over the daemon's control socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_PATIENCE_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of a port."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_PATIENCE_S)
+        self.sock.connect(str(self._path))
+
+
+def ask(control: Path, path: str) -> dict[str, Any]:
+    """The daemon's answer to `GET path`. Raises `NotRunning`."""
+    connection = _UnixConnection(control)
+    try:
+        connection.request("GET", path)
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    except OSError as error:
+        raise NotRunning(
+            f"No edged is running that uses {control.parent} ({error.strerror or error}). Start one with scripts/run, "
+            "or name its --state-dir."
+        ) from error
+    finally:
+        connection.close()
+    return answer
+
+
+def show(body: Mapping[str, Any], picture: RenderableType, *, as_json: bool) -> None:
+    """Print `body` for a program, or `picture` for a person."""
+    if as_json:
+        sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+    else:
+        Console(highlight=False).print(picture)
+
+
+def status_table(status: Mapping[str, Any]) -> Table:
+    """`edged status`."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("[bold]edged[/]", f"{status['version']}, up {_duration(status['uptime_s'])}")
+    table.add_row("address", status["address"])
+    table.add_row("requests", f"{status['running']} running, {status['queued']} waiting")
+    table.add_row("default", status["default_model"])
+    for resident in status["residents"]:
+        table.add_row("model", _resident_line(resident))
+    if not status["residents"]:
+        table.add_row("model", "none in memory; one is loaded when somebody asks")
+    return table
+
+
+def _resident_line(resident: Mapping[str, Any]) -> str:
+    if resident["state"] == "loading":
+        return f"[bold]{resident['model']}[/] loading, {resident['progress']:.0%}"
+    drawn, seconds = resident["completion_tokens"], resident["step_s"]
+    speed = f", {drawn / seconds:.0f} tokens/s while busy" if seconds else ""
+    return (
+        f"[bold]{resident['model']}[/] {resident['description']}, {resident['busy']} of {resident['slots']} answering, "
+        f"context {resident['context_tokens']}{speed}"
+    )
+
+
+def model_body(file: ModelFile, default: str) -> dict[str, Any]:
+    """One entry of `edged models --json`."""
+    return {"name": file.name, "size_bytes": file.size_bytes, "path": str(file.path), "default": file.name == default}
+
+
+def models_table(files: Sequence[ModelFile], default: str) -> Table:
+    """`edged models`."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("model", "size", ""):
+        table.add_column(column, justify="right" if column == "size" else "left")
+    for file in files:
+        table.add_row(file.name, f"{file.size_bytes / 2**20:,.0f} MiB", "default" if file.name == default else "")
+    return table
+
+
+def as_toml(settings: Mapping[str, Mapping[str, Any]]) -> str:
+    """The configuration in the file's own form; what is not set is left out."""
+    lines = []
+    for section, values in settings.items():
+        lines.append(rf"\[{section}]")
+        lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if value is not None]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return r"\[" + ", ".join(map(_toml_value, value)) + "]" if value else r"\[]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if hours >= 48:
+        return f"{hours // 24} days"
+    if minutes >= 120:
+        return f"{hours} hours"
+    return f"{minutes} minutes" if minutes >= 2 else f"{seconds:.0f} s"

@@ -1,0 +1,124 @@
+"""The only file that knows everybody: who is made of whom, in which order things start, and so in which they stop.
+
+Read `run` downwards for the start; its reverse is the stop. Nobody writes a shutdown sequence: each line that enters a
+context undoes itself, and if a line fails, exactly those above it are undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+from edged.api import guard, server
+from edged.config import Config, control_socket
+from edged.errors import ConfigError, ShuttingDown
+from edged.host import memory
+from edged.local.backend import Local
+from edged.local.pool import Pool
+from edged.metrics import Metrics
+from edged.observe import Journal, Observed
+from edged.routing import Router, default_model
+from edged.store import Store
+
+log = logging.getLogger(__name__)
+
+# Once running answers were told to end, their last chunk is on its way within this.
+_LAST_WORDS_S = 2.0
+# How long a restart takes at least: when to come back, for whoever is refused in between.
+_RESTART_S = 30.0
+
+
+async def run(config: Config, state: Path) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `ConfigError` when it cannot start as configured."""
+    started_s = time.monotonic()
+    refuse_open_by_accident(config)
+    async with AsyncExitStack() as life:
+        life.enter_context(only_one(state))
+        stop = life.enter_context(stop_signals())
+        store = Store(state / "models")
+        store.folder.mkdir(mode=0o700, exist_ok=True)
+        journal = Journal()
+        pool = await life.enter_async_context(Pool(store, config.engine, config.limits, journal.tell))
+        metrics = Metrics(pool)
+        journal.observers.append(metrics)
+
+        def default() -> str:
+            return default_model(config.models.default, store.models(), memory.available_bytes() + _held_bytes(pool))
+
+        local = Local(pool, store, config.limits)
+        router = Router(local, store.models, config.routing.aliases, default)
+        daemon = server.Daemon(config, Observed(router, journal), local, pool, journal, metrics, default, started_s)
+        serving = server.serving(server.build_app(daemon), config.http.host, config.http.port, control_socket(state))
+        daemon.address = await life.enter_async_context(serving)
+        journal.tell("listening", address=daemon.address)
+        life.push_async_callback(drain, pool, journal, config.limits.drain_s)
+        if config.models.preload:
+            pool.warm(default())
+        await stop.wait()
+        journal.tell("stopping", running=journal.running, drain_s=config.limits.drain_s)
+
+
+def refuse_open_by_accident(config: Config) -> None:
+    """Without access control, listening beyond this machine takes a decision. Raises `ConfigError`."""
+    if not guard.is_loopback(config.http.host) and not config.http.open:
+        raise ConfigError(
+            f"Listening on {config.http.host} lets everybody on the network use this device: there are no passwords "
+            "yet. If that is what you want, say --open (or [http] open = true)."
+        )
+
+
+async def drain(pool: Pool, journal: Journal, drain_s: float) -> None:
+    """Refuse newcomers, let running answers end by themselves for `drain_s`, then end them in words."""
+    leaving = ShuttingDown("The device is restarting or shutting down.", retry_after_s=_RESTART_S)
+    pool.close(leaving)
+    try:
+        await asyncio.wait_for(journal.quiet(), drain_s)
+    except TimeoutError:
+        pool.interrupt(leaving)
+        try:
+            await asyncio.wait_for(journal.quiet(), _LAST_WORDS_S)
+        except TimeoutError:
+            log.warning("%d answers did not end in time", journal.running)
+
+
+@contextmanager
+def only_one(state: Path) -> Iterator[None]:
+    """Hold the state directory: two daemons in one would fight over models and sockets. Raises `ConfigError`."""
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(state / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"The state directory {state} cannot be used: {error.strerror}. See --state-dir.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConfigError(f"Another edged is using {state}. Stop it, or choose another --state-dir.") from None
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def stop_signals() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM or SIGINT sets."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _held_bytes(pool: Pool) -> int:
+    """Weights that are in memory now: a model must not stop being the default because it was loaded."""
+    return sum(resident.process.card.model_bytes for resident in pool.residents.values() if resident.process.card)

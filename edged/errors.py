@@ -1,0 +1,194 @@
+"""Everything that can go wrong, as one tree.
+
+    EdgedError
+    ├── RequestError                 yours: sending it again unchanged will not help
+    │   ├── InvalidRequest           a field is missing, malformed or out of range
+    │   ├── UnsupportedParameter     a field that exists elsewhere and not here (yet)
+    │   ├── ContextLengthExceeded    the prompt alone fills the context
+    │   ├── CapabilityMissing        the model cannot do that (no vision, no chat template)
+    │   ├── Forbidden                this origin may not ask
+    │   ├── HostNotAllowed           the Host header names somebody else
+    │   ├── NotFound                 no such path
+    │   │   └── ModelNotFound        no such model
+    │   ├── MethodNotAllowed         that path, but not with that method
+    │   ├── PayloadTooLarge          more bytes than the published limit
+    │   ├── UnsupportedMediaType     not plain JSON
+    │   ├── ModelInvalid             the engine refused the model's file
+    │   └── TemplateLimit            the model's chat template ran too long or too large
+    ├── Unavailable                  ours: the same request may succeed later, or elsewhere
+    │   ├── QueueFull                as many wait as may wait
+    │   ├── ModelLoading             the model is on its way into memory
+    │   ├── WorkerCrashed            the model's process died
+    │   ├── WorkerStalled            the model's process stopped making progress and was replaced
+    │   ├── LoadTimeout              the model did not load in time
+    │   └── ShuttingDown             the daemon is on its way out
+    ├── ConfigError                  the configuration says something impossible; the daemon does not start
+    └── Internal                     a defect of ours, reported without its details
+
+The classes know nothing of HTTP: `api/errors.py` maps each to a status. `code` is the name that clients may rely on.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgedError(Exception):
+    """A failure that a person can read: `str(error)` is a whole sentence with the value and what to do."""
+
+    code: ClassVar[str] = "internal"
+
+
+class RequestError(EdgedError):
+    """The request itself is at fault. `param` names the field, where one is to blame."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class InvalidRequest(RequestError):
+    """A field is missing, malformed or out of range."""
+
+
+class UnsupportedParameter(RequestError):
+    """A field that we do not honour is refused by name: nothing is accepted and ignored."""
+
+    code = "unsupported_parameter"
+
+
+class ContextLengthExceeded(RequestError):
+    """The prompt leaves no room for an answer. Both numbers are tokens."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, prompt_tokens: int, context_tokens: int) -> None:
+        super().__init__(
+            f"The prompt has {prompt_tokens} tokens and this model's context holds {context_tokens}, "
+            "answer included. Shorten the conversation.",
+            param="messages",
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
+
+
+class CapabilityMissing(RequestError):
+    """The chosen model cannot do what was asked."""
+
+    code = "capability_missing"
+
+
+class Forbidden(RequestError):
+    """This caller, or the page it came from, may not do this."""
+
+    code = "forbidden"
+
+
+class HostNotAllowed(RequestError):
+    """The Host header is none of our names: DNS rebinding, or a name the owner has to list."""
+
+    code = "host_not_allowed"
+
+
+class NotFound(RequestError):
+    """No such path or object."""
+
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No installed model and no alias has this name."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists, the method does not. `allowed` lists those that do."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class PayloadTooLarge(RequestError):
+    """More bytes than the published limit."""
+
+    code = "payload_too_large"
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is not plain, uncompressed JSON."""
+
+    code = "unsupported_media_type"
+
+
+class ModelInvalid(RequestError):
+    """The engine could not load the model's file."""
+
+    code = "model_invalid"
+
+
+class TemplateLimit(RequestError):
+    """The model's own chat template exceeded its time or memory and was stopped."""
+
+    code = "template_limit"
+
+
+class Unavailable(EdgedError):
+    """Not now. `retry_after_s` is an estimate from measured rates, never below one second."""
+
+    code = "queue_full"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = max(1.0, retry_after_s)
+
+
+class QueueFull(Unavailable):
+    """As many requests wait as may wait."""
+
+
+class ModelLoading(Unavailable):
+    """The model is being read into memory. `progress` runs from 0 to 1."""
+
+    code = "model_loading"
+
+    def __init__(self, message: str, *, progress: float, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.progress = progress
+
+
+class WorkerCrashed(Unavailable):
+    """The model's process ended while it owed us an answer."""
+
+    code = "worker_crashed"
+
+
+class WorkerStalled(Unavailable):
+    """The model's process said nothing for too long and was killed."""
+
+    code = "worker_stalled"
+
+
+class LoadTimeout(Unavailable):
+    """The model did not load within its deadline and was killed."""
+
+    code = "load_timeout"
+
+
+class ShuttingDown(Unavailable):
+    """The daemon drains: running answers get a grace period, new ones are refused."""
+
+    code = "shutting_down"
+
+
+class ConfigError(EdgedError):
+    """The configuration cannot be used; nothing was started."""
+
+
+class Internal(EdgedError):
+    """A defect of ours. Details go to the log, the caller gets the request's id."""

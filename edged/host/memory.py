@@ -1,0 +1,44 @@
+"""How much memory this process may still use: the machine's, cut to what its cgroups leave.
+
+The limits of cgroup v2 nest, so every level up to the root is asked (kernel: Documentation/admin-guide/cgroup-v2.rst,
+"memory.max"). File pages are counted there as used although they can be given back, so they are added again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def available_bytes(cgroup_root: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> int:
+    """Bytes that can be allocated without swapping or hitting a limit."""
+    rooms = [room for level in _levels(cgroup_root, membership) if (room := _room_bytes(level)) is not None]
+    return max(0, min([psutil.virtual_memory().available, *rooms]))
+
+
+def _levels(root: Path, membership: Path) -> list[Path]:
+    """Our own cgroup and its ancestors; none where cgroup v2 is not mounted."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return []
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
+    if own is None:
+        return []
+    leaf = root / own
+    return [leaf, *(parent for parent in leaf.parents if parent.is_relative_to(root))]
+
+
+def _room_bytes(cgroup: Path) -> int | None:
+    try:
+        limit = (cgroup / "memory.max").read_text().strip()
+        used = int((cgroup / "memory.current").read_text())
+        statistics = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+    except OSError:
+        return None  # the root has no limit, and a controller may be off (Raspberry Pi OS ships so)
+    if limit == "max":
+        return None
+    return int(limit) - used + int(statistics.get("inactive_file", 0))

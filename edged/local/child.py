@@ -1,0 +1,133 @@
+"""A child process at the other end of a socketpair: spawned, spoken to, hung up on, and explained when it dies.
+
+    spawn ─▶ frames both ways ─▶ hang up ─▶ gone
+                    └─ the child dies, stalls or breaks the protocol ─▶ gone, `on_gone` is told why
+
+The child's end is its leash: it exits when it reads end-of-file. Its environment is an allow-list, because whatever the
+daemon knows (keys in variables, above all) is not a model's business. Its standard error is kept, the last lines of it,
+for the moment when somebody asks what it died of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from edged.wire import Decoder, Frame, WireError, encode
+
+log = logging.getLogger(__name__)
+
+# Everything else in the daemon's environment stays there.
+_INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "PYTHONPATH")
+_STDERR_LINES = 20
+# A child with nothing left to do exits at once; one inside a decode needs at most a step (`worker/pace.py`).
+_HANG_UP_GRACE_S = 2.0
+
+
+def environment() -> dict[str, str]:
+    """What a child may know."""
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    # On an abort ggml would fork gdb for a backtrace: seconds of silence, and ptrace on the process.
+    return {**inherited, "GGML_NO_BACKTRACE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def cause_of_death(returncode: int) -> str:
+    """An exit status in words: "was killed by SIGKILL", "exited with status 1"."""
+    if returncode >= 0:
+        return f"exited with status {returncode}"
+    return f"was killed by {signal.Signals(-returncode).name}"
+
+
+class Child(asyncio.Protocol):
+    """One child. `on_frame` and `on_gone` are called on the event loop; `on_gone` exactly once, with words."""
+
+    def __init__(self, on_frame: Callable[[Frame], None], on_gone: Callable[[str], None]) -> None:
+        self._on_frame = on_frame
+        self._on_gone = on_gone
+        self._decoder = Decoder()
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._complaint = ""
+        self._watch: asyncio.Task[None]
+        self._process: asyncio.subprocess.Process
+        self._transport: asyncio.Transport
+        self._socket: socket.socket
+
+    @classmethod
+    async def spawn(cls, module: str, on_frame: Callable[[Frame], None], on_gone: Callable[[str], None]) -> Child:
+        """Start `python -m module`. From here on `on_gone` will be called, whatever happens."""
+        child = cls(on_frame, on_gone)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            child._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", module, str(theirs.fileno())),
+                pass_fds=(theirs.fileno(),),
+                env=environment(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        ours.setblocking(False)
+        child._socket = ours
+        child._transport, _ = await asyncio.get_running_loop().create_connection(lambda: child, sock=ours)
+        child._watch = asyncio.create_task(child._see_off(), name=f"{module}[{child.pid}]")
+        return child
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def last_words(self) -> str:
+        """The end of its standard error."""
+        return "\n".join(self._stderr)
+
+    def send(self, frame: Frame, descriptors: Sequence[int] = ()) -> None:
+        """Queue a frame; descriptors travel beside it. To a child that is gone it goes nowhere: `on_gone` tells."""
+        data = encode(frame)
+        if descriptors:
+            # Only a child's first frame carries descriptors yet, so the socket is empty and takes it whole.
+            socket.send_fds(self._socket, [data], list(descriptors))
+        else:
+            self._transport.write(data)
+
+    def kill(self, complaint: str) -> None:
+        """End it now; `complaint` is the cause that `on_gone` will hear."""
+        self._complaint = self._complaint or complaint
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def hang_up(self) -> None:
+        """Close the line, give the child a moment to leave by itself, and wait until it has left."""
+        self._transport.close()
+        try:
+            await asyncio.wait_for(asyncio.shield(self._watch), _HANG_UP_GRACE_S)
+        except TimeoutError:
+            self.kill("did not leave when told to")
+            await self._watch
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over every complete frame; a child that breaks the protocol may be anybody's, and is killed."""
+        try:
+            for frame in self._decoder.feed(data):
+                self._on_frame(frame)
+        except WireError as error:
+            self.kill(f"broke the protocol: {error}")
+
+    async def _see_off(self) -> None:
+        """Read its standard error until it ends, then tell why it is gone."""
+        assert self._process.stderr is not None
+        while line := await self._process.stderr.readline():
+            text = line.decode(errors="replace").rstrip()
+            self._stderr.append(text)
+            log.debug("child %d: %s", self.pid, text)
+        returncode = await self._process.wait()
+        self._transport.close()
+        self._on_gone(self._complaint or cause_of_death(returncode))

@@ -1,0 +1,95 @@
+"""The daemon's end of a model's template process: a deadline around a stranger's program.
+
+The child renders one conversation at a time. One that takes longer than two seconds, or runs out of its 64 MiB, costs
+its own request a `TemplateLimit` and itself its life; the next request starts another child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from functools import partial
+
+from edged.errors import InvalidRequest, ModelInvalid, TemplateLimit
+from edged.local.child import Child
+from edged.wire import Compiled, Frame, Refused, Render, Rendered, Span, Template, Turn, WireError
+
+RENDER_S = 2.0
+# Starting Python and importing Jinja, on a Pi from a cold card; the template's compilation is inside.
+_START_S = 15.0
+
+
+class Renderer:
+    """Renders with one model's template. Starts its child when first asked, and again after it had to be killed."""
+
+    def __init__(self, name: str, template: Template) -> None:
+        self._name = name
+        self._template = template
+        self._child: Child | None = None
+        self._turn = asyncio.Lock()
+        self._ids = itertools.count(1)
+        self._generation = 0
+        self._expected = 0
+        self._reply: asyncio.Future[Frame | None] | None = None
+
+    async def start(self) -> None:
+        """Have the child ready. Raises `ModelInvalid` when the template does not compile, `TemplateLimit`."""
+        async with self._turn:
+            await self._ready_child()
+
+    async def render(self, turns: tuple[Turn, ...]) -> tuple[Span, ...]:
+        """The prompt for a conversation. Raises `InvalidRequest` when the template refuses it, `TemplateLimit`."""
+        async with self._turn:
+            child = await self._ready_child()
+            id = next(self._ids)
+            match await self._ask(child, Render(id, turns), id, RENDER_S):
+                case Rendered(_, prompt):
+                    return prompt
+                case Refused(_, message):
+                    raise InvalidRequest(f"The chat template of {self._name} refused: {message}", param="messages")
+                case _:
+                    raise TemplateLimit(f"The chat template of {self._name} exceeded {RENDER_S:.0f} s or 64 MiB.")
+
+    async def stop(self) -> None:
+        """Hang up and wait until the child is gone."""
+        if self._child is not None:
+            await self._child.hang_up()
+
+    async def _ready_child(self) -> Child:
+        if self._child is not None:
+            return self._child
+        self._generation += 1
+        child = await Child.spawn("edged.worker.template", self._hear, partial(self._bury, self._generation))
+        match await self._ask(child, self._template, 0, _START_S):
+            case Compiled():
+                self._child = child
+                return child
+            case Refused(_, message):
+                raise ModelInvalid(f"The chat template of {self._name} does not compile: {message}")
+            case _:
+                raise TemplateLimit(f"The chat template of {self._name} could not be compiled within {_START_S:.0f} s.")
+
+    async def _ask(self, child: Child, frame: Frame, id: int, deadline_s: float) -> Frame | None:
+        """The child's reply to `frame`; None when there was none in time or the child is gone."""
+        self._expected, self._reply = id, asyncio.get_running_loop().create_future()
+        child.send(frame)
+        try:
+            return await asyncio.wait_for(self._reply, deadline_s)
+        except TimeoutError:
+            self._child = None
+            child.kill("took too long")
+            return None
+
+    def _hear(self, frame: Frame) -> None:
+        if not isinstance(frame, Compiled | Rendered | Refused):
+            raise WireError(f"a template process does not send {type(frame).__name__}")
+        is_expected = (0 if isinstance(frame, Compiled) else frame.id) == self._expected
+        if is_expected and self._reply is not None and not self._reply.done():
+            self._reply.set_result(frame)
+
+    def _bury(self, generation: int, _cause: str) -> None:
+        if generation != self._generation:
+            return  # a child that was killed for its slowness; another has taken over
+        self._child = None
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_result(None)

@@ -1,0 +1,72 @@
+"""Which model answers a request: a pure choice, and the Backend that makes it.
+
+A request that names nobody gets the default model. A name that is installed means that model. Otherwise the owner's
+aliases are tried, so that a program with `gpt-4o` written into it works unchanged; the answer names who really spoke.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from edged.chat import Backend, ChatRequest, Completion
+from edged.errors import ModelNotFound
+from edged.store import GUIDE, ModelFile
+
+_DEFAULT = "default"
+# What a model needs beyond its file: a context's cells, compute buffers and the process itself. A coarse rule until fit
+# is computed from the file's header; a 0.5B model with 8,192 cells measured 0.25 GiB above its file.
+_BESIDES_WEIGHTS_BYTES = 400 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The model that answers, and why: `named`, `default` or `alias`."""
+
+    model: str
+    reason: str
+
+
+def default_model(configured: str | None, installed: Sequence[ModelFile], available_bytes: int) -> str:
+    """The configured default, else the largest model that fits into memory, else `guide`."""
+    if configured is not None:
+        return configured
+    fitting = [file for file in installed if file.size_bytes + _BESIDES_WEIGHTS_BYTES <= available_bytes]
+    return max(fitting, key=lambda file: file.size_bytes).name if fitting else GUIDE
+
+
+def resolve(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: str) -> Route:
+    """Who answers a request for `wanted`. Raises `ModelNotFound` with what there is."""
+    if not wanted:
+        return Route(default, "default")
+    if (name := wanted.removesuffix(":latest")) in installed:
+        return Route(name, "named")
+    for pattern, target in aliases.items():
+        if fnmatchcase(wanted, pattern):
+            return Route(default if target == _DEFAULT else target, "alias")
+    raise ModelNotFound(f"There is no model named {wanted!r} here. Installed: {', '.join(installed)}.", param="model")
+
+
+class Router:
+    """Resolves the model's name, then asks the one backend that there is."""
+
+    def __init__(
+        self,
+        local: Backend,
+        installed: Callable[[], Sequence[ModelFile]],
+        aliases: Mapping[str, str],
+        default: Callable[[], str],
+    ) -> None:
+        self._local = local
+        self._installed = installed
+        self._aliases = aliases
+        self._default = default
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Answer with the model that `request.model` means."""
+        names = [file.name for file in self._installed()]
+        route = resolve(request.model, names, self._aliases, self._default())
+        completion = await self._local.complete(replace(request, model=route.model))
+        completion.admission = replace(completion.admission, route=route.reason)
+        return completion

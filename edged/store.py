@@ -1,0 +1,80 @@
+"""The models on this device: the built-in `guide`, and every `NAME.gguf` in the state directory's `models/` folder.
+
+A file that appears there is a model at once; nothing is indexed or cached, because a folder of a few dozen files is
+listed faster than anything could be kept in step with it. Only regular files count: a link could lead anywhere, and a
+FIFO would hang the reader.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edged.errors import ModelInvalid, ModelNotFound
+
+GUIDE = "guide"
+_GUIDE_FILE = Path(__file__).with_name("guide.gguf")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model that is installed. `modified_s` is Unix time."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    modified_s: int
+
+
+class Store:
+    """What is installed. Reads the disk each time it is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def models(self) -> list[ModelFile]:
+        """Everything installed, by name, `guide` last: it is the fallback."""
+        owned = sorted(self._owned(), key=lambda file: file.name)
+        return [file for file in owned if file.name != GUIDE] + [_describe(GUIDE, _GUIDE_FILE)]
+
+    def find(self, name: str) -> ModelFile:
+        """The model called `name`. Raises `ModelNotFound`, which lists what there is."""
+        files = self.models()
+        for file in files:
+            if file.name == name:
+                return file
+        installed = ", ".join(file.name for file in files)
+        raise ModelNotFound(f"There is no model named {name!r} here. Installed: {installed}.", param="model")
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[int]:
+        """A read-only descriptor of the model's file, closed on leaving. Raises `ModelNotFound`, `ModelInvalid`."""
+        file = self.find(name)
+        try:
+            descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise ModelInvalid(f"The file of model {name} cannot be opened: {error.strerror} ({file.path}).") from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _owned(self) -> Iterator[ModelFile]:
+        if not self.folder.is_dir():
+            return
+        for entry in os.scandir(self.folder):
+            name = entry.name.removesuffix(".gguf")
+            if name != entry.name and _NAME.fullmatch(name) and entry.is_file(follow_symlinks=False):
+                yield _describe(name, Path(entry.path))
+
+
+def _describe(name: str, path: Path) -> ModelFile:
+    status = path.stat(follow_symlinks=False)
+    assert stat.S_ISREG(status.st_mode)
+    return ModelFile(name, path, status.st_size, int(status.st_mtime))

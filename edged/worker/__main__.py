@@ -1,0 +1,151 @@
+"""The decoding child: `python -m edged.worker DESCRIPTOR`, DESCRIPTOR being its end of the socketpair.
+
+One thread, one loop: read frames, advance everybody by one step, say what came of it. While nothing runs, the loop
+sleeps in the read. Any exception ends the process: the daemon notices, fails what it owed with a typed error, and
+starts another; a half-broken engine must not go on answering.
+"""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter
+
+from edged.wire import (
+    Accepted,
+    Cancel,
+    Frame,
+    Generate,
+    Load,
+    Loaded,
+    LoadFailed,
+    Loading,
+    Output,
+    Pipe,
+    Rejected,
+    Step,
+)
+from edged.worker.batcher import Batcher, Job
+from edged.worker.confine import confine
+from edged.worker.llama import EngineError, Llama
+from edged.worker.pace import Pace
+from edged.worker.prompt import tokens_of
+from edged.worker.sequence import Sequence, StopFilter
+
+# How finely loading is reported; a frame per tensor would be noise.
+_PROGRESS_STEP = 0.02
+
+
+class Worker:
+    """One loaded model and the sequences that run on it."""
+
+    def __init__(self, pipe: Pipe, llama: Llama) -> None:
+        self._pipe = pipe
+        self._llama = llama
+        self._batcher = Batcher(llama)
+        self._pace = Pace()
+
+    def run(self) -> None:
+        """Serve until the daemon hangs up (`EOFError`)."""
+        while True:
+            for frame in self._pipe.receive(wait=self._batcher.is_idle):
+                self._obey(frame)
+            if not self._batcher.is_idle:
+                self._step()
+
+    def _obey(self, frame: Frame) -> None:
+        match frame:
+            case Generate():
+                self._admit(frame)
+            case Cancel(id):
+                self._batcher.cancel(id)
+            case _:
+                raise ValueError(f"a worker does not take {type(frame).__name__}")
+
+    def _admit(self, wanted: Generate) -> None:
+        tokens = tokens_of(wanted.prompt, self._llama)
+        room = self._llama.context_tokens - len(tokens)
+        if room < 1 or not tokens:
+            self._pipe.send(Rejected(wanted.id, len(tokens), self._llama.context_tokens))
+            return
+        self._pipe.send(Accepted(wanted.id, len(tokens)))
+        most = min(room, wanted.max_tokens)
+        if most == 0:  # legal for completions that only echo
+            self._pipe.send(Step((Output(wanted.id, "", 0, "length"),), 0, 0.0, 0.0, 0.0))
+            return
+        sequence = Sequence(wanted.id, tokens, len(tokens), most, StopFilter(wanted.stop))
+        self._batcher.submit(Job(sequence, self._llama.sampler(wanted.sampling, tokens)))
+
+    def _step(self) -> None:
+        began, decode_s, sample_s = perf_counter(), self._llama.decode_s, self._llama.sample_s
+        most = self._pace.chunk_tokens(has_decoding=self._batcher.has_decoding, most=self._llama.batch_tokens)
+        outputs, prompt_tokens = self._batcher.step(most)
+        step_s = perf_counter() - began
+        self._pace.observe(prompt_tokens, step_s)
+        self._pipe.send(
+            Step(
+                tuple(outputs),
+                prompt_tokens,
+                round(step_s, 6),
+                round(self._llama.decode_s - decode_s, 6),
+                round(self._llama.sample_s - sample_s, 6),
+            )
+        )
+
+
+def load(pipe: Pipe, wanted: Load) -> Llama:
+    """Load the model whose descriptor came beside `wanted`, reporting progress. Raises `EngineError`."""
+    reported = -1.0
+
+    def report(fraction: float) -> None:
+        nonlocal reported
+        if fraction - reported >= _PROGRESS_STEP:
+            reported = fraction
+            pipe.send(Loading(round(fraction, 3)))
+
+    (descriptor,) = pipe.descriptors
+    return Llama(
+        f"/proc/self/fd/{descriptor}",
+        context_tokens=wanted.context_tokens,
+        sequences=wanted.sequences,
+        threads=wanted.threads,
+        gpu_layers=wanted.gpu_layers,
+        progress=report,
+    )
+
+
+def introduce(llama: Llama) -> Loaded:
+    """What the daemon should know about the model."""
+    return Loaded(
+        context_tokens=llama.context_tokens,
+        template=llama.template,
+        bos=llama.bos_text,
+        eos=llama.eos_text,
+        controls=tuple(llama.controls),
+        description=llama.description,
+        model_bytes=llama.model_bytes,
+        parameters=llama.parameters,
+    )
+
+
+def main() -> int:
+    """Load, then serve until the daemon hangs up."""
+    confine()
+    pipe = Pipe(int(sys.argv[1]))
+    try:
+        (wanted,) = pipe.receive(wait=True)
+        if not isinstance(wanted, Load):
+            raise TypeError(f"a worker begins with Load, not {type(wanted).__name__}")
+        try:
+            llama = load(pipe, wanted)
+        except EngineError as error:
+            pipe.send(LoadFailed(str(error)))
+            return 1
+        pipe.send(introduce(llama))
+        Worker(pipe, llama).run()
+    except (EOFError, ConnectionError):
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""What every child gives up before it reads anything from a stranger."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import signal
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def confine(*, extra_memory_bytes: int | None = None) -> None:
+    """Leave no core dump and no orphan; with `extra_memory_bytes`, grow by that much and no further.
+
+    The socketpair is the usual leash. The parent-death signal is for a child that is stopped or inside a long decode
+    when the daemon dies: it could not read the end-of-file.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # A terminal's Ctrl-C reaches the whole process group; when children end is the daemon's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if extra_memory_bytes is not None:
+        limit_bytes = _address_space_bytes() + extra_memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+
+
+def _address_space_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])  # proc(5): total program size in pages
+    return pages * resource.getpagesize()

@@ -1,0 +1,100 @@
+"""A rendered prompt becomes token ids, and nobody's words become control tokens.
+
+Without literal spans the whole text goes through llama.cpp's tokenizer in one call: the ids are the model's own.
+With them we split at the control tokens ourselves, outside the literal spans only, and hand llama.cpp the text between
+with special parsing off. That is the partition which llama.cpp makes internally (`tokenizer_st_partition` in
+src/llama-vocab.cpp), so text around an attempted injection merges as it would anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
+
+from edged.wire import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control token, and whether it swallows the white space beside it (LSTRIP, RSTRIP in llama.h)."""
+
+    id: int
+    strips_left: bool = False
+    strips_right: bool = False
+
+
+class Tokenizer(Protocol):
+    """What is needed of an engine's vocabulary."""
+
+    @property
+    def bos(self) -> int | None:
+        """The token that every prompt of this model begins with, or None."""
+        ...
+
+    @property
+    def controls(self) -> Mapping[str, Control]:
+        """Control tokens by their text."""
+        ...
+
+    def tokenize(self, text: str, *, parse_special: bool) -> list[int]:
+        """Ids of `text`, without a begin token of its own accord."""
+        ...
+
+
+def tokens_of(prompt: Iterable[Span], tokenizer: Tokenizer) -> list[int]:
+    """The ids of `prompt`, with the model's begin token in front exactly once."""
+    spans = tuple(prompt)
+    if any(span.literal for span in spans):
+        pieces = split_at_controls(spans, tokenizer.controls)
+        ids = [id for piece in pieces for id in _ids(piece, tokenizer)]
+    else:
+        ids = tokenizer.tokenize("".join(span.text for span in spans), parse_special=True)
+    if tokenizer.bos is not None and ids[:1] != [tokenizer.bos]:
+        ids.insert(0, tokenizer.bos)
+    return ids
+
+
+def split_at_controls(spans: tuple[Span, ...], controls: Mapping[str, Control]) -> list[str | Control]:
+    """Plain text and control tokens in order; no control token begins, ends or lies inside a literal span."""
+    text = "".join(span.text for span in spans)
+    pieces: list[str | Control] = []
+    done = 0
+    for start, found in _controls_in(text, _literal_mask(spans), controls):
+        control = controls[found]
+        before = text[done:start]
+        pieces += [before.rstrip() if control.strips_left else before, control]
+        done = start + len(found)
+        if control.strips_right:
+            done = len(text) - len(text[done:].lstrip())
+    pieces.append(text[done:])
+    return [piece for piece in pieces if piece != ""]
+
+
+def _controls_in(text: str, is_literal: bytearray, controls: Mapping[str, Control]) -> Iterator[tuple[int, str]]:
+    """Positions and texts of control tokens in template text, leftmost first and longest first."""
+    lengths = sorted({len(control) for control in controls}, reverse=True)
+    beginnings = {control[0] for control in controls}
+    at = 0
+    while at < len(text):
+        if text[at] in beginnings:
+            candidates = (text[at : at + length] for length in lengths if not any(is_literal[at : at + length]))
+            found = next((candidate for candidate in candidates if candidate in controls), None)
+            if found is not None:
+                yield at, found
+                at += len(found)
+                continue
+        at += 1
+
+
+def _literal_mask(spans: tuple[Span, ...]) -> bytearray:
+    mask = bytearray(sum(len(span.text) for span in spans))
+    for span, end in zip(spans, accumulate(len(span.text) for span in spans), strict=True):
+        if span.literal:
+            mask[end - len(span.text) : end] = b"\1" * len(span.text)
+    return mask
+
+
+def _ids(piece: str | Control, tokenizer: Tokenizer) -> list[int]:
+    return [piece.id] if isinstance(piece, Control) else tokenizer.tokenize(piece, parse_special=False)

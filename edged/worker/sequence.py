@@ -1,0 +1,106 @@
+"""One generation: its tokens, what of them the model's memory holds, and the text that may already be said.
+
+    tokens   p p p p p p g g g g          prompt, then generated
+             └──in memory──┘ └pending┘     `in_memory` counts from the front; pending tokens are decoded next
+
+Text is released late on purpose: a UTF-8 character may be split across tokens, and the beginning of a stop string must
+not be shown before it is known not to be one.
+"""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass, field
+
+from edged.chat import FinishReason
+
+
+class StopFilter:
+    """Passes text through until a stop string appears; holds back what might be the beginning of one."""
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self._stops = stops
+        self._held = ""
+
+    def push(self, text: str) -> tuple[str, bool]:
+        """What may be shown now, and whether a stop string was met (it and all behind it are dropped)."""
+        text = self._held + text
+        cut = min((at for at in map(text.find, self._stops) if at >= 0), default=-1)
+        if cut >= 0:
+            self._held = ""
+            return text[:cut], True
+        keep = max((_overlap(text, stop) for stop in self._stops), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep], False
+
+    def flush(self) -> str:
+        """What was held back; the answer ended without the stop string."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest proper beginning of `stop` that `text` ends with."""
+    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """All state of one answer. `slot` is the engine's sequence number while it holds cells, else None."""
+
+    id: int
+    tokens: list[int]
+    prompt_tokens: int
+    max_tokens: int
+    stops: StopFilter
+    slot: int | None = None
+    in_memory: int = 0
+    finish: FinishReason | None = None
+    said: str = ""
+    said_tokens: int = 0
+    _decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
+    )
+
+    @property
+    def pending(self) -> int:
+        """Tokens that must be decoded before the next one can be drawn; 1 while generating."""
+        return len(self.tokens) - self.in_memory
+
+    @property
+    def is_decoding(self) -> bool:
+        """The prompt is in memory; every step now brings a token."""
+        return self.pending == 1 and self.generated > 0
+
+    @property
+    def generated(self) -> int:
+        """Tokens drawn so far."""
+        return len(self.tokens) - self.prompt_tokens
+
+    def accept(self, token: int, piece: bytes, *, is_end: bool) -> None:
+        """Take the next token. Afterwards `finish` tells whether it was the last, `take_said` what to show."""
+        self.tokens.append(token)
+        self.said_tokens += 1
+        if is_end:
+            self._end("stop")
+            return
+        text, met_stop = self.stops.push(self._decoder.decode(piece))
+        self.said += text
+        if met_stop:
+            self.finish = "stop"
+        elif self.generated >= self.max_tokens:
+            self._end("length")
+
+    def take_said(self) -> tuple[str, int]:
+        """Text that may be shown and has not been taken yet, and how many tokens were drawn since the last take."""
+        taken = (self.said, self.said_tokens)
+        self.said, self.said_tokens = "", 0
+        return taken
+
+    def forget(self) -> None:
+        """The memory no longer holds this sequence: all its tokens are pending again."""
+        self.slot, self.in_memory = None, 0
+
+    def _end(self, reason: FinishReason) -> None:
+        self.said += self.stops.push(self._decoder.decode(b"", final=True))[0] + self.stops.flush()
+        self.finish = reason

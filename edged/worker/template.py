@@ -1,0 +1,174 @@
+"""The template child: `python -m edged.worker.template DESCRIPTOR` lays out conversations with a model's own template.
+
+A chat template is a program from a stranger. Jinja's sandbox keeps it away from Python's attributes, but not from the
+processor or the memory, so it runs in this process, which may grow by 64 MiB and is killed by the daemon after two
+seconds; the process that decodes never sees it.
+
+What a person typed must not become control tokens. Before rendering, an invisible sentinel goes behind the first
+character of everything in a message that is, or ends as, the beginning of a control token; afterwards what stands
+behind a sentinel is marked literal and the sentinel vanishes. Text without such traces is not touched at all. The
+sentinel sits inside the text, not around it, so a template may trim, slice, split or compare its ends as it likes;
+and because a control token's first character always carries the mark, joining pieces of messages cannot assemble one
+unseen.
+
+    user   "hi <|im_start|>system"   ─▶ "hi <‸|im_start|>system" ─▶ template ─▶ [… "hi "] ["<|im_start|>"] ["system" …]
+                                                                                          └── literal ──┘
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any, NoReturn
+
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from edged.wire import Compiled, Pipe, Refused, Render, Rendered, Span, Template, Turn
+from edged.worker.confine import confine
+
+MEMORY_BYTES = 64 * 1024 * 1024
+# Private-use characters (Unicode plane 15) that no vocabulary spends a token on; the first that a conversation does
+# not contain serves as its sentinel, so a person cannot forge one.
+_SENTINELS = tuple(map(chr, range(0xF0000, 0xF0010)))
+_PROBE = "probe"
+
+
+class Marks:
+    """The control tokens of one vocabulary, as something to look for in what people type."""
+
+    def __init__(self, controls: Iterable[str]) -> None:
+        self._controls = frozenset(controls)
+        self._beginnings = frozenset(control[:n] for control in self._controls for n in range(1, len(control) + 1))
+        self._lengths = sorted({len(control) for control in self._controls}, reverse=True)
+        firsts = "".join(sorted({control[0] for control in self._controls}))
+        self._first = re.compile(f"[{re.escape(firsts)}]" if firsts else r"(?!)")
+
+    def mark(self, text: str, sentinel: str) -> str:
+        """`text` with the sentinel behind the first character of every control token, finished or cut off at the end.
+
+        Cut off means: nothing but white space follows, which a template may trim before it appends something else.
+        """
+        end = len(text.rstrip())
+        return self._first.sub(lambda found: found[0] + sentinel * self._is_suspect(text, found.start(), end), text)
+
+    def spans(self, rendered: str, sentinel: str) -> Iterator[Span]:
+        """The rendered prompt without sentinels; control tokens that carried one are literal."""
+        head, *tails = rendered.split(sentinel)
+        for tail in tails:
+            yield Span(head[:-1])
+            tail = head[-1:] + tail
+            literal = self._match(tail, 0)
+            yield Span(literal, literal=True)
+            head = tail[len(literal) :]
+        yield Span(head)
+
+    def _is_suspect(self, text: str, at: int, end: int) -> bool:
+        is_cut_off = end - at <= self._lengths[0] and text[at:end] in self._beginnings
+        return is_cut_off or bool(self._match(text, at))
+
+    def _match(self, text: str, at: int) -> str:
+        """The longest control token at `at`, or nothing."""
+        return next((text[at : at + n] for n in self._lengths if text[at : at + n] in self._controls), "")
+
+
+class Renderer:
+    """One model's template, compiled."""
+
+    def __init__(self, template: Template) -> None:
+        """Raises jinja2's `TemplateError` for a template that does not compile."""
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], autoescape=False
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals |= {"raise_exception": _raise, "strftime_now": _strftime_now}
+        self._template = environment.from_string(template.source)
+        self._names = {"bos_token": template.bos, "eos_token": template.eos}
+        self._marks = Marks(template.controls)
+        self._takes_strings = _PROBE in self._lay_out([{"role": "user", "content": _PROBE}])
+
+    def render(self, turns: Iterable[Turn]) -> tuple[Span, ...]:
+        """The prompt for `turns` with the assistant's turn opened. Raises jinja2's `TemplateError`."""
+        turns = tuple(turns)
+        sentinel = _unused(turns)
+        rendered = self._lay_out([self._message(turn, sentinel) for turn in turns])
+        return tuple(span for span in self._marks.spans(rendered, sentinel) if span.text)
+
+    def _message(self, turn: Turn, sentinel: str) -> dict[str, Any]:
+        text = self._marks.mark("".join(part.text for part in turn.parts), sentinel)
+        content = text if self._takes_strings else [{"type": "text", "text": text}]
+        return {"role": turn.role, "content": content}
+
+    def _lay_out(self, messages: list[dict[str, Any]]) -> str:
+        return self._template.render(messages=messages, add_generation_prompt=True, **self._names)
+
+
+def _unused(turns: Iterable[Turn]) -> str:
+    typed = "".join(part.text for turn in turns for part in turn.parts)
+    sentinel = next((candidate for candidate in _SENTINELS if candidate not in typed), None)
+    if sentinel is None:
+        raise TemplateError("the conversation uses every reserved private-use character U+F0000 to U+F000F")
+    return sentinel
+
+
+def _to_json(value: Any, indent: int | None = None, ensure_ascii: bool = False, **_ignored: Any) -> str:
+    """Plain JSON: jinja2's own filter escapes for HTML, which no model was trained on."""
+    return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)
+
+
+def _raise(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().astimezone().strftime(form)
+
+
+# A template is foreign code: whatever it raises is its own answer. What is not an answer (no memory, no time) ends this
+# process, and the daemon knows what that means.
+_TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError, AttributeError)
+
+
+def answer(renderer: Renderer, wanted: Render) -> Rendered | Refused:
+    """One rendering, or the template's own objection."""
+    try:
+        return Rendered(wanted.id, renderer.render(wanted.turns))
+    except _TEMPLATE_ERRORS as error:
+        return Refused(wanted.id, str(error) or type(error).__name__)
+
+
+def serve(pipe: Pipe) -> None:
+    """Compile the template that comes first, then render until the daemon hangs up (`EOFError`)."""
+    template, *frames = pipe.receive(wait=True)
+    if not isinstance(template, Template):
+        raise TypeError(f"a template process begins with Template, not {type(template).__name__}")
+    try:
+        renderer = Renderer(template)
+    except _TEMPLATE_ERRORS as error:
+        pipe.send(Refused(0, str(error) or type(error).__name__))
+        return
+    pipe.send(Compiled())
+    while True:
+        for frame in frames:
+            if not isinstance(frame, Render):
+                raise TypeError(f"a template process renders; it does not take {type(frame).__name__}")
+            pipe.send(answer(renderer, frame))
+        frames = pipe.receive(wait=True)
+
+
+def main() -> int:
+    """Serve until the daemon hangs up."""
+    confine(extra_memory_bytes=MEMORY_BYTES)
+    try:
+        serve(Pipe(int(sys.argv[1])))
+    except (EOFError, ConnectionError):
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
