@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,9 +69,7 @@ def _command(commands: Any, name: str, run: Command | None, summary: str, exampl
 
 def _load(options: argparse.Namespace) -> Config:
     given = {("http", key): getattr(options, key, None) for key in ("host", "port", "open")}
-    overrides = {path: value for path, value in given.items() if value not in (None, False)}
-    if overrides.get(("http", "open")):
-        overrides.setdefault(("http", "host"), "::" if socket.has_dualstack_ipv6() else "0.0.0.0")
+    overrides = {path: value for path, value in given.items() if value is not None and value is not False}
     return config.load(config.find_file(options.config), overrides=overrides)
 
 

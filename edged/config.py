@@ -12,6 +12,7 @@ import difflib
 import json
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,13 +35,12 @@ class Section(BaseModel):
 class Http(Section):
     """`[http]`: where the daemon listens and whom it listens to."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on. Anything beyond loopback needs `open = true`.")
+    host: str | None = Field(None, description="Address to listen on; else 127.0.0.1, or every interface when open.")
     port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 lets the system choose one.")
     open: bool = Field(
         False, description="Let everybody who can reach this machine use it. There are no passwords yet."
     )
     allowed_hosts: tuple[str, ...] = Field((), description="Further host names that this device is called by.")
-    allowed_origins: tuple[str, ...] = Field((), description="Web pages on other origins that may use the API.")
     hold_status_s: float = Field(
         10.0,
         gt=0,
@@ -48,6 +48,12 @@ class Http(Section):
         description="How long a stream holds its status back so that an early error can still be one.",
     )
     body_bytes: int = Field(16 * 2**20, ge=2**20, le=2**30, description="Largest request body.")
+
+    @property
+    def address(self) -> str:
+        """Where to listen: what was said, else this machine alone, or everywhere for an open device."""
+        everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
+        return self.host or (everywhere if self.open else "127.0.0.1")
 
 
 class Models(Section):

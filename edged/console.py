@@ -59,6 +59,8 @@ def show(body: Mapping[str, Any], picture: RenderableType, *, as_json: bool) -> 
     """Print `body` for a program, or `picture` for a person."""
     if as_json:
         sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+    elif isinstance(picture, str):
+        sys.stdout.write(picture + "\n")  # to be copied as it is: rich would wrap it
     else:
         Console(highlight=False).print(picture)
 
@@ -67,7 +69,7 @@ def status_table(status: Mapping[str, Any]) -> Table:
     """`edged status`."""
     table = Table.grid(padding=(0, 2))
     table.add_row("[bold]edged[/]", f"{status['version']}, up {_duration(status['uptime_s'])}")
-    table.add_row("address", status["address"])
+    table.add_row("address", "  ".join(status["addresses"]))
     table.add_row("requests", f"{status['running']} running, {status['queued']} waiting")
     table.add_row("default", status["default_model"])
     for resident in status["residents"]:
@@ -107,7 +109,7 @@ def as_toml(settings: Mapping[str, Mapping[str, Any]]) -> str:
     """The configuration in the file's own form; what is not set is left out."""
     lines = []
     for section, values in settings.items():
-        lines.append(rf"\[{section}]")
+        lines.append(f"[{section}]")
         lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if value is not None]
         lines.append("")
     return "\n".join(lines).rstrip()
@@ -117,7 +119,7 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{json.dumps(key)} = {_toml_value(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list | tuple):
-        return r"\[" + ", ".join(map(_toml_value, value)) + "]" if value else r"\[]"
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 

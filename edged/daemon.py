@@ -50,14 +50,16 @@ async def run(config: Config, state: Path) -> None:
         journal.observers.append(metrics)
 
         def default() -> str:
-            return default_model(config.models.default, store.models(), memory.available_bytes() + _held_bytes(pool))
+            return default_model(config.models.default, store.models(), memory.available_bytes(), pool.residents.keys())
 
         local = Local(pool, store, config.limits)
         router = Router(local, store.models, config.routing.aliases, default)
-        daemon = server.Daemon(config, Observed(router, journal), local, pool, journal, metrics, default, started_s)
-        serving = server.serving(server.build_app(daemon), config.http.host, config.http.port, control_socket(state))
-        daemon.address = await life.enter_async_context(serving)
-        journal.tell("listening", address=daemon.address)
+        exposed = server.Exposed(config, Observed(router, journal), local, pool, journal, metrics, default, started_s)
+        serving = server.serving(
+            server.build_app(exposed), config.http.address, config.http.port, control_socket(state)
+        )
+        exposed.addresses = await life.enter_async_context(serving)
+        journal.tell("listening", address=" ".join(exposed.addresses))
         life.push_async_callback(drain, pool, journal, config.limits.drain_s)
         if config.models.preload:
             pool.warm(default())
@@ -67,9 +69,9 @@ async def run(config: Config, state: Path) -> None:
 
 def refuse_open_by_accident(config: Config) -> None:
     """Without access control, listening beyond this machine takes a decision. Raises `ConfigError`."""
-    if not guard.is_loopback(config.http.host) and not config.http.open:
+    if not guard.is_loopback(config.http.address) and not config.http.open:
         raise ConfigError(
-            f"Listening on {config.http.host} lets everybody on the network use this device: there are no passwords "
+            f"Listening on {config.http.address} lets everybody on the network use this device: there are no passwords "
             "yet. If that is what you want, say --open (or [http] open = true)."
         )
 
@@ -117,8 +119,3 @@ def stop_signals() -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-def _held_bytes(pool: Pool) -> int:
-    """Weights that are in memory now: a model must not stop being the default because it was loaded."""
-    return sum(resident.process.card.model_bytes for resident in pool.residents.values() if resident.process.card)

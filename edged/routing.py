@@ -6,7 +6,7 @@ aliases are tried, so that a program with `gpt-4o` written into it works unchang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -28,11 +28,17 @@ class Route:
     reason: str
 
 
-def default_model(configured: str | None, installed: Sequence[ModelFile], available_bytes: int) -> str:
-    """The configured default, else the largest model that fits into memory, else `guide`."""
+def default_model(
+    configured: str | None, installed: Sequence[ModelFile], available_bytes: int, resident: Collection[str] = ()
+) -> str:
+    """The configured default, else the largest model that fits into memory, else `guide`.
+
+    A resident model fits: it is there, and must not lose its place to the memory that it takes.
+    """
     if configured is not None:
         return configured
-    fitting = [file for file in installed if file.size_bytes + _BESIDES_WEIGHTS_BYTES <= available_bytes]
+    most_bytes = available_bytes - _BESIDES_WEIGHTS_BYTES
+    fitting = [file for file in installed if file.name in resident or file.size_bytes <= most_bytes]
     return max(fitting, key=lambda file: file.size_bytes).name if fitting else GUIDE
 
 

@@ -51,11 +51,13 @@ def health_body(error: EdgedError | None) -> dict[str, Any]:
     return {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
 
 
-def status_body(pool: Pool, journal: Journal, started_s: float, default: str, address: str) -> dict[str, Any]:
+def status_body(
+    pool: Pool, journal: Journal, started_s: float, default: str, addresses: tuple[str, ...]
+) -> dict[str, Any]:
     """`/edged/v1/status`."""
     return {
         "version": edged.__version__,
-        "address": address,
+        "addresses": list(addresses),
         "uptime_s": round(time.monotonic() - started_s, 1),
         "default_model": default,
         "running": journal.running,

@@ -8,6 +8,7 @@ A route declares its scope, and a path that is not in the table does not exist: 
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import socket
 import time
@@ -19,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import psutil
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -51,8 +53,8 @@ class Route:
 
 
 @dataclass(slots=True)
-class Daemon:
-    """What the routes show and ask: the Backend, and the few objects that know the state of things."""
+class Exposed:
+    """All that the routes may touch: the Backend, and the few objects that know the state of things."""
 
     config: Config
     backend: Observed
@@ -62,12 +64,12 @@ class Daemon:
     metrics: Metrics
     default_model: Callable[[], str]
     started_s: float
-    address: str = ""
+    addresses: tuple[str, ...] = ()
 
 
-def routes(daemon: Daemon) -> list[Route]:
+def routes(exposed: Exposed) -> list[Route]:
     """Everything that can be asked."""
-    api = Endpoints(daemon)
+    api = Endpoints(exposed)
     table = [
         Route("POST", "/v1/chat/completions", "chat", api.chat),
         Route("POST", "/v1/completions", "chat", api.completions),
@@ -87,8 +89,8 @@ def routes(daemon: Daemon) -> list[Route]:
 class Endpoints:
     """The handlers. Each is a paragraph; the sentences are elsewhere."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+    def __init__(self, exposed: Exposed) -> None:
+        self._exposed = exposed
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/chat/completions`."""
@@ -101,7 +103,7 @@ class Endpoints:
     async def _answer(
         self, request: web.Request, asked: ChatBody | CompletionBody, *, is_chat: bool
     ) -> web.StreamResponse:
-        config = self._daemon.config
+        config = self._exposed.config
         wanted = asked.to_request(request[_ID], request.remote or "", config.limits.text_bytes)
         if wanted.n > config.engine.sequences:
             raise InvalidRequest(
@@ -110,19 +112,19 @@ class Endpoints:
             )
         answer = Answer(wanted, is_chat, asked.stream_options.include_usage)
         if asked.stream:
-            return await stream.stream(request, self._daemon.backend, wanted, answer, config.http.hold_status_s)
-        return await stream.respond(self._daemon.backend, wanted, answer)
+            return await stream.stream(request, self._exposed.backend, wanted, answer, config.http.hold_status_s)
+        return await stream.respond(self._exposed.backend, wanted, answer)
 
     async def models(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/models`, the default model first."""
-        default = self._daemon.default_model()
-        cards = sorted(self._daemon.local.models(), key=lambda card: card.name != default)
+        default = self._exposed.default_model()
+        cards = sorted(self._exposed.local.models(), key=lambda card: card.name != default)
         return web.json_response(models_body(cards))
 
     async def model(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/models/{id}`."""
         name = request.match_info["id"]
-        for card in self._daemon.local.models():
+        for card in self._exposed.local.models():
             if card.name == name:
                 return web.json_response(model_body(card))
         raise NotFound(f"There is no model named {name!r} here.", param="model")
@@ -144,44 +146,42 @@ class Endpoints:
 
     async def prometheus(self, _request: web.Request) -> web.StreamResponse:
         """`GET /metrics`."""
-        return web.Response(body=self._daemon.metrics.render(), content_type="text/plain", charset="utf-8")
+        return web.Response(body=self._exposed.metrics.render(), content_type="text/plain", charset="utf-8")
 
     async def status(self, _request: web.Request) -> web.StreamResponse:
         """What the daemon is doing now."""
-        daemon = self._daemon
-        default = daemon.default_model()
-        return web.json_response(
-            ops.status_body(daemon.pool, daemon.journal, daemon.started_s, default, daemon.address)
-        )
+        exposed = self._exposed
+        default = exposed.default_model()
+        body = ops.status_body(exposed.pool, exposed.journal, exposed.started_s, default, exposed.addresses)
+        return web.json_response(body)
 
     async def requests(self, _request: web.Request) -> web.StreamResponse:
         """The last requests, newest first."""
-        exchanges = reversed(self._daemon.journal.exchanges)
+        exchanges = reversed(self._exposed.journal.exchanges)
         return web.json_response({"requests": [ops.exchange_body(exchange) for exchange in exchanges]})
 
     async def events(self, _request: web.Request) -> web.StreamResponse:
         """The last events, oldest first."""
-        happenings = self._daemon.journal.happenings
+        happenings = self._exposed.journal.happenings
         return web.json_response({"events": [ops.happening_body(happening) for happening in happenings]})
 
     def _unready(self) -> EdgedError | None:
-        return ops.unready(self._daemon.pool, time.monotonic())
+        return ops.unready(self._exposed.pool, time.monotonic())
 
 
 async def _page(request: web.Request, asset: page.Asset) -> web.StreamResponse:
     return page.respond(request, asset)
 
 
-def build_app(daemon: Daemon) -> web.Application:
+def build_app(exposed: Exposed) -> web.Application:
     """The application: table, middlewares, limits."""
-    http = daemon.config.http
+    http = exposed.config.http
     names = guard.own_names() | {name.lower() for name in http.allowed_hosts}
-    origins = frozenset(http.allowed_origins)
-    table = routes(daemon)
+    table = routes(exposed)
     scopes = {(route.method, route.path): route.scope for route in table}
     app = web.Application(
         client_max_size=http.body_bytes,
-        middlewares=[_envelope, _guard(names, origins, scopes)],
+        middlewares=[_envelope, _guard(names, scopes)],
     )
     for route in table:
         if route.method == "GET":
@@ -209,12 +209,12 @@ async def _envelope(request: web.Request, handler: Handler) -> web.StreamRespons
     return response
 
 
-def _guard(names: frozenset[str], origins: frozenset[str], scopes: Mapping[tuple[str, str], Scope]) -> Middleware:
+def _guard(names: frozenset[str], scopes: Mapping[tuple[str, str], Scope]) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.headers.get("Host", "")
         guard.check_host(host, names)
-        guard.check_origin(request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site"), host, origins)
+        guard.check_origin(request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site"), host)
         resource = request.match_info.route.resource
         method = "GET" if request.method == "HEAD" else request.method
         if resource is not None and (method, resource.canonical) not in scopes:
@@ -241,15 +241,15 @@ def _translate(error: web.HTTPException, request: web.Request) -> EdgedError:
 
 
 @asynccontextmanager
-async def serving(app: web.Application, host: str, port: int, control: Path) -> AsyncIterator[str]:
-    """Listen on TCP and on the control socket while the block runs; yields the address to open in a browser."""
+async def serving(app: web.Application, host: str, port: int, control: Path) -> AsyncIterator[tuple[str, ...]]:
+    """Listen on TCP and on the control socket while the block runs; yields the addresses to open in a browser."""
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_CLOSE_S)
     await runner.setup()
     try:
         listener = _listen(host, port)
         await web.SockSite(runner, listener).start()
         await web.SockSite(runner, _listen_for_the_owner(control)).start()
-        yield _address(listener)
+        yield _addresses(listener)
     finally:
         await runner.cleanup()
 
@@ -277,8 +277,12 @@ def _listen_for_the_owner(control: Path) -> socket.socket:
     return listener
 
 
-def _address(listener: socket.socket) -> str:
+def _addresses(listener: socket.socket) -> tuple[str, ...]:
+    """What to type into a browser: one address, or for an open device its name and every IPv4 address that it has."""
     host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        host = socket.gethostname()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    if not ipaddress.ip_address(host).is_unspecified:
+        return (f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",)
+    interfaces = psutil.net_if_addrs().values()
+    own = [found.address for interface in interfaces for found in interface if found.family == socket.AF_INET]
+    hosts = [socket.gethostname(), *(address for address in own if not guard.is_loopback(address))]
+    return tuple(f"http://{host}:{port}" for host in hosts)

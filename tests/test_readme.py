@@ -1,0 +1,64 @@
+"""README.md is held true: the endpoints, commands, fields, settings and error codes that it names are those there are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from edged import config, errors
+from edged.__main__ import main
+from edged.api.openai import ChatBody, CompletionBody
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+SERVER = (ROOT / "edged/api/server.py").read_text()
+
+
+def test_the_endpoints_are_the_route_table() -> None:
+    told = set(re.findall(r"`((?:GET|POST) /[^`]*)`", README))
+    routed = {f"{method} {path}" for method, path in re.findall(r'Route\("(\w+)", "([^"]+)"', SERVER)}
+    assert told == routed
+
+
+def test_the_honoured_fields_are_those_that_have_an_effect() -> None:
+    (told,) = re.findall(r"Honoured in a request: `([^`]*)`", README)
+    without_effect = {"store", "logprobs", "service_tier", "response_format"}  # taken only where they ask for nothing
+    assert set(told.split()) == (set(ChatBody.model_fields) | set(CompletionBody.model_fields)) - without_effect
+
+
+@pytest.mark.parametrize("script", sorted(set(re.findall(r"`(scripts/[\w/.-]+)", README))))
+def test_every_script_exists(script: str) -> None:
+    assert (ROOT / script).exists()
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"edged ((?:config )?[a-z]+)`", README))))
+def test_every_command_exists(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*command.split(), "--help"])
+    assert stop.value.code == 0
+    assert "usage: edged" in capsys.readouterr().out
+
+
+def test_the_settings_shown_are_the_defaults(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
+    file = tmp_path / "edged.toml"
+    file.write_text(block)
+    shown = config.load(file, environ={}).model_dump()
+    shown["models"]["default"] = None  # an example: no name could be a default
+    assert shown == config.Config().model_dump()
+
+
+def test_the_error_codes_exist() -> None:
+    told = set(re.findall(r"\| \d{3} `(\w+)` \|", README))
+    known = {getattr(errors, name).code for name in dir(errors) if hasattr(getattr(errors, name), "code")}
+    assert told <= known
+    assert told
+
+
+def test_the_changelog_speaks_of_this_version() -> None:
+    from edged import __version__
+
+    assert f"## {__version__} " in (ROOT / "CHANGELOG.md").read_text()
+    assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text()
