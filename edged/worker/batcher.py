@@ -189,7 +189,7 @@ class Batcher:
         """Take the cells from the youngest sequence; a lone one for which the engine has none is at its end."""
         youngest = max(self._running, key=lambda job: job.sequence.id)
         if len(self._running) == 1:
-            youngest.sequence.finish = "length"
+            youngest.sequence.end("length")
         else:
             self._leave(youngest)
             self._waiting.appendleft(youngest)

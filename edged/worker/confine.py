@@ -18,8 +18,10 @@ def confine(*, extra_memory_bytes: int | None = None) -> None:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # A terminal's Ctrl-C reaches the whole process group; when children end is the daemon's decision.
+    # A terminal's Ctrl-C reaches the whole process group, and systemd's stop the whole cgroup, while running answers
+    # are still drained: when a child ends is the daemon's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if extra_memory_bytes is not None:
         limit_bytes = _address_space_bytes() + extra_memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))

@@ -11,8 +11,8 @@ from __future__ import annotations
 LONGEST_STEP_S = 1.0
 # A gap of up to six undisturbed steps still reads as flowing text; one of them is the decode that happens anyway.
 PREFILL_STEPS_WHILE_DECODING = 5.0
-# Before anything was measured: short enough for the slowest board we know of (a Pi 4 reads about 8 tokens of a 1B
-# model in a second), long enough to measure by.
+# Before anything was measured: three seconds at the slowest published rate that we know of (a 30B mixture of experts on
+# a Pi 5 reads 10.9 tokens/s, github.com/geerlingguy/ai-benchmarks issue 47), and long enough to measure by.
 FIRST_CHUNK_TOKENS = 32
 # Below this a chunk's cost is mostly the fixed cost of a step, and reading would never end.
 SMALLEST_CHUNK_TOKENS = 8

@@ -25,10 +25,11 @@ class StopFilter:
     def push(self, text: str) -> tuple[str, bool]:
         """What may be shown now, and whether a stop string was met (it and all behind it are dropped)."""
         text = self._held + text
-        cut = min((at for at in map(text.find, self._stops) if at >= 0), default=-1)
-        if cut >= 0:
+        # The one that is complete first, not the one that begins first: it must not matter how the text was cut.
+        met = min(((at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0), default=None)
+        if met is not None:
             self._held = ""
-            return text[:cut], True
+            return text[: met[1]], True
         keep = max((_overlap(text, stop) for stop in self._stops), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep], False
@@ -82,14 +83,14 @@ class Sequence:
         self.tokens.append(token)
         self.said_tokens += 1
         if is_end:
-            self._end("stop")
+            self.end("stop")
             return
         text, met_stop = self.stops.push(self._decoder.decode(piece))
         self.said += text
         if met_stop:
             self.finish = "stop"
         elif self.generated >= self.max_tokens:
-            self._end("length")
+            self.end("length")
 
     def take_said(self) -> tuple[str, int]:
         """Text that may be shown and has not been taken yet, and how many tokens were drawn since the last take."""
@@ -101,6 +102,7 @@ class Sequence:
         """The memory no longer holds this sequence: all its tokens are pending again."""
         self.slot, self.in_memory = None, 0
 
-    def _end(self, reason: FinishReason) -> None:
+    def end(self, reason: FinishReason) -> None:
+        """Nothing follows: what was held back may be said now."""
         self.said += self.stops.push(self._decoder.decode(b"", final=True))[0] + self.stops.flush()
         self.finish = reason
