@@ -21,6 +21,7 @@ Standard library only, and no asyncio: a worker's start-up time is a person's wa
 from __future__ import annotations
 
 import json
+import math
 import socket
 from array import array
 from collections.abc import Callable, Iterator
@@ -227,7 +228,7 @@ def decode(line: bytes) -> Frame:
     try:
         name, body = json.loads(line)
         frame = _reader(_FRAMES[name])(body)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise WireError(f"not a frame ({error!r}): {line[:80]!r}") from error
     return cast("Frame", frame)
 
@@ -241,8 +242,9 @@ class Decoder:
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield every frame that `data` completes. Raises `WireError` on a bad or an oversized line."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_FRAME_BYTES:
-            raise WireError(f"a line without an end after {len(self._rest)} bytes")
+        longest = max(map(len, (*lines, self._rest)))
+        if longest > MAX_FRAME_BYTES:
+            raise WireError(f"a line of {longest} bytes exceeds {MAX_FRAME_BYTES}")
         for line in lines:
             yield decode(line)
 
@@ -309,7 +311,7 @@ def _reader(kind: Any) -> Reader:
     if is_dataclass(kind):
         return _dataclass_reader(kind)
     if kind is float:
-        return lambda value: float(_exactly((int, float), value))
+        return _finite
     return lambda value: _exactly(kind, value)
 
 
@@ -332,6 +334,13 @@ def _one_of(allowed: frozenset[object]) -> Reader:
         return value
 
     return read
+
+
+def _finite(value: Any) -> float:
+    number = float(_exactly((int, float), value))
+    if not math.isfinite(number):  # Python's json reads NaN, Infinity and 1e999
+        raise ValueError(f"{number} is not a number")
+    return number
 
 
 def _exactly(kind: Any, value: Any) -> Any:

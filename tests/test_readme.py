@@ -1,4 +1,4 @@
-"""README.md is held true: the endpoints, commands, fields, settings and error codes that it names are those there are."""
+"""README.md is held true: the endpoints, commands, fields, settings and error codes that it names are there."""
 
 from __future__ import annotations
 

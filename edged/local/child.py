@@ -42,7 +42,9 @@ def cause_of_death(returncode: int) -> str:
     """An exit status in words: "was killed by SIGKILL", "exited with status 1"."""
     if returncode >= 0:
         return f"exited with status {returncode}"
-    return f"was killed by {signal.Signals(-returncode).name}"
+    # Real-time signals have no names in Python.
+    name = next((known.name for known in signal.Signals if known == -returncode), f"signal {-returncode}")
+    return f"was killed by {name}"
 
 
 class Child(asyncio.Protocol):

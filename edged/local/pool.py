@@ -181,7 +181,8 @@ class Pool:
         self.close(self._closed or ShuttingDown("The daemon is stopping."))
         for resident in list(self._residents.values()):
             self._leave(resident)
-        await self._tasks.__aexit__(kind, error, trace)
+        # Without the error: a task group would wrap it, and a `ConfigError` would no longer be one.
+        await self._tasks.__aexit__(None, None, None)
 
     @property
     def residents(self) -> Mapping[str, Resident]:
@@ -275,6 +276,8 @@ class Pool:
         """Carry out `plan` until it has nothing more to say."""
         if self._closed is not None:
             return
+        # A request that was cancelled leaves the line only when its task wakes up; until then it must not be granted.
+        self._line = [waiter for waiter in self._line if not waiter.granted.done()]
         seats = {model: resident.seat for model, resident in self._residents.items()}
         now = plan([waiter.want for waiter in self._line], seats, self._engine.resident_models)
         for waiter in [self._line[index] for index in now.grants]:
@@ -350,4 +353,5 @@ class Pool:
     def _fail_line(self, error: EdgedError, model: str | None = None) -> None:
         for waiter in [waiter for waiter in self._line if model in (None, waiter.want.model)]:
             self._line.remove(waiter)
-            waiter.granted.set_exception(error)
+            if not waiter.granted.done():
+                waiter.granted.set_exception(error)

@@ -43,8 +43,8 @@ SILENCE_S = 10.0
 _BUSY_SILENCE_S = 60.0
 _BUSY_SHARE = 0.02
 _LOOK_EVERY_S = 2.0
-# Loading is bound by the disk: the slowest SD cards still sold (speed class 10) promise 10 MB/s. Nothing is called stuck
-# in less than a minute.
+# Loading is bound by the disk: the slowest SD cards still sold (speed class 10) promise 10 MB/s. Nothing is called
+# stuck in less than a minute.
 _SLOWEST_DISK_BYTES_PER_S = 10_000_000
 _SHORTEST_LOAD_DEADLINE_S = 60.0
 

@@ -20,9 +20,12 @@ from edged.chat import Sampling
 from edged.worker.batcher import MemoryFull, Row
 from edged.worker.prompt import Control
 
-# Rows of one llama_decode. Larger batches cost compute-buffer memory and gain nothing on boards, where a step is
-# bounded by time anyway; it is also llama.cpp's own default for the physical batch.
+# Most rows of one llama_decode; a step is bounded by time anyway (`worker/pace.py`).
 BATCH_TOKENS = 512
+# Rows that are computed at once. From 64 on llama.cpp's CPU attention works in tiles (GGML_FA_TILE_Q), whose sums
+# depend on where in the shared pool a token's cells happen to lie, and so on the neighbours; below, each row walks its
+# own cells in order, and an answer is bit for bit what it is alone. A small batch also has a small compute buffer.
+ROWS_AT_ONCE = 48
 # How far back repetition counts; llama.cpp's default (common/common.h, penalty_last_n).
 PENALTY_WINDOW_TOKENS = 64
 # llama.cpp's sampling defaults (common/common.h, struct common_params_sampling), used where neither the caller nor the
@@ -137,7 +140,8 @@ class Llama:
     def _open_context(self, threads: int) -> Any:
         params = lib.llama_context_default_params()
         params.n_ctx = self.context_tokens
-        params.n_batch = params.n_ubatch = self.batch_tokens
+        params.n_batch = self.batch_tokens
+        params.n_ubatch = min(ROWS_AT_ONCE, self.batch_tokens)
         params.n_seq_max = self.sequences
         # One output row per sequence: the default reserves logits for a whole batch, 300 MiB on a 0.5B model.
         params.n_outputs_max = self.sequences

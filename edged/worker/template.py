@@ -22,10 +22,13 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, NoReturn
 
 from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
+from jinja2.ext import Extension, loopcontrols
+from jinja2.nodes import Node
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from edged.wire import Compiled, Pipe, Refused, Render, Rendered, Span, Template, Turn
@@ -58,14 +61,15 @@ class Marks:
 
     def spans(self, rendered: str, sentinel: str) -> Iterator[Span]:
         """The rendered prompt without sentinels; control tokens that carried one are literal."""
-        head, *tails = rendered.split(sentinel)
-        for tail in tails:
-            yield Span(head[:-1])
-            tail = head[-1:] + tail
-            literal = self._match(tail, 0)
-            yield Span(literal, literal=True)
-            head = tail[len(literal) :]
-        yield Span(head)
+        pieces = rendered.split(sentinel)
+        text = "".join(pieces)
+        done = 0
+        for behind in accumulate(len(piece) for piece in pieces[:-1]):
+            start = max(behind - 1, done)  # control tokens may overlap: the literal runs join
+            end = max(behind - 1 + len(self._match(text, behind - 1)), done)
+            yield from (Span(text[done:start]), Span(text[start:end], literal=True))
+            done = end
+        yield Span(text[done:])
 
     def _is_suspect(self, text: str, at: int, end: int) -> bool:
         is_cut_off = end - at <= self._lengths[0] and text[at:end] in self._beginnings
@@ -76,13 +80,24 @@ class Marks:
         return next((text[at : at + n] for n in self._lengths if text[at : at + n] in self._controls), "")
 
 
+class _Generation(Extension):
+    """`{% generation %}` marks the assistant's words for training (Hugging Face transformers); here it marks nothing."""
+
+    tags = {"generation"}  # noqa: RUF012  # jinja2 declares it as an instance variable
+
+    def parse(self, parser: Parser) -> list[Node]:
+        """The statements inside."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 class Renderer:
     """One model's template, compiled."""
 
     def __init__(self, template: Template) -> None:
         """Raises jinja2's `TemplateError` for a template that does not compile."""
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], autoescape=False
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation], autoescape=False
         )
         environment.filters["tojson"] = _to_json
         environment.globals |= {"raise_exception": _raise, "strftime_now": _strftime_now}

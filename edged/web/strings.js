@@ -1,0 +1,166 @@
+// The words of the page in English and Chinese, chosen once from the browser's language.
+
+const english = {
+  model: "Model",
+  automatic: "Automatic",
+  newChat: "New chat",
+  conversation: "Conversation",
+  welcome: "Ask this device.",
+  promise: "The answer is made right here. What you write goes no further.",
+  examples: ["How do I add a model?", "Can my phone use it?", "Does anything leave this device?"],
+  ask: "Ask something",
+  send: "Send",
+  stop: "Stop",
+  latest: "To the end",
+  you: "You",
+  answer: "Answer",
+
+  guideOnly: "This is only the built-in guide: it knows this device and little else.",
+  guideMore: "Add a real model",
+  guideHow:
+    "Put a .gguf file into the models folder of the device: /var/lib/edged/models for the system service, " +
+    "otherwise ~/.local/state/edged/models. It is offered here at once, without a restart.",
+
+  waiting: "Thinking",
+  waitingFor: (seconds) => `Thinking, ${seconds} s`,
+  pending: "The model is being loaded; the answer follows as soon as it is there",
+  loading: "The model is being loaded.",
+  loadingPart: (percent) => `The model is being loaded: ${percent} %.`,
+  secondsLeft: (seconds) => `About ${seconds} s left.`,
+  reasoning: "Thoughts",
+
+  local: "on this device",
+  device: (name) => `on this device (${name})`,
+  lan: (name) => `on ${name}, in your network`,
+  cloud: (name) => `in the cloud, by ${name}`,
+  firstWord: (seconds) => `first word ${seconds} s`,
+  rate: (tokens) => `${tokens} tok/s`,
+  queued: (seconds) => `waited ${seconds} s in line`,
+
+  copy: "Copy",
+  copied: "Copied",
+  copyFailed: "Could not copy",
+  code: "code",
+  retry: "Try again",
+  retryIn: (seconds) => `Try again in ${seconds} s`,
+  goOn: "Continue",
+  goOnPrompt: "Continue exactly where you stopped.",
+  stopped: "You stopped this answer; it is not complete.",
+  incomplete: "The answer above is not complete.",
+  length: "The answer reached its length limit.",
+  empty: "The model answered nothing.",
+
+  errors: {
+    network: "The device does not answer. Is it switched on, and are you in its network?",
+    interrupted: "The connection broke before the answer was complete.",
+    queue_full: "The device is busy answering others.",
+    predicted_timeout: "The device is busy; the answer would take too long.",
+    rate_limited: "Too many questions in a short time.",
+    model_loading: "The model is still being loaded.",
+    load_timeout: "The model took too long to load.",
+    shutting_down: "The device is shutting down or restarting.",
+    worker_crashed: "The model stopped unexpectedly. The next question starts it afresh.",
+    worker_stalled: "The model got stuck. The next question starts it afresh.",
+    worker_oom: "The memory of the device was not enough for this.",
+    thermal_shed: "The device is too hot and needs a rest.",
+    context_length_exceeded:
+      "This conversation is longer than the model can take in. Start a new chat, or ask for less at once.",
+    payload_too_large: "This is too long to send.",
+    model_not_found: "This model is no longer on the device.",
+    other: "That did not work.",
+  },
+};
+
+const chinese = {
+  model: "模型",
+  automatic: "自动",
+  newChat: "新对话",
+  conversation: "对话",
+  welcome: "问问这台设备。",
+  promise: "回答就在这里产生，你写的内容不会传到别处。",
+  examples: ["怎么添加模型？", "手机可以用吗？", "有数据会离开这台设备吗？"],
+  ask: "想问什么？",
+  send: "发送",
+  stop: "停止",
+  latest: "回到最新",
+  you: "你",
+  answer: "回答",
+
+  guideOnly: "现在回答的只是内置的 guide，它只了解这台设备。",
+  guideMore: "添加真正的模型",
+  guideHow:
+    "把 .gguf 文件放进设备的模型文件夹：系统服务用 /var/lib/edged/models，" +
+    "其他情况用 ~/.local/state/edged/models。不用重启，这里马上就能选。",
+
+  waiting: "正在思考",
+  waitingFor: (seconds) => `正在思考，${seconds} 秒`,
+  pending: "模型正在加载，好了就会回答",
+  loading: "模型正在加载。",
+  loadingPart: (percent) => `模型正在加载：${percent}%。`,
+  secondsLeft: (seconds) => `大约还要 ${seconds} 秒。`,
+  reasoning: "思考过程",
+
+  local: "在这台设备上",
+  device: (name) => `在这台设备上（${name}）`,
+  lan: (name) => `在局域网的 ${name} 上`,
+  cloud: (name) => `在云端，由 ${name} 提供`,
+  firstWord: (seconds) => `首字 ${seconds} 秒`,
+  rate: (tokens) => `${tokens} 词元/秒`,
+  queued: (seconds) => `排队 ${seconds} 秒`,
+
+  copy: "复制",
+  copied: "已复制",
+  copyFailed: "复制失败",
+  code: "代码",
+  retry: "重试",
+  retryIn: (seconds) => `${seconds} 秒后可重试`,
+  goOn: "继续",
+  goOnPrompt: "请从刚才停下的地方接着写。",
+  stopped: "你停止了这个回答，它不完整。",
+  incomplete: "上面的回答不完整。",
+  length: "回答达到了长度上限。",
+  empty: "模型没有给出内容。",
+
+  errors: {
+    network: "设备没有回应。它开着吗？你和它在同一个网络里吗？",
+    interrupted: "回答还没完，连接就断了。",
+    queue_full: "设备正忙着回答别的问题。",
+    predicted_timeout: "设备正忙，回答会等太久。",
+    rate_limited: "短时间内的提问太多了。",
+    model_loading: "模型还在加载。",
+    load_timeout: "模型加载太久，没有成功。",
+    shutting_down: "设备正在关闭或重启。",
+    worker_crashed: "模型意外停止。下一次提问会重新启动它。",
+    worker_stalled: "模型卡住了。下一次提问会重新启动它。",
+    worker_oom: "设备内存不够，没能完成。",
+    thermal_shed: "设备太热，需要歇一会儿。",
+    context_length_exceeded: "对话超过了模型能读的长度。请开始新对话，或问得短一些。",
+    payload_too_large: "内容太长，无法发送。",
+    model_not_found: "设备上已经没有这个模型。",
+    other: "没有成功。",
+  },
+};
+
+export const language = navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
+const words = language === "zh" ? chinese : english;
+
+/** The words for `key`; where they have a gap, `value` fills it. */
+export function say(key, value) {
+  const found = words[key];
+  return typeof found === "function" ? found(value) : found;
+}
+
+/** What an error code means to a person. */
+export function sayError(code) {
+  return words.errors[code] ?? words.errors.other;
+}
+
+/** Translate the elements of the page that carry `data-say` (text) or `data-say-label` (accessible name). */
+export function translatePage() {
+  document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
+  for (const found of document.querySelectorAll("[data-say]")) found.textContent = say(found.dataset.say);
+  for (const found of document.querySelectorAll("[data-say-label]")) {
+    found.setAttribute("aria-label", say(found.dataset.sayLabel));
+    if (found instanceof HTMLButtonElement) found.title = say(found.dataset.sayLabel);
+  }
+}

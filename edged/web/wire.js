@@ -1,0 +1,114 @@
+// The daemon's HTTP interface as the page sees it: models, readiness, and one streamed chat.
+// Every failure leaves here as a ChatError; nothing here touches the document.
+
+/** A failure the person is told about. `code` is the daemon's, or "network" or "interrupted". */
+export class ChatError extends Error {
+  constructor(code, message = "", { retryAfterSeconds = 0, isRetryable = true, cause } = {}) {
+    super(message, { cause });
+    this.code = code;
+    this.retryAfterSeconds = retryAfterSeconds;
+    this.isRetryable = isRetryable;
+  }
+}
+
+/** The names of the models that can be asked. */
+export async function listModels() {
+  const response = await request("v1/models");
+  if (!response.ok) throw await refusal(response);
+  return (await response.json()).data.map((model) => model.id);
+}
+
+/** null when a question sent now would be answered, else what the daemon says about its loading. */
+export async function readiness() {
+  const response = await request("readyz", { cache: "no-store" });
+  if (response.ok) return null;
+  const body = await response.json().catch(() => ({}));
+  const code = body.error?.code ?? body.code ?? "model_loading";
+  const { progress = null, eta_s: etaSeconds = null } = { ...body, ...body.error };
+  return { code, progress, etaSeconds, retryAfterSeconds: retryAfter(response) };
+}
+
+/**
+ * One chat, as events in order:
+ * {kind: "status", servedBy}, then any number of {kind: "text" | "reasoning", text},
+ * then {kind: "end", finish, model, usage, edged}. Throws ChatError when the answer does not reach its end.
+ */
+export async function* chat({ model, messages, signal }) {
+  const body = { messages, stream: true, stream_options: { include_usage: true } };
+  if (model) body.model = model;
+  const response = await request("v1/chat/completions", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
+  if (!response.ok) throw await refusal(response);
+  yield { kind: "status", servedBy: response.headers.get("X-Edged-Served-By") };
+
+  const end = { kind: "end", finish: null, model: null, usage: null, edged: null };
+  for await (const data of serverSentEvents(response.body)) {
+    if (data === "[DONE]") break;
+    const chunk = parseChunk(data);
+    end.model = chunk.model ?? end.model;
+    end.usage = chunk.usage ?? end.usage;
+    end.edged = chunk.edged ?? end.edged;
+
+    const choice = chunk.choices?.[0];
+    if (choice?.delta?.reasoning_content) yield { kind: "reasoning", text: choice.delta.reasoning_content };
+    if (choice?.delta?.content) yield { kind: "text", text: choice.delta.content };
+    end.finish = choice?.finish_reason ?? end.finish;
+  }
+  if (end.finish === null) throw new ChatError("interrupted");
+  yield end;
+}
+
+async function request(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (problem) {
+    throw new ChatError("network", "", { cause: problem });
+  }
+}
+
+async function refusal(response) {
+  const body = await response.json().catch(() => ({}));
+  const { code = "other", message = `HTTP ${response.status}` } = body.error ?? {};
+  const isRetryable = response.status === 429 || response.status >= 500;
+  return new ChatError(code ?? "other", message, { retryAfterSeconds: retryAfter(response), isRetryable });
+}
+
+function retryAfter(response) {
+  return Math.max(0, Number(response.headers.get("Retry-After")) || 0);
+}
+
+function parseChunk(data) {
+  let chunk;
+  try {
+    chunk = JSON.parse(data);
+  } catch {
+    throw new ChatError("interrupted");
+  }
+  if (chunk.error) throw new ChatError(chunk.error.code ?? "other", chunk.error.message ?? "");
+  return chunk;
+}
+
+/** The data of each event. Comments (the daemon's heartbeats) and other fields are passed over. */
+async function* serverSentEvents(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const lines = (rest + value).split(/\r?\n/);
+      rest = lines.pop();
+      for (const line of lines) if (line.startsWith("data:")) yield line.slice("data:".length).trim();
+    }
+  } catch (problem) {
+    if (problem instanceof ChatError) throw problem;
+    throw new ChatError("interrupted", "", { cause: problem });
+  } finally {
+    // Also when the caller stops listening: the daemon sees the connection close and frees the model.
+    reader.cancel().catch(() => {});
+  }
+}
