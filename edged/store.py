@@ -70,11 +70,16 @@ class Store:
             return
         for entry in os.scandir(self.folder):
             name = entry.name.removesuffix(".gguf")
-            if name != entry.name and _NAME.fullmatch(name) and entry.is_file(follow_symlinks=False):
-                yield _describe(name, Path(entry.path))
+            if name != entry.name and _NAME.fullmatch(name):
+                file = _describe(name, Path(entry.path))
+                if file is not None:
+                    yield file
 
 
-def _describe(name: str, path: Path) -> ModelFile:
-    status = path.stat(follow_symlinks=False)
-    assert stat.S_ISREG(status.st_mode)
-    return ModelFile(name, path, status.st_size, int(status.st_mtime))
+def _describe(name: str, path: Path) -> ModelFile | None:
+    """None for what is no regular file, or has gone since the folder was read."""
+    try:
+        status = path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return ModelFile(name, path, status.st_size, int(status.st_mtime)) if stat.S_ISREG(status.st_mode) else None

@@ -81,7 +81,7 @@ class Marks:
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks the assistant's words for training (Hugging Face transformers); here it marks nothing."""
+    """`{% generation %}` marks the words of the assistant for training (transformers); here it marks nothing."""
 
     tags = {"generation"}  # noqa: RUF012  # jinja2 declares it as an instance variable
 
