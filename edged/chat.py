@@ -67,8 +67,11 @@ class Sampling:
     seed: int | None = None
 
     def for_choice(self, choice: int) -> Sampling:
-        """The same, for the `choice`-th of several answers: a fixed seed must not draw the same answer twice."""
-        return self if self.seed is None else replace(self, seed=(self.seed + choice) % 2**32)
+        """The same, for the `choice`-th of several answers: a fixed seed must not draw the same answer twice.
+
+        The largest number of 32 bits is no seed: to llama.cpp it means "draw one".
+        """
+        return self if self.seed is None else replace(self, seed=(self.seed + choice) % (2**32 - 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ FIFO would hang the reader.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -41,7 +42,7 @@ class Store:
     def models(self) -> list[ModelFile]:
         """Everything installed, by name, `guide` last: it is the fallback."""
         owned = sorted(self._owned(), key=lambda file: file.name)
-        return [file for file in owned if file.name != GUIDE] + [_describe(GUIDE, _GUIDE_FILE)]
+        return [file for file in owned if file.name != GUIDE] + [_describe(GUIDE, _GUIDE_FILE, _GUIDE_FILE.stat())]
 
     def find(self, name: str) -> ModelFile:
         """The model called `name`. Raises `ModelNotFound`, which lists what there is."""
@@ -71,15 +72,11 @@ class Store:
         for entry in os.scandir(self.folder):
             name = entry.name.removesuffix(".gguf")
             if name != entry.name and _NAME.fullmatch(name):
-                file = _describe(name, Path(entry.path))
-                if file is not None:
-                    yield file
+                with contextlib.suppress(FileNotFoundError):  # gone since the folder was read
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        yield _describe(name, Path(entry.path), status)
 
 
-def _describe(name: str, path: Path) -> ModelFile | None:
-    """None for what is no regular file, or has gone since the folder was read."""
-    try:
-        status = path.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return ModelFile(name, path, status.st_size, int(status.st_mtime)) if stat.S_ISREG(status.st_mode) else None
+def _describe(name: str, path: Path, status: os.stat_result) -> ModelFile:
+    return ModelFile(name, path, status.st_size, int(status.st_mtime))

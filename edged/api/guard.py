@@ -33,14 +33,14 @@ def check_host(host_header: str, names: frozenset[str]) -> None:
 
 def check_origin(origin: str | None, fetch_site: str | None, host_header: str) -> None:
     """Raises `Forbidden` for a request that a page of another origin caused."""
-    if origin is not None and urlsplit(origin).netloc.lower() != host_header.lower():
+    if origin is not None and origin.partition("://")[2].lower() != host_header.lower():
         raise Forbidden(f"A page on {origin!r} may not use this device.")
     if fetch_site in ("cross-site", "same-site"):
         raise Forbidden("A page on another site may not use this device.")
 
 
 def _hostname(header: str) -> str | None:
-    if any(character in header for character in "@/\\ ,"):
+    if any(character in header for character in "@/\\ ,#?"):
         return None
     try:
         parts = urlsplit(f"//{header}")

@@ -252,6 +252,7 @@ async def serving(app: web.Application, host: str, port: int, control: Path) -> 
         yield _addresses(listener)
     finally:
         await runner.cleanup()
+        control.unlink(missing_ok=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:

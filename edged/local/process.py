@@ -137,7 +137,8 @@ class WorkerProcess:
         self._child.send(load, [descriptor])
         deadline_s = load_deadline_s(os.fstat(descriptor).st_size)
         try:
-            await asyncio.wait_for(self._settled.wait(), deadline_s)
+            async with asyncio.timeout(deadline_s):
+                await self._settled.wait()
         except TimeoutError:
             self._kill(LoadTimeout(f"The model {self.name} did not load within {deadline_s:.0f} s."))
             await self._settled.wait()

@@ -60,11 +60,12 @@ class Renderer:
             return self._child
         self._generation += 1
         child = await Child.spawn("edged.worker.template", self._hear, partial(self._bury, self._generation))
+        self._child = child  # known before it answers: `stop` must find it also when this is cancelled
         match await self._ask(child, self._template, 0, _START_S):
             case Compiled():
-                self._child = child
                 return child
             case Refused(_, message):
+                self._child = None
                 raise ModelInvalid(f"The chat template of {self._name} does not compile: {message}")
             case _:
                 raise TemplateLimit(f"The chat template of {self._name} could not be compiled within {_START_S:.0f} s.")
@@ -74,7 +75,8 @@ class Renderer:
         self._expected, self._reply = id, asyncio.get_running_loop().create_future()
         child.send(frame)
         try:
-            return await asyncio.wait_for(self._reply, deadline_s)
+            async with asyncio.timeout(deadline_s):  # not wait_for: before Python 3.12 it can swallow a cancellation
+                return await self._reply
         except TimeoutError:
             self._child = None
             child.kill("took too long")
