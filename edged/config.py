@@ -84,7 +84,7 @@ class Limits(Section):
     """`[limits]`: what a request may ask for, and how many may wait."""
 
     answer_tokens: int = Field(2048, ge=1, le=2**20, description="Longest answer where a request sets no limit.")
-    queue_requests: int = Field(32, ge=0, le=4096, description="Requests that may wait for their turn.")
+    queue_requests: int = Field(32, ge=1, le=4096, description="Requests that may wait for their turn.")
     queue_s: float = Field(60.0, gt=0, le=3600, description="Longest predicted wait before a request is refused.")
     text_bytes: int = Field(2**20, ge=1024, le=2**22, description="Longest text of a request.")
     drain_s: float = Field(25.0, ge=0, le=300, description="How long running answers may go on when the daemon stops.")

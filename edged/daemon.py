@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from edged.local.pool import Pool
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.routing import Router, default_model
-from edged.store import Store
+from edged.store import ModelFile, Store
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +49,14 @@ async def run(config: Config, state: Path) -> None:
         metrics = Metrics(pool)
         journal.observers.append(metrics)
 
-        def default() -> str:
-            return default_model(config.models.default, store.models(), memory.available_bytes(), pool.residents.keys())
+        def default(installed: Sequence[ModelFile]) -> str:
+            return default_model(config.models.default, installed, memory.available_bytes(), pool.residents.keys())
 
         local = Local(pool, store, config.limits)
         router = Router(local, store.models, config.routing.aliases, default)
-        exposed = server.Exposed(config, Observed(router, journal), local, pool, journal, metrics, default, started_s)
+        exposed = server.Exposed(
+            config, Observed(router, journal), local, pool, journal, metrics, lambda: default(store.models()), started_s
+        )
         serving = server.serving(
             server.build_app(exposed), config.http.address, config.http.port, control_socket(state)
         )
@@ -62,7 +64,7 @@ async def run(config: Config, state: Path) -> None:
         journal.tell("listening", address=" ".join(exposed.addresses))
         life.push_async_callback(drain, pool, journal, config.limits.drain_s)
         if config.models.preload:
-            pool.warm(default())
+            pool.warm(default(store.models()))
         await stop.wait()
         journal.tell("stopping", running=journal.running, drain_s=config.limits.drain_s)
 

@@ -6,13 +6,14 @@ so that existing dashboards work. No label carries anything that a client may ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from edged.local.pool import Resident
+from edged.local.process import Work
 from edged.observe import Exchange, Happening, Observer
 
 # First words are felt from a tenth of a second; on a Pi with a long prompt they take a minute.
@@ -32,6 +33,11 @@ class PoolState(Protocol):
     @property
     def queued(self) -> int:
         """Requests in line."""
+        ...
+
+    @property
+    def work(self) -> Work:
+        """What all workers have done."""
         ...
 
 
@@ -97,14 +103,14 @@ class Metrics(Observer):
         for name, resident in residents.items():
             memory.add_metric([name], resident.process.card.model_bytes if resident.process.card else 0)
         yield memory
-        yield from self._as_llama_server(residents.values(), total - free)
+        yield from self._as_llama_server(total - free)
 
-    def _as_llama_server(self, residents: Iterable[Resident], busy: int) -> Iterator[Metric]:
-        work = [resident.process.work for resident in residents]
+    def _as_llama_server(self, busy: int) -> Iterator[Metric]:
+        work = self._pool.work
         yield _gauge("llamacpp:requests_processing", "Requests being answered.", busy)
         yield _gauge("llamacpp:requests_deferred", "Requests in line.", self._pool.queued)
-        yield _counter("llamacpp:prompt_tokens", "Prompt tokens read.", sum(w.prompt_tokens for w in work))
-        yield _counter("llamacpp:tokens_predicted", "Tokens drawn.", sum(w.completion_tokens for w in work))
+        yield _counter("llamacpp:prompt_tokens", "Prompt tokens read.", work.prompt_tokens)
+        yield _counter("llamacpp:tokens_predicted", "Tokens drawn.", work.completion_tokens)
 
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:

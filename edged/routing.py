@@ -6,6 +6,7 @@ aliases are tried, so that a program with `gpt-4o` written into it works unchang
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -43,15 +44,23 @@ def default_model(
 
 
 def resolve(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: str) -> Route:
-    """Who answers a request for `wanted`. Raises `ModelNotFound` with what there is."""
+    """Who answers a request for `wanted`: one of `installed`. Raises `ModelNotFound` with what there is."""
+    route = _route(wanted, installed, aliases, default)
+    if route is None or route.model not in installed:
+        named = repr(wanted) if route is None else repr(route.model)
+        raise ModelNotFound(f"There is no model named {named} here. Installed: {', '.join(installed)}.", param="model")
+    return route
+
+
+def _route(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: str) -> Route | None:
     if not wanted:
         return Route(default, "default")
     if (name := wanted.removesuffix(":latest")) in installed:
         return Route(name, "named")
-    for pattern, target in aliases.items():
-        if fnmatchcase(wanted, pattern):
-            return Route(default if target == _DEFAULT else target, "alias")
-    raise ModelNotFound(f"There is no model named {wanted!r} here. Installed: {', '.join(installed)}.", param="model")
+    target = next((target for pattern, target in aliases.items() if fnmatchcase(wanted, pattern)), None)
+    if target is None:
+        return None
+    return Route(default if target == _DEFAULT else target, "alias")
 
 
 class Router:
@@ -62,7 +71,7 @@ class Router:
         local: Backend,
         installed: Callable[[], Sequence[ModelFile]],
         aliases: Mapping[str, str],
-        default: Callable[[], str],
+        default: Callable[[Sequence[ModelFile]], str],
     ) -> None:
         self._local = local
         self._installed = installed
@@ -71,8 +80,9 @@ class Router:
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer with the model that `request.model` means."""
-        names = [file.name for file in self._installed()]
-        route = resolve(request.model, names, self._aliases, self._default())
+        files = await asyncio.to_thread(self._installed)
+        names = [file.name for file in files]
+        route = resolve(request.model, names, self._aliases, self._default(files))
         completion = await self._local.complete(replace(request, model=route.model))
         completion.admission = replace(completion.admission, route=route.reason)
         return completion

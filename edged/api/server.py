@@ -8,13 +8,14 @@ A route declares its scope, and a path that is not in the table does not exist: 
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from aiohttp.typedefs import Handler, Middleware
 from edged.api import body, guard, ops, page, stream
 from edged.api.errors import headers_of, openai_body, status_of
 from edged.api.openai import Answer, ChatBody, CompletionBody, model_body, models_body
+from edged.chat import ModelCard
 from edged.config import Config
 from edged.errors import ConfigError, EdgedError, Internal, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
 from edged.local.backend import Local
@@ -117,14 +119,14 @@ class Endpoints:
 
     async def models(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/models`, the default model first."""
-        default = self._exposed.default_model()
-        cards = sorted(self._exposed.local.models(), key=lambda card: card.name != default)
+        default = await asyncio.to_thread(self._exposed.default_model)
+        cards = sorted(await self._cards(), key=lambda card: card.name != default)
         return web.json_response(models_body(cards))
 
     async def model(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/models/{id}`."""
         name = request.match_info["id"]
-        for card in self._exposed.local.models():
+        for card in await self._cards():
             if card.name == name:
                 return web.json_response(model_body(card))
         raise NotFound(f"There is no model named {name!r} here.", param="model")
@@ -151,7 +153,7 @@ class Endpoints:
     async def status(self, _request: web.Request) -> web.StreamResponse:
         """What the daemon is doing now."""
         exposed = self._exposed
-        default = exposed.default_model()
+        default = await asyncio.to_thread(exposed.default_model)
         body = ops.status_body(exposed.pool, exposed.journal, exposed.started_s, default, exposed.addresses)
         return web.json_response(body)
 
@@ -164,6 +166,9 @@ class Endpoints:
         """The last events, oldest first."""
         happenings = self._exposed.journal.happenings
         return web.json_response({"events": [ops.happening_body(happening) for happening in happenings]})
+
+    async def _cards(self) -> list[ModelCard]:
+        return await asyncio.to_thread(self._exposed.local.models)
 
     def _unready(self) -> EdgedError | None:
         return ops.unready(self._exposed.pool, time.monotonic())
@@ -248,11 +253,11 @@ async def serving(app: web.Application, host: str, port: int, control: Path) -> 
     try:
         listener = _listen(host, port)
         await web.SockSite(runner, listener).start()
-        await web.SockSite(runner, _listen_for_the_owner(control)).start()
-        yield _addresses(listener)
+        with _owners_socket(control) as owners:
+            await web.SockSite(runner, owners).start()
+            yield _addresses(listener)
     finally:
         await runner.cleanup()
-        control.unlink(missing_ok=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -269,13 +274,17 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _listen_for_the_owner(control: Path) -> socket.socket:
+@contextmanager
+def _owners_socket(control: Path) -> Iterator[socket.socket]:
     """The control socket, for this user only. One that a killed daemon left behind is replaced."""
     control.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(control))
     control.chmod(0o600)
-    return listener
+    try:
+        yield listener
+    finally:
+        control.unlink(missing_ok=True)
 
 
 def _addresses(listener: socket.socket) -> tuple[str, ...]:

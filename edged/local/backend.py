@@ -41,7 +41,6 @@ class Local:
     async def complete(self, request: ChatRequest) -> Completion:
         """Wait for a place, render, and have the worker accept. `request.model` names an installed model."""
         assert request.model is not None
-        self._store.find(request.model)
         turns = _turns(request)
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._pool.lease(request.model, request.n))

@@ -66,18 +66,22 @@ class Child(asyncio.Protocol):
         """Start `python -m module`. From here on `on_gone` will be called, whatever happens."""
         child = cls(on_frame, on_gone)
         ours, theirs = socket.socketpair()
-        with theirs:
-            child._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", module, str(theirs.fileno())),
-                pass_fds=(theirs.fileno(),),
-                env=environment(),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
         ours.setblocking(False)
         child._socket = ours
-        child._transport, _ = await asyncio.get_running_loop().create_connection(lambda: child, sock=ours)
+        with contextlib.ExitStack() as undo:  # who gives up in between leaves neither a socket nor a process behind
+            undo.callback(ours.close)
+            with theirs:
+                child._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", module, str(theirs.fileno())),
+                    pass_fds=(theirs.fileno(),),
+                    env=environment(),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                )
+            undo.callback(child.kill, "is not wanted any more")
+            child._transport, _ = await asyncio.get_running_loop().create_connection(lambda: child, sock=ours)
+            undo.pop_all()
         child._watch = asyncio.create_task(child._see_off(), name=f"{module}[{child.pid}]")
         return child
 
@@ -87,9 +91,9 @@ class Child(asyncio.Protocol):
         return self._process.pid
 
     @property
-    def last_words(self) -> str:
-        """The end of its standard error."""
-        return "\n".join(self._stderr)
+    def is_gone(self) -> bool:
+        """It has left and was seen off."""
+        return self._watch.done()
 
     def send(self, frame: Frame, descriptors: Sequence[int] = ()) -> None:
         """Queue a frame; descriptors travel beside it. To a child that is gone it goes nowhere: `on_gone` tells."""
@@ -132,4 +136,7 @@ class Child(asyncio.Protocol):
             log.debug("child %d: %s", self.pid, text)
         returncode = await self._process.wait()
         self._transport.close()
-        self._on_gone(self._complaint or cause_of_death(returncode))
+        cause = self._complaint or cause_of_death(returncode)
+        if returncode != 0:
+            log.warning("child %d %s; its last words: %s", self.pid, cause, " | ".join(self._stderr) or "none")
+        self._on_gone(cause)

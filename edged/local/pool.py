@@ -2,7 +2,7 @@
 
     lease(model) ─▶ waits in line ─▶ granted slots on a resident worker ─▶ given back
                         │
-                        └─ plan(): a pure function over the line and the seats says whom to grant, load or evict
+                        └─ plan() says whom to grant, load or evict; here it is done
 
 A lease counts only once it is granted, and gives its slots back by leaving its context, whatever happened inside. A
 load belongs to the pool and not to the request that caused it, so an impatient client cannot keep a large model from
@@ -14,17 +14,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from edged.config import Engine, Limits
 from edged.errors import EdgedError, QueueFull, RequestError, ShuttingDown, WorkerCrashed
-from edged.local.process import WorkerProcess
+from edged.local.plan import Seat, SeatState, Want, plan, predicted_wait_s
+from edged.local.process import Work, WorkerProcess
 from edged.local.renderer import Renderer
 from edged.store import Store
 from edged.wire import Load, Template
@@ -32,80 +33,9 @@ from edged.wire import Load, Template
 log = logging.getLogger(__name__)
 
 Tell: TypeAlias = Callable[..., None]
-SeatState: TypeAlias = Literal["loading", "ready", "leaving"]
 # Before the first answer has ended, nobody knows how long one takes; a guess only for Retry-After.
 _FIRST_GUESS_HOLD_S = 10.0
 _NEWEST_WEIGHT = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """A place in the line."""
-
-    model: str
-    slots: int
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """A model in memory, or on its way in or out, as `plan` sees it."""
-
-    state: SeatState
-    free: int
-    total: int
-    used_s: float
-
-    @property
-    def is_idle(self) -> bool:
-        """In memory, and nobody uses it."""
-        return self.state == "ready" and self.free == self.total
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to do now: indices of the line to grant, models to load, models to evict."""
-
-    grants: tuple[int, ...] = ()
-    loads: tuple[str, ...] = ()
-    evictions: tuple[str, ...] = ()
-
-
-def plan(line: Sequence[Want], seats: Mapping[str, Seat], capacity: int) -> Plan:
-    """First come, first served, within each model and across models.
-
-    Nobody is granted past somebody who waits for the same model. A model that needs another's seat evicts the least
-    recently used idle one; while none is idle the line behind it stands still, or a steady stream of requests for the
-    resident model would keep it waiting for ever.
-    """
-    grants: list[int] = []
-    loads: list[str] = []
-    free = {model: seat.free for model, seat in seats.items() if seat.state == "ready"}
-    stuck: set[str] = set()
-    for index, want in enumerate(line):
-        if want.model in loads or want.model in stuck:
-            continue
-        if want.model not in seats:
-            if len(seats) + len(loads) >= capacity:
-                leaving = any(seat.state == "leaving" for seat in seats.values())
-                victim = None if leaving else _least_recently_used(seats, busy={line[i].model for i in grants})
-                return Plan(tuple(grants), tuple(loads), (victim,) if victim else ())
-            loads.append(want.model)
-        elif free.get(want.model, 0) >= want.slots:
-            free[want.model] -= want.slots
-            grants.append(index)
-        else:
-            stuck.add(want.model)
-    return Plan(tuple(grants), tuple(loads))
-
-
-def _least_recently_used(seats: Mapping[str, Seat], busy: set[str]) -> str | None:
-    idle = [model for model, seat in seats.items() if seat.is_idle and model not in busy]
-    return min(idle, key=lambda model: seats[model].used_s, default=None)
-
-
-def predicted_wait_s(queued_slots: int, total_slots: int, hold_s: float) -> float:
-    """When the last of `queued_slots` gets its turn, if all `total_slots` are taken and each is held for `hold_s`."""
-    return hold_s * (queued_slots + 1) / max(total_slots, 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -166,6 +96,7 @@ class Pool:
         self._residents: dict[str, Resident] = {}
         self._line: list[_Waiter] = []
         self._hold_s = _FIRST_GUESS_HOLD_S
+        self._retired = Work()
         self._closed: EdgedError | None = None
         self.warming: Resident | None = None
         self.failure: EdgedError | None = None
@@ -188,6 +119,14 @@ class Pool:
     def residents(self) -> Mapping[str, Resident]:
         """Who is in memory now, by model."""
         return self._residents
+
+    @property
+    def work(self) -> Work:
+        """What all workers have done since the daemon started, those that are gone included."""
+        total = replace(self._retired)
+        for resident in self._residents.values():
+            total.absorb(resident.process.work)
+        return total
 
     @property
     def closed(self) -> EdgedError | None:
@@ -305,7 +244,7 @@ class Pool:
                 card = await resident.process.load(self._load_frame(model), descriptor)
         except (EdgedError, OSError) as error:
             failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
-            del self._residents[model]
+            self._retire(model)
             self.warming, self.failure = None, failure
             self._tell("model_load_failed", model=model, reason=str(failure))
             self._fail_line(failure, model)
@@ -347,8 +286,11 @@ class Pool:
         if resident.state == "ready":
             self._tell("worker_died", model=model, cause=error.code, reason=str(error))
             self._leave(resident)
-        del self._residents[model]
+        self._retire(model)
         self._dispatch()
+
+    def _retire(self, model: str) -> None:
+        self._retired.absorb(self._residents.pop(model).process.work)
 
     def _fail_line(self, error: EdgedError, model: str | None = None) -> None:
         for waiter in [waiter for waiter in self._line if model in (None, waiter.want.model)]:

@@ -60,6 +60,11 @@ class Work:
     decode_s: float = 0.0
     sample_s: float = 0.0
 
+    def absorb(self, other: Work) -> None:
+        """Add what another worker has done."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     def add(self, step: Step) -> None:
         """Count one step."""
         self.steps += 1

@@ -26,6 +26,8 @@ class Renderer:
         self._name = name
         self._template = template
         self._child: Child | None = None
+        # Those that were dismissed too, until they are seen off.
+        self._spawned: set[Child] = set()
         self._turn = asyncio.Lock()
         self._ids = itertools.count(1)
         self._generation = 0
@@ -51,21 +53,20 @@ class Renderer:
                     raise TemplateLimit(f"The chat template of {self._name} exceeded {RENDER_S:.0f} s or 64 MiB.")
 
     async def stop(self) -> None:
-        """Hang up and wait until the child is gone."""
-        if self._child is not None:
-            await self._child.hang_up()
+        """Hang up and wait until every child is gone."""
+        await asyncio.gather(*[child.hang_up() for child in self._spawned])
 
     async def _ready_child(self) -> Child:
         if self._child is not None:
             return self._child
         self._generation += 1
         child = await Child.spawn("edged.worker.template", self._hear, partial(self._bury, self._generation))
-        self._child = child  # known before it answers: `stop` must find it also when this is cancelled
+        self._spawned = {child, *(other for other in self._spawned if not other.is_gone)}
         match await self._ask(child, self._template, 0, _START_S):
             case Compiled():
+                self._child = child
                 return child
             case Refused(_, message):
-                self._child = None
                 raise ModelInvalid(f"The chat template of {self._name} does not compile: {message}")
             case _:
                 raise TemplateLimit(f"The chat template of {self._name} could not be compiled within {_START_S:.0f} s.")
@@ -78,9 +79,11 @@ class Renderer:
             async with asyncio.timeout(deadline_s):  # not wait_for: before Python 3.12 it can swallow a cancellation
                 return await self._reply
         except TimeoutError:
-            self._child = None
-            child.kill("took too long")
             return None
+        finally:
+            if self._reply.cancelled():  # by the deadline or by who asked: what it still does would hold up the next
+                self._child = None
+                child.kill("took too long")
 
     def _hear(self, frame: Frame) -> None:
         if not isinstance(frame, Compiled | Rendered | Refused):

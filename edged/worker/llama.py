@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from time import perf_counter
 from types import ModuleType
 from typing import Any
@@ -87,6 +87,12 @@ class _ErrorLog:
             sys.stderr.write(line)
 
 
+@cache
+def _error_log() -> _ErrorLog:
+    """The one of this process: llama.cpp keeps the pointer, so it must outlive every model."""
+    return _ErrorLog()
+
+
 class Llama:
     """A loaded model with a context. One thread uses it. Implements the batcher's `Engine` and the `Tokenizer`.
 
@@ -108,7 +114,7 @@ class Llama:
 
         `progress` hears fractions while the weights are read. Raises `EngineError`.
         """
-        self._errors = _ErrorLog()
+        self._errors = _error_log()
         self.decode_s = self.sample_s = 0.0
         self.sequences = sequences
         self.batch_tokens = min(BATCH_TOKENS, context_tokens)

@@ -1,0 +1,53 @@
+"""What the tests against a whole daemon share."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.asking import synthetic_tiny
+from tests.daemon_process import DaemonProcess, running
+
+
+class StartDaemon(Protocol):
+    """Starts a daemon for one test; the options are those of `daemon_process.running`."""
+
+    def __call__(
+        self,
+        models: dict[str, Path] | None = None,
+        config: str = "",
+        environment: dict[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+        *,
+        wait: bool = True,
+    ) -> DaemonProcess: ...
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Iterator[Path]:
+    """The file of a model that talks noise, fast, for as long as it is asked to; greedily it never ends by itself."""
+    with tempfile.TemporaryDirectory(prefix="edged-test-") as folder:
+        yield synthetic_tiny(Path(folder))
+
+
+@pytest.fixture
+def start_daemon() -> Iterator[StartDaemon]:
+    """Daemons that live as long as the test and must end cleanly with it."""
+    with ExitStack() as daemons:
+
+        def start(
+            models: dict[str, Path] | None = None,
+            config: str = "",
+            environment: dict[str, str] | None = None,
+            arguments: tuple[str, ...] = (),
+            *,
+            wait: bool = True,
+        ) -> DaemonProcess:
+            return daemons.enter_context(running(models, config, environment, arguments, wait=wait))
+
+        yield start

@@ -1,0 +1,190 @@
+"""Stand-ins for what is heavy or far. They keep the rules of the real thing, and say so when somebody breaks one.
+
+`FakeLlama` is an engine without a model: its next token is a hash of what a sequence's cells hold, so a text is right
+only if exactly the right tokens were in memory in the right order. `ScriptedBackend` answers a chat with what a test
+wrote down, and tells when it was begun, waited for and closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from collections.abc import Sequence as Items
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from edged.chat import Admission, ChatRequest, Completion, Event
+from edged.errors import EdgedError
+from edged.worker.batcher import Job, MemoryFull, Row
+from edged.worker.sequence import Sequence, StopFilter
+
+END = 0
+# Letters, whole and halved Chinese characters, a halved emoji, pieces that stop strings are made of, and a token
+# without any text; index 0 is the end token.
+PIECES: tuple[bytes, ...] = (
+    b"",
+    *(letter.encode() for letter in "abcdefgh"),
+    "你".encode(),
+    "好".encode()[:1],
+    "好".encode()[1:],
+    "🙂".encode()[:2],
+    "🙂".encode()[2:],
+    b"",
+    b" the",
+    b"STOP",
+    b"ST",
+    b"OP",
+)
+
+
+class FakeLlama:
+    """The batcher's `Engine` with llama.cpp's rules: every breach is an AssertionError, only a lack of cells is not."""
+
+    def __init__(
+        self,
+        context_tokens: int = 1024,
+        sequences: int = 8,
+        batch_tokens: int = 64,
+        is_full: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.context_tokens = context_tokens
+        self.sequences = sequences
+        self.batch_tokens = batch_tokens
+        self.cells: dict[int, list[int]] = {}
+        self.decodes: list[list[Row]] = []
+        self.open_samplers = 0
+        self._is_full = is_full
+        self._outputs: dict[int, int] = {}
+
+    def decode(self, rows: Items[Row]) -> None:
+        """Put every row into its cell and compute the outputs that were asked for."""
+        assert 0 < len(rows) <= self.batch_tokens, f"{len(rows)} rows in a batch of {self.batch_tokens}"
+        held = sum(map(len, self.cells.values()))
+        if held + len(rows) > self.context_tokens or self._is_full():
+            raise MemoryFull
+        self.decodes.append(list(rows))
+        self._outputs = {}
+        for index, row in enumerate(rows):
+            assert 0 <= row.slot < self.sequences, f"slot {row.slot} does not exist"
+            cells = self.cells.setdefault(row.slot, [])
+            assert row.position == len(cells), f"slot {row.slot} holds {len(cells)} tokens, and {row.position} came"
+            cells.append(row.token)
+            if row.has_output:
+                self._outputs[index] = _hash(cells)
+        assert len(self._outputs) <= self.sequences, "more outputs than n_outputs_max"
+
+    def output(self, row: int) -> int:
+        """What the last decode computed for a row that asked for it."""
+        return self._outputs[row]
+
+    def release(self, slot: int) -> None:
+        """Empty a sequence's cells."""
+        assert 0 <= slot < self.sequences
+        self.cells.pop(slot, None)
+
+    def piece(self, token: int) -> bytes:
+        """The token's bytes."""
+        return PIECES[token]
+
+    def is_end(self, token: int) -> bool:
+        """Only token 0 ends a turn."""
+        return token == END
+
+
+class FakeSampler:
+    """Draws by output, seed and how often it has drawn: a draw too many, too few or from elsewhere changes the text."""
+
+    def __init__(self, llama: FakeLlama, seed: int = 0, *, end_in: int = 12) -> None:
+        self._llama = llama
+        self._seed = seed
+        self._end_in = end_in
+        self._draws = 0
+        self._is_open = True
+        llama.open_samplers += 1
+
+    def draw(self, row: int) -> int:
+        """The next token; about every `end_in`-th is the end."""
+        assert self._is_open, "a closed sampler drew"
+        self._draws += 1
+        drawn = _hash([self._llama.output(row), self._seed, self._draws])
+        return END if drawn % self._end_in == 0 else 1 + drawn // self._end_in % (len(PIECES) - 1)
+
+    def close(self) -> None:
+        """Once."""
+        assert self._is_open, "a sampler was closed twice"
+        self._is_open = False
+        self._llama.open_samplers -= 1
+
+
+def _hash(numbers: Items[int]) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(list(numbers)).encode(), digest_size=6).digest())
+
+
+def job(
+    llama: FakeLlama,
+    id: int,
+    prompt: Items[int],
+    *,
+    max_tokens: int = 32,
+    stop: tuple[str, ...] = (),
+    seed: int = 0,
+    end_in: int = 12,
+) -> Job:
+    """A submission, its bound cut to the context as the worker cuts it."""
+    most = min(max_tokens, llama.context_tokens - len(prompt))
+    sequence = Sequence(id, list(prompt), len(prompt), most, StopFilter(stop))
+    return Job(sequence, FakeSampler(llama, seed, end_in=end_in))
+
+
+@dataclass(slots=True)
+class Script:
+    """One answer: what happens in which order. An event is sent, an error raised, an `asyncio.Event` waited for."""
+
+    steps: tuple[Event | EdgedError | asyncio.Event, ...] = ()
+    admission: EdgedError | asyncio.Event | None = None
+    prompt_tokens: int = 5
+    route: str = "local"
+
+
+@dataclass(slots=True)
+class ScriptedBackend:
+    """A `Backend` that plays its script for every request, and counts what it owes."""
+
+    script: Script = field(default_factory=Script)
+    requests: list[ChatRequest] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Admit as scripted. `cancelled` is set when somebody gives up before that."""
+        self.requests.append(request)
+        self.asked.set()
+        if isinstance(self.script.admission, EdgedError):
+            raise self.script.admission
+        if self.script.admission is not None:
+            try:
+                await self.script.admission.wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        resources = AsyncExitStack()
+        resources.callback(self.closed.set)
+        admission = Admission("guide", "local", self.script.prompt_tokens, route=self.script.route)
+        return Completion(admission, self._play(), resources)
+
+    async def _play(self) -> AsyncIterator[Event]:
+        for step in self.script.steps:
+            if isinstance(step, EdgedError):
+                raise step
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            else:
+                yield step
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let everybody else run until `holds()`; a wait in vain is ended by pytest's timeout."""
+    while not holds():  # noqa: ASYNC110 - for what nobody announces
+        await asyncio.sleep(0.001)

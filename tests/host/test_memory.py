@@ -1,0 +1,72 @@
+"""The machine's memory, cut to what the cgroups leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from edged.host.memory import available_bytes
+
+MACHINE = 1000
+
+
+@pytest.fixture(autouse=True)
+def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=MACHINE))
+
+
+def cgroup(folder: Path, limit: str, used: int = 0, inactive_file: int = 0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "memory.max").write_text(f"{limit}\n")
+    (folder / "memory.current").write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 5\ninactive_file {inactive_file}\nslab 1\n")
+
+
+def member(tmp_path: Path, line: str) -> Path:
+    file = tmp_path / "membership"
+    file.write_text(line)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "inactive_file", "expected"),
+    [("max", 0, 0, MACHINE), ("5000", 0, 0, MACHINE), ("700", 200, 0, 500), ("700", 600, 150, 250), ("700", 900, 0, 0)],
+)
+def test_a_limit_leaves_what_is_not_used(
+    limit: str, used: int, inactive_file: int, expected: int, tmp_path: Path
+) -> None:
+    cgroup(tmp_path / "root/system.slice/edged.service", limit, used, inactive_file)
+
+    assert available_bytes(tmp_path / "root", member(tmp_path, "0::/system.slice/edged.service\n")) == expected
+
+
+def test_the_tightest_level_counts(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    cgroup(root, "300", 100)
+    cgroup(root / "a", "900", 100)
+    cgroup(root / "a/b", "800", 100)
+
+    assert available_bytes(root, member(tmp_path, "1:name=systemd:/x\n0::/a/b\n")) == 200
+
+
+@pytest.mark.parametrize("line", ["", "1:memory:/old\n", "0::/a/b\n", "0::/\n"])
+def test_without_cgroups_the_machine_counts(line: str, tmp_path: Path) -> None:
+    assert available_bytes(tmp_path / "root", member(tmp_path, line)) == MACHINE
+
+
+def test_without_proc_the_machine_counts(tmp_path: Path) -> None:
+    assert available_bytes(tmp_path, tmp_path / "nowhere") == MACHINE
+
+
+def test_a_membership_outside_our_view_is_not_followed(tmp_path: Path) -> None:
+    """In a container /proc/self/cgroup may say `0::/../..`; what lies there is not ours."""
+    cgroup(tmp_path, "1", 1)
+
+    assert available_bytes(tmp_path / "root", member(tmp_path, "0::/../\n")) in (MACHINE, 0)
+
+
+def test_this_machine_has_some() -> None:
+    assert available_bytes() > 0

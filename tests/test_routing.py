@@ -1,0 +1,88 @@
+"""Which model a name means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from edged.chat import ChatRequest
+from edged.config import Routing
+from edged.errors import ModelNotFound
+from edged.routing import Route, Router, default_model, resolve
+from edged.store import ModelFile
+from tests.fakes import ScriptedBackend
+
+INSTALLED = ["qwen", "gpt-oss", "guide"]
+ALIASES = Routing().aliases
+
+
+def file(name: str, size_bytes: int) -> ModelFile:
+    return ModelFile(name, Path(f"/{name}.gguf"), size_bytes, 0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "aliases", "route"),
+    [
+        (None, ALIASES, Route("qwen", "default")),
+        ("", ALIASES, Route("qwen", "default")),
+        ("guide", ALIASES, Route("guide", "named")),
+        ("guide:latest", ALIASES, Route("guide", "named")),
+        # What is installed wins over a pattern that it happens to match.
+        ("gpt-oss", ALIASES, Route("gpt-oss", "named")),
+        ("gpt-4o", ALIASES, Route("qwen", "alias")),
+        ("claude-sonnet", ALIASES, Route("qwen", "alias")),
+        ("gemini-2.5-flash", ALIASES, Route("qwen", "alias")),
+        ("mine", {"mine": "guide", "*": "default"}, Route("guide", "alias")),
+        ("other", {"mine": "guide", "*": "default"}, Route("qwen", "alias")),
+    ],
+)
+def test_names(wanted: str | None, aliases: Mapping[str, str], route: Route) -> None:
+    assert resolve(wanted, INSTALLED, aliases, "qwen") == route
+
+
+@pytest.mark.parametrize("wanted", ["qwenn", "GPT-4o", "default", "../guide", "x" * 300])
+def test_an_unknown_name_is_not_found_and_told_what_there_is(wanted: str) -> None:
+    with pytest.raises(ModelNotFound, match="Installed: qwen, gpt-oss, guide") as refused:
+        resolve(wanted, INSTALLED, ALIASES, "qwen")
+
+    assert refused.value.param == "model"
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("configured", "available_bytes", "expected"),
+    [
+        ("mine", 0, "mine"),
+        (None, 8 * GIB, "large"),
+        (None, 4 * GIB, "small"),
+        (None, GIB, "guide"),
+        (None, 0, "guide"),
+    ],
+)
+def test_the_default_is_the_largest_that_fits(configured: str | None, available_bytes: int, expected: str) -> None:
+    installed = [file("small", 2 * GIB), file("large", 5 * GIB), file("guide", 3 * 2**20)]
+
+    assert default_model(configured, installed, available_bytes) == expected
+
+
+async def test_a_router_asks_for_the_model_that_was_meant_and_says_why() -> None:
+    backend = ScriptedBackend()
+    router = Router(backend, lambda: [file("qwen", 1), file("guide", 1)], ALIASES, lambda installed: "qwen")
+
+    completion = await router.complete(ChatRequest("1", model="gpt-4o"))
+
+    assert backend.requests[0].model == "qwen"
+    assert completion.admission.route == "alias"
+
+
+async def test_a_router_asks_nobody_for_a_model_that_is_not_there() -> None:
+    backend = ScriptedBackend()
+    router = Router(backend, lambda: [file("guide", 1)], {}, lambda installed: "guide")
+
+    with pytest.raises(ModelNotFound):
+        await router.complete(ChatRequest("1", model="nobody"))
+    assert backend.requests == []
