@@ -29,6 +29,7 @@ from edged.store import ModelFile, Store
 
 log = logging.getLogger(__name__)
 
+_MODELS = "models"
 # Once running answers were told to end, their last chunk is on its way within this.
 _LAST_WORDS_S = 2.0
 # How long a restart takes at least: when to come back, for whoever is refused in between.
@@ -42,8 +43,7 @@ async def run(config: Config, state: Path) -> None:
     async with AsyncExitStack() as life:
         life.enter_context(only_one(state))
         stop = life.enter_context(stop_signals())
-        store = Store(state / "models")
-        store.folder.mkdir(mode=0o700, exist_ok=True)
+        store = Store(state / _MODELS)
         journal = Journal()
         pool = await life.enter_async_context(Pool(store, config.engine, config.limits, journal.tell))
         metrics = Metrics(pool)
@@ -83,11 +83,13 @@ async def drain(pool: Pool, journal: Journal, drain_s: float) -> None:
     leaving = ShuttingDown("The device is restarting or shutting down.", retry_after_s=_RESTART_S)
     pool.close(leaving)
     try:
-        await asyncio.wait_for(journal.quiet(), drain_s)
+        async with asyncio.timeout(drain_s):
+            await journal.quiet()
     except TimeoutError:
         pool.interrupt(leaving)
         try:
-            await asyncio.wait_for(journal.quiet(), _LAST_WORDS_S)
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await journal.quiet()
         except TimeoutError:
             log.warning("%d answers did not end in time", journal.running)
 
@@ -97,9 +99,10 @@ def only_one(state: Path) -> Iterator[None]:
     """Hold the state directory: two daemons in one would fight over models and sockets. Raises `ConfigError`."""
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (state / _MODELS).mkdir(mode=0o700, exist_ok=True)
         lock = os.open(state / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(f"The state directory {state} cannot be used: {error.strerror}. See --state-dir.") from error
+        raise ConfigError(f"The state directory {state} cannot be used: {error}. See --state-dir.") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

@@ -67,8 +67,7 @@ class ContextLengthExceeded(RequestError):
     def __init__(self, prompt_tokens: int, context_tokens: int) -> None:
         super().__init__(
             f"The prompt has {prompt_tokens} tokens and this model's context holds {context_tokens}, "
-            "answer included. Shorten the conversation.",
-            param="messages",
+            "answer included. Shorten it."
         )
         self.prompt_tokens = prompt_tokens
         self.context_tokens = context_tokens

@@ -276,11 +276,18 @@ def _listen(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _owners_socket(control: Path) -> Iterator[socket.socket]:
-    """The control socket, for this user only. One that a killed daemon left behind is replaced."""
-    control.unlink(missing_ok=True)
+    """The control socket, for this user only. One that a killed daemon left behind is replaced.
+
+    Raises `ConfigError`; the usual reason is a path of more than 107 bytes (unix(7)).
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(control))
-    control.chmod(0o600)
+    try:
+        control.unlink(missing_ok=True)
+        listener.bind(str(control))
+        control.chmod(0o600)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"The socket {control} cannot be made: {error}. Choose another --state-dir.") from error
     try:
         yield listener
     finally:

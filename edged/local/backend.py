@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from edged.chat import Admission, ChatRequest, Completion, ImagePart, ModelCard, TextPart
 from edged.config import Limits
-from edged.errors import CapabilityMissing, InvalidRequest
+from edged.errors import CapabilityMissing, ContextLengthExceeded, InvalidRequest
 from edged.local.pool import Lease, Pool
 from edged.store import Store
 from edged.wire import Span, Turn
@@ -47,7 +47,11 @@ class Local:
             prompt = await _prompt(request, turns, lease)
             most = self._limits.answer_tokens if request.max_tokens is None else request.max_tokens
             answers = stack.enter_context(lease.process.answering(request, prompt, most))
-            prompt_tokens = await answers.admitted()
+            try:
+                prompt_tokens = await answers.admitted()
+            except ContextLengthExceeded as error:
+                error.param = "messages" if request.raw_prompt is None else "prompt"
+                raise
             admission = Admission(request.model, "local", prompt_tokens, queue_s=lease.queue_s)
             return Completion(admission, answers.events(), stack.pop_all())
         raise AssertionError("unreachable: the block above returns or raises")

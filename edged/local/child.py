@@ -20,6 +20,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from edged.errors import PayloadTooLarge
 from edged.wire import Decoder, Frame, WireError, encode
 
 log = logging.getLogger(__name__)
@@ -96,8 +97,14 @@ class Child(asyncio.Protocol):
         return self._watch.done()
 
     def send(self, frame: Frame, descriptors: Sequence[int] = ()) -> None:
-        """Queue a frame; descriptors travel beside it. To a child that is gone it goes nowhere: `on_gone` tells."""
-        data = encode(frame)
+        """Queue a frame; descriptors travel beside it. To a child that is gone it goes nowhere: `on_gone` tells.
+
+        Raises `PayloadTooLarge` for a text that does not fit a frame: a control character takes six bytes there.
+        """
+        try:
+            data = encode(frame)
+        except WireError as error:
+            raise PayloadTooLarge(f"The text is too long to be handed to the model: {error}.") from error
         if descriptors:
             # Only a child's first frame carries descriptors yet, so the socket is empty and takes it whole.
             socket.send_fds(self._socket, [data], list(descriptors))
@@ -114,7 +121,8 @@ class Child(asyncio.Protocol):
         """Close the line, give the child a moment to leave by itself, and wait until it has left."""
         self._transport.close()
         try:
-            await asyncio.wait_for(asyncio.shield(self._watch), _HANG_UP_GRACE_S)
+            async with asyncio.timeout(_HANG_UP_GRACE_S):
+                await asyncio.shield(self._watch)
         except TimeoutError:
             self.kill("did not leave when told to")
             await self._watch

@@ -20,12 +20,9 @@ from edged.chat import Sampling
 from edged.worker.batcher import MemoryFull, Row
 from edged.worker.prompt import Control
 
-# Most rows of one llama_decode; a step is bounded by time anyway (`worker/pace.py`).
+# Rows of one llama_decode. Larger batches cost compute-buffer memory and gain nothing on boards, where a step is
+# bounded by time anyway (`worker/pace.py`); it is also llama.cpp's own default for the physical batch.
 BATCH_TOKENS = 512
-# Rows that are computed at once. From 64 on llama.cpp's CPU attention works in tiles (GGML_FA_TILE_Q), whose sums
-# depend on where in the shared pool a token's cells happen to lie, and so on the neighbours; below, each row walks its
-# own cells in order, and an answer is bit for bit what it is alone. A small batch also has a small compute buffer.
-ROWS_AT_ONCE = 48
 # How far back repetition counts; llama.cpp's default (common/common.h, penalty_last_n).
 PENALTY_WINDOW_TOKENS = 64
 # llama.cpp's sampling defaults (common/common.h, struct common_params_sampling), used where neither the caller nor the
@@ -39,6 +36,12 @@ DEFAULT_SAMPLING = Sampling(
     frequency_penalty=0.0,
     presence_penalty=0.0,
 )
+# How a cell is stored, in order of preference (GGML_TYPE_Q8_0 and GGML_TYPE_F16 in ggml.h). Eight bits halve the memory
+# of a conversation. And they make an answer bit for bit what it is alone: over 16-bit cells llama.cpp's CPU attention
+# sums in tiles or in one part per thread (ggml_compute_forward_flash_attn_ext_f16 in ggml-cpu/ops.cpp), so the rounding
+# depends on which cells the neighbours hold; over 8-bit cells every row walks its own cells in order. Heads whose size
+# is no multiple of 32 cannot be stored so.
+_CELL_TYPES = (8, 1)
 _MODEL_SAMPLING_KEYS = {
     "temperature": "general.sampling.temp",
     "top_k": "general.sampling.top_k",
@@ -146,8 +149,7 @@ class Llama:
     def _open_context(self, threads: int) -> Any:
         params = lib.llama_context_default_params()
         params.n_ctx = self.context_tokens
-        params.n_batch = self.batch_tokens
-        params.n_ubatch = min(ROWS_AT_ONCE, self.batch_tokens)
+        params.n_batch = params.n_ubatch = self.batch_tokens
         params.n_seq_max = self.sequences
         # One output row per sequence: the default reserves logits for a whole batch, 300 MiB on a 0.5B model.
         params.n_outputs_max = self.sequences
@@ -156,10 +158,11 @@ class Llama:
         params.kv_unified = True
         params.swa_full = False
         params.no_perf = True
-        context = lib.llama_init_from_model(self._model, params)
-        if not context:
-            raise EngineError(self._errors.last or f"no context of {self.context_tokens} tokens could be created")
-        return context
+        for params.type_k in _CELL_TYPES:
+            params.type_v = params.type_k
+            if context := lib.llama_init_from_model(self._model, params):
+                return context
+        raise EngineError(self._errors.last or f"no context of {self.context_tokens} tokens could be created")
 
     def decode(self, rows: Sequence[Row]) -> None:
         """Compute a batch. Raises `MemoryFull` with the memory as it was, `EngineError` when nothing can be trusted."""

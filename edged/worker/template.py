@@ -31,7 +31,7 @@ from jinja2.nodes import Node
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from edged.wire import Compiled, Pipe, Refused, Render, Rendered, Span, Template, Turn
+from edged.wire import Compiled, Pipe, Refused, Render, Rendered, Span, Template, Turn, WireError
 from edged.worker.confine import confine
 
 MEMORY_BYTES = 64 * 1024 * 1024
@@ -171,7 +171,10 @@ def serve(pipe: Pipe) -> None:
         for frame in frames:
             if not isinstance(frame, Render):
                 raise TypeError(f"a template process renders; it does not take {type(frame).__name__}")
-            pipe.send(answer(renderer, frame))
+            try:
+                pipe.send(answer(renderer, frame))
+            except WireError as error:
+                pipe.send(Refused(frame.id, str(error)))
         frames = pipe.receive(wait=True)
 
 
