@@ -1,0 +1,46 @@
+"""When a handful of runs may become one number.
+
+A figure is the median of its runs. The spread is (highest - lowest) / median: a ratio of two things that each vary by
+more than it says is an accident, and is not published.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+# A shared machine without pinned clocks varies by 5 to 10 % between runs of the same program; what varies by a quarter
+# was disturbed.
+WIDEST = 0.25
+
+# One run has no spread, two agree by chance.
+FEWEST_RUNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The values of all runs of one thing, in the order they were made."""
+
+    values: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def spread(self) -> float:
+        """(highest - lowest) / median."""
+        return (max(self.values) - min(self.values)) / self.median
+
+    def __str__(self) -> str:
+        return f"{len(self.values)} runs, {min(self.values):.3g} to {max(self.values):.3g}"
+
+
+def ratio(ours: Runs, theirs: Runs) -> tuple[float | None, str]:
+    """The median of ours / theirs pair by pair, or None; and a sentence on how sure that is."""
+    pairs = Runs([mine / other for mine, other in zip(ours.values, theirs.values, strict=True)])
+    if len(pairs.values) < FEWEST_RUNS:
+        return None, f"{len(pairs.values)} of {FEWEST_RUNS} pairs needed; these say {pairs.median:.2f}"
+    widest = max(pairs.spread, ours.spread, theirs.spread)
+    if widest > WIDEST:
+        return None, f"runs differ by {widest:.0%} (at most {WIDEST:.0%}): measure on a quiet machine"
+    return pairs.median, f"{len(pairs.values)} pairs, {min(pairs.values):.2f} to {max(pairs.values):.2f}"

@@ -1,0 +1,208 @@
+"""Models of real size without their weights: a GGUF with random numbers in the exact shape of a known model.
+
+    python -m benchmarks.synthetic qwen2.5-0.5b --quant Q4_0 --out models/
+
+A token costs what its matrices weigh, and how long its text is; both are real here. Shapes come from `shapes.py`, the
+vocabulary from the vocabulary files of the engine's source package, the chat template from the same place, and the
+quantisation from llama.cpp itself. What the model says is noise, so nothing about answers can be measured with it.
+
+Two things keep the noise useful. Tokens that are not words (control, unused, padding) have embeddings a tenth of the
+others' size: at the input the first norm undoes that, at the output, which is the same matrix, their logits have a
+spread of 0.25 where the largest of 30,000 or more words stands at 10, so none is ever picked greedily and an answer
+ends where the request says. And shape, quantisation and seed decide every weight, so figures can be compared.
+
+Files are kept in `${XDG_CACHE_HOME:-~/.cache}/edged/synthetic`. Building holds one tensor in F16 at a time (0.3 GB for
+the embedding at 0.5B, 0.6 GB at Gemma's 262,144 rows) and needs the disk for the F16 file while it works.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks import engine, layouts, vocabulary
+from benchmarks.shapes import SHAPES, Shape
+
+DEFAULT_QUANT = "Q4_0"
+SEED = 0
+
+# Part of the name in the cache: raise it when the same shape and seed would give other bytes.
+_RECIPE = 4
+
+# Up to here a model is copied out of the cache, so that a test may spoil its copy; larger ones are linked.
+_COPY_LIMIT_BYTES = 64 * 2**20
+
+# Random numbers are drawn in 32 bits and stored in 16; this many at a time keeps the 32-bit part at 64 MiB.
+_CHUNK_VALUES = 16 * 2**20
+
+_NON_WORD_SCALE = 0.1
+_NON_WORD_TYPES = (gguf.TokenType.CONTROL, gguf.TokenType.UNUSED, gguf.TokenType.UNKNOWN, gguf.TokenType.USER_DEFINED)
+
+
+def build(shape: str, quant: str, directory: Path, *, seed: int = SEED, engine_source: Path | None = None) -> Path:
+    """The model as `directory/synthetic-<shape>-<quant>.gguf`, taken from the cache or made now (seconds to minutes).
+
+    ValueError names an unknown shape or quantisation. Models over 64 MiB are hard links into the cache: read only.
+    """
+    _check(shape, quant)
+    directory.mkdir(parents=True, exist_ok=True)
+    target = directory / f"synthetic-{shape}-{quant}.gguf"
+    cached = _cached(shape, quant, seed, engine_source)
+    if not (target.exists() and target.samefile(cached)):
+        _place(cached, target)
+    return target
+
+
+def cache_directory() -> Path:
+    """Where built models are kept."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "edged" / "synthetic"
+
+
+def _check(shape: str, quant: str) -> None:
+    if shape not in SHAPES:
+        raise ValueError(f"unknown shape {shape!r}; known are {', '.join(SHAPES)}")
+    if quant not in engine.QUANTS:
+        raise ValueError(f"unknown quantisation {quant!r}; known are {', '.join(engine.QUANTS)}")
+
+
+def _cached(shape: str, quant: str, seed: int, engine_source: Path | None) -> Path:
+    target = cache_directory() / f"{shape}-{quant}-seed{seed}-recipe{_RECIPE}.gguf"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A directory of its own on the same file system: two builders do not meet, and the rename is atomic.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="building-") as work:
+        whole = Path(work) / "whole.gguf"
+        write(SHAPES[shape], f"synthetic {shape}", whole, seed, engine_source or engine.source())
+        finished = whole
+        if quant != "F16":
+            finished = Path(work) / "quantised.gguf"
+            engine.quantise(whole, finished, quant)
+        finished.rename(target)
+    return target
+
+
+def _place(cached: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    if cached.stat().st_size > _COPY_LIMIT_BYTES and cached.stat().st_dev == target.parent.stat().st_dev:
+        target.hardlink_to(cached)
+    else:
+        shutil.copyfile(cached, target)
+
+
+def write(shape: Shape, name: str, target: Path, seed: int, engine_source: Path) -> None:
+    """Writes the F16 file, one tensor at a time."""
+    models = engine_source / "vendor" / "llama.cpp" / "models"
+    fields = vocabulary.read(models / f"ggml-vocab-{shape.vocabulary}.gguf")
+    template = (models / "templates" / shape.template).read_text(encoding="utf-8")
+
+    writer = gguf.GGUFWriter(target, shape.architecture)
+    writer.add_name(name)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    for key, value in layouts.entries(shape).items():
+        _add(writer, key, value)
+    types = _add_vocabulary(writer, shape, fields, template)
+
+    tensors = list(layouts.tensors(shape))
+    for tensor in tensors:
+        kind = np.dtype(np.float32 if tensor.is_exact else np.float16)
+        writer.add_tensor_info(tensor.name, tensor.shape, kind, int(np.prod(tensor.shape)) * kind.itemsize)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for tensor in tensors:
+        writer.write_tensor_data(_values(tensor, types, seed))
+    writer.close()
+
+
+def _add(writer: gguf.GGUFWriter, key: str, value: layouts.Entry) -> None:
+    if isinstance(value, tuple):
+        writer.add_array(key, list(value))
+    elif type(value) is int:
+        writer.add_uint32(key, value)
+    else:
+        writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
+
+
+def _add_vocabulary(
+    writer: gguf.GGUFWriter, shape: Shape, fields: dict[str, vocabulary.Field], template: str
+) -> list[int]:
+    """Copies the vocabulary, padded to the shape's rows, with the template; gives the type of every token.
+
+    Padding in the source has the type that an older converter gave it; today's says unused, which also keeps it out of
+    the search for special tokens in every prompt.
+    """
+    tokens = vocabulary.texts(fields["tokenizer.ggml.tokens"])
+    types = vocabulary.numbers(fields["tokenizer.ggml.token_type"])
+    types = [
+        int(gguf.TokenType.UNUSED) if text.startswith("[PAD") else kind
+        for text, kind in zip(tokens, types, strict=True)
+    ]
+    end = tokens.index(shape.end_token)
+    missing = range(len(tokens), shape.rows)
+    if missing and "tokenizer.ggml.scores" in fields:
+        raise ValueError(
+            f"{shape.vocabulary} has scores, so it cannot be padded from {len(tokens)} to {shape.rows} tokens"
+        )
+    tokens += [f"[PAD{index}]" for index in missing]
+    types += [int(gguf.TokenType.UNUSED)] * len(missing)
+
+    replaced: dict[str, vocabulary.Value] = {"tokens": tokens, "token_type": types, "eos_token_id": end}
+    for key, field in fields.items():
+        if key.startswith("tokenizer.ggml."):
+            value = replaced.get(key.removeprefix("tokenizer.ggml."), field.value)
+            writer.add_key_value(key, value, field.kind, sub_type=field.element)
+    writer.add_chat_template(template)
+    return types
+
+
+def _values(tensor: layouts.Tensor, types: list[int], seed: int) -> npt.NDArray[np.floating]:
+    """The numbers of one tensor; they depend on its name and the seed, not on the tensors before it."""
+    kind = np.float32 if tensor.is_exact else np.float16
+    if tensor.values is not None:
+        return np.array(tensor.values, dtype=kind)
+    numbers: npt.NDArray[np.floating] = np.full(tensor.shape, tensor.middle, dtype=kind)
+    random = np.random.default_rng([seed, zlib.crc32(tensor.name.encode())])
+    if tensor.has_signs:
+        numbers *= random.choice(np.array([-1, 1], dtype=kind), tensor.shape)
+    if not tensor.spread:
+        return numbers
+    flat = numbers.reshape(-1)
+    for start in range(0, flat.size, _CHUNK_VALUES):
+        part = flat[start : start + _CHUNK_VALUES]
+        part += (tensor.spread * random.standard_normal(part.size, dtype=np.float32)).astype(kind)
+    if tensor.name == layouts.EMBEDDING:
+        numbers[np.isin(np.array(types), _NON_WORD_TYPES)] *= kind(_NON_WORD_SCALE)
+    return numbers
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.synthetic", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("shape", choices=SHAPES, help="the model whose shape is copied")
+    parser.add_argument("--quant", choices=engine.QUANTS, default=DEFAULT_QUANT, help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path(), help="a folder, or a file name.gguf (default: here)")
+    parser.add_argument("--seed", type=int, default=SEED, help="another seed, other numbers (default: %(default)s)")
+    parser.add_argument("--engine-source", type=Path, help="unpacked llama-cpp-python (default: scripts/engine-source)")
+    chosen = parser.parse_args(arguments)
+
+    started = time.monotonic()
+    out: Path = chosen.out
+    directory = out.parent if out.suffix == ".gguf" else out
+    path = build(chosen.shape, chosen.quant, directory, seed=chosen.seed, engine_source=chosen.engine_source)
+    if out.suffix == ".gguf":
+        path = path.replace(out)
+    print(f"{path}  {path.stat().st_size / 1e6:.1f} MB  {time.monotonic() - started:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
