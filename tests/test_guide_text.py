@@ -78,7 +78,21 @@ def test_a_pattern_stands_for_all_its_wordings() -> None:
     assert sorted(expand(tree)) == sorted(
         f"{verb} {which}model" for verb in ("add", "drop") for which in ("a ", "my ", "")
     )
-    assert draw(tree, Random(1)) in set(expand(tree))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_drawn_wording_is_one_of_the_wordings(language: str) -> None:
+    topic = load_topics(language)[0]
+    assert {draw(topic, Random(seed)) for seed in range(50)} <= wordings(topic)
+
+
+def test_no_wording_belongs_to_two_topics() -> None:
+    owners: dict[tuple[str, ...], set[str]] = {}
+    for topic in [topic for language in LANGUAGES for topic in load_topics(language)]:
+        for text in wordings(topic):
+            owners.setdefault(tokens(text) or (text,), set()).add(f"{topic.language} {topic.id}")
+    shared = {" ".join(text): sorted(topics) for text, topics in owners.items() if len(topics) > 1}
+    assert not shared
 
 
 @pytest.mark.parametrize("pattern", ["(a|b", "a)", "<nobody> knows"])

@@ -28,7 +28,10 @@ class Conversation:
 
 
 class Source:
-    """Draws conversations of all topics in all languages, reproducibly by the seed."""
+    """Draws conversations of all topics in all languages, reproducibly by the seed.
+
+    `noisy_share` of the questions get noise on them.
+    """
 
     def __init__(self, topics: list[Topic], vocabulary: Vocabulary, seed: int) -> None:
         self.random = Random(seed)
@@ -38,6 +41,7 @@ class Source:
         self.answers = {id(topic): vocabulary.encode(topic.answer) for topic in topics}
         self.start, self.end = vocabulary.control(IM_START), vocabulary.control(IM_END)
         self.newline = vocabulary.encode("\n")
+        self.noisy_share = 0.75
 
     def conversation(self) -> Conversation:
         """One conversation; three of ten have several turns, one of eight a system message."""
@@ -59,7 +63,7 @@ class Source:
         random = self.random
         topic = random.choice(self.other if random.random() < _OTHER_SHARE else self.plain)
         text = draw(topic, random)
-        if random.random() < 0.75:
+        if random.random() < self.noisy_share:
             text = augment(text, topic.language, random)
         return topic, text
 
