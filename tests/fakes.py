@@ -14,6 +14,8 @@ from collections.abc import Sequence as Items
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+import psutil
+
 from edged.chat import Admission, ChatRequest, Completion, Event
 from edged.errors import EdgedError
 from edged.worker.batcher import Job, MemoryFull, Row
@@ -188,3 +190,15 @@ async def until(holds: Callable[[], bool]) -> None:
     """Let everybody else run until `holds()`; a wait in vain is ended by pytest's timeout."""
     while not holds():  # noqa: ASYNC110 - for what nobody announces
         await asyncio.sleep(0.001)
+
+
+def workers() -> list[psutil.Process]:
+    """Our own children that decode or render, zombies included; a daemon or a browser of other tests is none."""
+    return [child for child in psutil.Process().children() if _is_worker(child)]
+
+
+def _is_worker(child: psutil.Process) -> bool:
+    try:
+        return child.status() == psutil.STATUS_ZOMBIE or "edged.worker" in " ".join(child.cmdline())
+    except psutil.NoSuchProcess:
+        return False

@@ -8,7 +8,6 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +19,7 @@ from edged.local.pool import Pool
 from edged.observe import Journal
 from edged.store import Store
 from edged.wire import Output, Step
-from tests.fakes import until
+from tests.fakes import until, workers
 
 A, B, C = (Want(name, 1) for name in "abc")
 
@@ -203,9 +202,9 @@ async def test_leaving_the_pool_leaves_no_process(store: Store, journal: Journal
         for model in ("one", "two"):
             async with pool.lease(model) as lease:
                 await lease.renderer.start()
-        assert len(psutil.Process().children()) == 4
+        assert len(workers()) == 4
 
-    assert psutil.Process().children() == []
+    assert workers() == []
 
 
 async def test_leaving_the_pool_in_the_middle_of_a_load_leaves_no_process(store: Store, journal: Journal) -> None:
@@ -213,7 +212,7 @@ async def test_leaving_the_pool_in_the_middle_of_a_load_leaves_no_process(store:
         pool.warm("one")
         await until(lambda: pool.residents["one"].process.pid is not None)
 
-    assert psutil.Process().children() == []
+    assert workers() == []
 
 
 async def test_another_model_evicts_the_idle_one(store: Store, journal: Journal) -> None:

@@ -14,7 +14,7 @@ from edged.errors import InvalidRequest, ModelInvalid, TemplateLimit
 from edged.local import renderer as module
 from edged.local.renderer import Renderer
 from edged.wire import Span, Template, Turn
-from tests.fakes import until
+from tests.fakes import until, workers
 
 CONTENT = "{{ messages[0].content }}"
 
@@ -48,7 +48,7 @@ async def test_one_child_renders_many_in_turn() -> None:
 
         assert await asyncio.gather(*asked) == [(Span(f"text {n}"),) for n in range(20)]
         assert renderer._child is not None
-        assert len(psutil.Process().children()) == 1
+        assert len(workers()) == 1
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,9 @@ async def test_a_child_that_is_killed_between_two_requests_is_replaced() -> None
 async def test_stopping_leaves_no_process() -> None:
     async with rendering(CONTENT) as renderer:
         await renderer.render(typed("a"))
-        assert psutil.Process().children()
+        assert workers()
 
-    assert psutil.Process().children() == []
+    assert workers() == []
 
 
 async def test_stopping_what_never_started_is_nothing() -> None:
