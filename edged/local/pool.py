@@ -85,7 +85,7 @@ class Pool:
     """Workers for models. An async context: leaving it stops every worker.
 
     `tell(event, **facts)` hears what an owner may want to know tomorrow. `warming` is the load that the daemon began
-    with, while it lasts; `failure` what the last load died of, until one succeeds.
+    with, while it lasts; `failure` what that one died of, until another succeeds.
     """
 
     def __init__(self, store: Store, engine: Engine, limits: Limits, tell: Tell) -> None:
@@ -245,7 +245,8 @@ class Pool:
         except (EdgedError, OSError) as error:
             failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
             self._retire(model)
-            self.warming, self.failure = None, failure
+            if resident is self.warming:
+                self.warming, self.failure = None, failure
             self._tell("model_load_failed", model=model, reason=str(failure))
             self._fail_line(failure, model)
             self._dispatch()
@@ -259,7 +260,7 @@ class Pool:
         if card.template:
             # Ahead of the first chat, which would otherwise wait for it; a template that is broken is the business of
             # whoever asks for a chat, and is told then.
-            with contextlib.suppress(RequestError):
+            with contextlib.suppress(RequestError, OSError):
                 await resident.renderer.start()
 
     def _load_frame(self, model: str) -> Load:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-pytest.importorskip("selenium", reason="selenium is not installed: scripts/run --setup installs it")
+pytest.importorskip("selenium", reason="selenium is not installed: scripts/test installs it")
 
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.by import By
