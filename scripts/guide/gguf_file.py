@@ -1,9 +1,10 @@
-"""Writes the trained network as a GGUF file that llama.cpp loads."""
+"""Writes the trained network as a GGUF file that llama.cpp loads, and reads it back to train on."""
 
 from pathlib import Path
 
 import gguf
 import numpy as np
+import torch
 
 from guide.network import Network
 from guide.vocabulary import CHAT_TEMPLATE, CONTROL_TOKENS, END_OF_TEXT, IM_END, PRE_TOKENIZER, Vocabulary
@@ -23,6 +24,13 @@ def write(network: Network, vocabulary: Vocabulary, path: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     partial.replace(path)
+
+
+def read(network: Network, path: Path) -> None:
+    """Fill the network with the weights of a file that `write` made of the same shape and the same text."""
+    stored = {tensor.name: np.array(tensor.data) for tensor in gguf.GGUFReader(path).tensors}
+    for name, parameter in network.named_parameters():
+        parameter.data.copy_(torch.from_numpy(stored[name].astype(np.float32)).view_as(parameter))
 
 
 def _write_description(writer: gguf.GGUFWriter, network: Network) -> None:

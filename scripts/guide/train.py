@@ -1,6 +1,6 @@
 """Trains guide from nothing on the text in text/*.toml and writes the GGUF file.
 
-    PYTHONPATH=scripts python -m guide.train [--steps 3000] [--seconds 3300] [--out edged/guide.gguf]
+    PYTHONPATH=scripts python -m guide.train [--steps 3000] [--seconds 3300] [--go-on FILE] [--out edged/guide.gguf]
 
 Needs the environment that README.md describes (PyTorch, tokenizers, gguf); nothing of it is needed to run edged. The
 training ends after so many steps or so much time, whichever is first, and the learning rate follows the share that has
@@ -45,6 +45,7 @@ LABEL_SMOOTHING = 0.03
 # At the end, with small steps, the wordings mostly as they are written: what was learned from noise stays, and the
 # written ones are answered exactly.
 CLEAN_FROM, CLEAN_NOISY_SHARE = 0.75, 0.25
+GOING_ON_RATE = 0.4  # of the learning rate, when a finished file is trained on
 
 
 def main() -> None:
@@ -57,12 +58,16 @@ def main() -> None:
     network = Network(Shape(vocabulary=len(vocabulary.tokens)), DROPOUT)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     print(f"{len(topics)} topics, {len(vocabulary.tokens)} tokens, {parameters / 1e6:.2f} M parameters", flush=True)
-    train(network, Source(topics, vocabulary, SEED), arguments.steps, arguments.seconds)
+    source, rate = Source(topics, vocabulary, SEED), LEARNING_RATE
+    if arguments.go_on is not None:
+        gguf_file.read(network, arguments.go_on)
+        source.noisy_share, rate = CLEAN_NOISY_SHARE, LEARNING_RATE * GOING_ON_RATE
+    train(network, source, arguments.steps, arguments.seconds, rate)
     gguf_file.write(network, vocabulary, arguments.out)
     print(f"{arguments.out}: {arguments.out.stat().st_size} bytes")
 
 
-def train(network: Network, source: Source, steps: int, seconds: float) -> None:
+def train(network: Network, source: Source, steps: int, seconds: float, rate: float) -> None:
     """Train for so many steps, but not longer than so many seconds of wall time."""
     optimizer = torch.optim.AdamW(_groups(network), betas=(0.9, 0.98))
     network.train()
@@ -74,7 +79,7 @@ def train(network: Network, source: Source, steps: int, seconds: float) -> None:
         if share >= CLEAN_FROM:
             source.noisy_share = CLEAN_NOISY_SHARE
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min(share / WARM_UP, 1.0) * (0.01 + 0.99 * (1 + cos(pi * share)) / 2)
+            group["lr"] = rate * min(share / WARM_UP, 1.0) * (0.01 + 0.99 * (1 + cos(pi * share)) / 2)
         loss = batch_loss(network, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -136,6 +141,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train guide and write its GGUF file.")
     parser.add_argument("--steps", type=int, default=3_000, help="steps to train (default 3000)")
     parser.add_argument("--seconds", type=float, default=3_300, help="wall time to train at most (default 3300)")
+    parser.add_argument("--go-on", type=Path, metavar="FILE", help="start from the weights of a file of the same text")
     parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch (default 2)")
     parser.add_argument("--out", type=Path, default=ROOT / "edged" / "guide.gguf", help="the file to write")
     return parser.parse_args()
