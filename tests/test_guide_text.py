@@ -107,8 +107,8 @@ def test_the_file_is_small_enough_for_the_package() -> None:
 
 
 def test_the_shipped_model_passes_its_exam() -> None:
-    # Of the trained wordings 98 % are the aim (the exam's default); the shipped file was trained for 22 minutes only and
-    # reaches 95.9 %: this holds what there is, and rises with the next training.
+    # Of the trained wordings 98 % are the aim (the exam's default); the shipped file was trained for 22 minutes only
+    # and reaches 95.9 %: this holds what there is, and rises with the next training.
     command = [sys.executable, "-m", "guide.exam", str(GUIDE_FILE), "--wordings", "5", "--exact-bar", "0.94"]
     exam = subprocess.run(
         command,
