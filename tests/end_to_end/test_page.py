@@ -103,14 +103,15 @@ def test_new_chat_forgets_the_old_one(page: Page) -> None:
 
 
 def test_stop_stops_the_model_and_keeps_what_was_said(page: Page) -> None:
-    # A penalty below zero rewards repetition, so the answer would go on until its length limit.
+    # Drawn almost evenly from the whole vocabulary, the end is hardly ever drawn: the answer would go on and on.
     page.driver.execute_script(
         """
         const original = window.fetch;
         window.fetch = (path, options) => {
           if (!options?.body) return original(path, options);
           window.fetch = original; // this one question only
-          const body = JSON.stringify({ ...JSON.parse(options.body), frequency_penalty: -2 });
+          const endless = { temperature: 5, top_k: 0, top_p: 1, min_p: 0 };
+          const body = JSON.stringify({ ...JSON.parse(options.body), ...endless });
           return original(path, { ...options, body });
         };
         new MutationObserver((_, observer) => {
