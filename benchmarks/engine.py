@@ -31,7 +31,7 @@ def source() -> Path:
 def quantise(whole: Path, target: Path, quant: str) -> None:
     """Writes `target` from the F16 file `whole` as `llama-quantize` would; every core takes part."""
     # Imported here: a benchmark that only asks for figures does not load the engine.
-    from edged.worker.llama import lib
+    from edged.worker.bindings import lib
 
     lib.llama_log_set(_silence(lib), None)
     lib.llama_backend_init()

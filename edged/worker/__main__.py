@@ -25,10 +25,13 @@ from edged.wire import (
     Step,
 )
 from edged.worker.batcher import Batcher, Job
+from edged.worker.bindings import EngineError
 from edged.worker.confine import confine
-from edged.worker.llama import EngineError, Llama
+from edged.worker.context import Context
+from edged.worker.model import Model
 from edged.worker.pace import Pace
 from edged.worker.prompt import tokens_of
+from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
 
 # How finely loading is reported; a frame per tensor would be noise.
@@ -38,10 +41,10 @@ _PROGRESS_STEP = 0.02
 class Worker:
     """One loaded model and the sequences that run on it."""
 
-    def __init__(self, pipe: Pipe, llama: Llama) -> None:
+    def __init__(self, pipe: Pipe, context: Context) -> None:
         self._pipe = pipe
-        self._llama = llama
-        self._batcher = Batcher(llama)
+        self._context = context
+        self._batcher = Batcher(context, context.model)
         self._pace = Pace()
 
     def run(self) -> None:
@@ -62,10 +65,10 @@ class Worker:
                 raise ValueError(f"a worker does not take {type(frame).__name__}")
 
     def _admit(self, wanted: Generate) -> None:
-        tokens = tokens_of(wanted.prompt, self._llama)
-        room = self._llama.context_tokens - len(tokens)
+        tokens = tokens_of(wanted.prompt, self._context.model)
+        room = self._context.context_tokens - len(tokens)
         if room < 1 or not tokens:
-            self._pipe.send(Rejected(wanted.id, len(tokens), self._llama.context_tokens))
+            self._pipe.send(Rejected(wanted.id, len(tokens), self._context.context_tokens))
             return
         self._pipe.send(Accepted(wanted.id, len(tokens)))
         most = min(room, wanted.max_tokens)
@@ -73,11 +76,11 @@ class Worker:
             self._pipe.send(Step((Output(wanted.id, "", 0, "length"),), 0, 0.0, 0.0, 0.0))
             return
         sequence = Sequence(wanted.id, tokens, len(tokens), most, StopFilter(wanted.stop))
-        self._batcher.submit(Job(sequence, self._llama.sampler(wanted.sampling, tokens)))
+        self._batcher.submit(Job(sequence, ChainSampler(self._context, wanted.sampling, tokens)))
 
     def _step(self) -> None:
-        began, decode_s, sample_s = perf_counter(), self._llama.decode_s, self._llama.sample_s
-        most = self._pace.chunk_tokens(has_decoding=self._batcher.has_decoding, most=self._llama.batch_tokens)
+        began, decode_s, sample_s = perf_counter(), self._context.decode_s, self._context.sample_s
+        most = self._pace.chunk_tokens(has_decoding=self._batcher.has_decoding, most=self._context.batch_tokens)
         outputs, prompt_tokens = self._batcher.step(most)
         step_s = perf_counter() - began
         self._pace.observe(prompt_tokens, step_s)
@@ -86,13 +89,13 @@ class Worker:
                 tuple(outputs),
                 prompt_tokens,
                 round(step_s, 6),
-                round(self._llama.decode_s - decode_s, 6),
-                round(self._llama.sample_s - sample_s, 6),
+                round(self._context.decode_s - decode_s, 6),
+                round(self._context.sample_s - sample_s, 6),
             )
         )
 
 
-def load(pipe: Pipe, wanted: Load) -> Llama:
+def load(pipe: Pipe, wanted: Load) -> Context:
     """Load the model whose descriptor came beside `wanted`, reporting progress. Raises `EngineError`."""
     reported = -1.0
 
@@ -103,27 +106,22 @@ def load(pipe: Pipe, wanted: Load) -> Llama:
             pipe.send(Loading(round(fraction, 3)))
 
     (descriptor,) = pipe.descriptors
-    return Llama(
-        f"/proc/self/fd/{descriptor}",
-        context_tokens=wanted.context_tokens,
-        sequences=wanted.sequences,
-        threads=wanted.threads,
-        gpu_layers=wanted.gpu_layers,
-        progress=report,
-    )
+    model = Model(f"/proc/self/fd/{descriptor}", gpu_layers=wanted.gpu_layers, progress=report)
+    return Context(model, context_tokens=wanted.context_tokens, sequences=wanted.sequences, threads=wanted.threads)
 
 
-def introduce(llama: Llama) -> Loaded:
+def introduce(context: Context) -> Loaded:
     """What the daemon should know about the model."""
+    model = context.model
     return Loaded(
-        context_tokens=llama.context_tokens,
-        template=llama.template,
-        bos=llama.bos_text,
-        eos=llama.eos_text,
-        controls=tuple(llama.controls),
-        description=llama.description,
-        model_bytes=llama.model_bytes,
-        parameters=llama.parameters,
+        context_tokens=context.context_tokens,
+        template=model.template,
+        bos=model.bos_text,
+        eos=model.eos_text,
+        controls=tuple(model.controls),
+        description=model.description,
+        model_bytes=model.model_bytes,
+        parameters=model.parameters,
     )
 
 
@@ -136,12 +134,12 @@ def main() -> int:
         if not isinstance(wanted, Load):
             raise TypeError(f"a worker begins with Load, not {type(wanted).__name__}")
         try:
-            llama = load(pipe, wanted)
+            context = load(pipe, wanted)
         except EngineError as error:
             pipe.send(LoadFailed(str(error)))
             return 1
-        pipe.send(introduce(llama))
-        Worker(pipe, llama).run()
+        pipe.send(introduce(context))
+        Worker(pipe, context).run()
     except (EOFError, ConnectionError):
         return 0
     return 0

@@ -54,7 +54,7 @@ class Sampler(Protocol):
 
 
 class Engine(Protocol):
-    """The model, reduced to what batching needs."""
+    """The model's memory, reduced to what batching needs."""
 
     @property
     def context_tokens(self) -> int:
@@ -78,6 +78,10 @@ class Engine(Protocol):
     def release(self, slot: int) -> None:
         """Drop every cell of a sequence."""
         ...
+
+
+class Vocabulary(Protocol):
+    """What tokens mean, reduced to what an answer needs."""
 
     def piece(self, token: int) -> bytes:
         """The token's bytes; empty for control tokens."""
@@ -116,8 +120,9 @@ def shares(pending: Items[int], budget: int) -> list[int]:
 class Batcher:
     """Owns every sequence from submission to its last output."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, vocabulary: Vocabulary) -> None:
         self._engine = engine
+        self._vocabulary = vocabulary
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
         self._free_slots = list(range(engine.sequences))
@@ -201,7 +206,7 @@ class Batcher:
             job.sequence.in_memory += count
             if job.sequence.pending == 0:
                 token = job.sampler.draw(row)
-                job.sequence.accept(token, self._engine.piece(token), is_end=self._engine.is_end(token))
+                job.sequence.accept(token, self._vocabulary.piece(token), is_end=self._vocabulary.is_end(token))
 
     def _collect(self, jobs: Iterable[Job]) -> list[Output]:
         outputs = []

@@ -9,7 +9,9 @@ from benchmarks import engine, synthetic, vocabulary
 from benchmarks.shapes import SHAPES
 from edged.chat import Sampling
 from edged.worker.batcher import Row
-from edged.worker.llama import Llama
+from edged.worker.context import Context
+from edged.worker.model import Model
+from edged.worker.sampler import ChainSampler
 
 SMALL_SHAPES = ["nano", "tiny", "tiny-window", "tiny-hybrid"]
 
@@ -24,14 +26,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def continuation(model: Path, prompt: str, tokens: int) -> list[int]:
     """What the model says next, greedily, up to an end token."""
-    llama = Llama(str(model), context_tokens=256, sequences=1, threads=1)
-    pending, position, said = llama.tokenize(prompt, parse_special=False), 0, list[int]()
-    sampler = llama.sampler(Sampling(temperature=0.0), pending)
+    context = Context(Model(str(model)), context_tokens=256, sequences=1, threads=1)
+    pending, position, said = context.model.tokenize(prompt, parse_special=False), 0, list[int]()
+    sampler = ChainSampler(context, Sampling(temperature=0.0), pending)
     while len(said) < tokens:
-        llama.decode([Row(token, position + i, 0, i == len(pending) - 1) for i, token in enumerate(pending)])
+        context.decode([Row(token, position + i, 0, i == len(pending) - 1) for i, token in enumerate(pending)])
         position += len(pending)
         pending = [sampler.draw(len(pending) - 1)]
-        if llama.is_end(pending[0]):
+        if context.model.is_end(pending[0]):
             break
         said += pending
     sampler.close()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from benchmarks import engine, synthetic
-from edged.worker.llama import Llama
+from edged.worker.context import Context
+from edged.worker.model import Model
+
+CONTEXT_TOKENS = 256  # llama.cpp makes no smaller pool of cells than this
+SEQUENCES = 4
 
 
 @pytest.fixture(scope="session")
@@ -24,13 +28,13 @@ def engine_models() -> Path:
 
 
 @pytest.fixture(scope="session")
-def vocabulary_of(engine_models: Path) -> Callable[[str], Llama]:
+def vocabulary_of(engine_models: Path) -> Callable[[str], Model]:
     """Loads a vocabulary by name, without weights, once."""
 
     @cache
-    def load(name: str) -> Llama:
+    def load(name: str) -> Model:
         file = engine_models / f"ggml-vocab-{name}.gguf"
-        return Llama(str(file), context_tokens=1, sequences=1, threads=1, vocab_only=True)
+        return Model(str(file), vocab_only=True)
 
     return load
 
@@ -39,3 +43,16 @@ def vocabulary_of(engine_models: Path) -> Callable[[str], Llama]:
 def nano(engine_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of 2 MB with random weights and Phi-3's vocabulary and template."""
     return synthetic.build("nano", "Q8_0", tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def nano_context(nano: Path) -> Context:
+    return Context(Model(str(nano)), context_tokens=CONTEXT_TOKENS, sequences=SEQUENCES, threads=1)
+
+
+@pytest.fixture
+def context(nano_context: Context) -> Iterator[Context]:
+    """The tiny model's one context, with an empty memory before and after."""
+    yield nano_context
+    for slot in range(SEQUENCES):
+        nano_context.release(slot)

@@ -42,7 +42,7 @@ def told(outputs: list[Output]) -> tuple[str, str | None, int]:
 def alone(prompt: list[int], *, context_tokens: int, **wanted: object) -> tuple[str, str | None, int]:
     """The same answer with the engine to itself."""
     llama = FakeLlama(context_tokens)
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, prompt, **wanted))  # type: ignore[arg-type]
     return told(run(batcher)[1])
 
@@ -55,7 +55,7 @@ class Crowd(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.llama = FakeLlama(context_tokens=96, sequences=4, batch_tokens=24)
-        self.batcher = Batcher(self.llama)
+        self.batcher = Batcher(self.llama, self.llama)
         self.asked: dict[int, dict[str, object]] = {}
         self.came: dict[int, list[Output]] = {}
         self.cancelled: set[int] = set()
@@ -115,7 +115,7 @@ def test_a_context_far_too_small_for_all_changes_no_text(
     asked: list[list[int]], context_tokens: int, prefill_tokens: int
 ) -> None:
     llama = FakeLlama(context_tokens, sequences=8, batch_tokens=30)
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     for id, prompt in enumerate(asked):
         batcher.submit(job(llama, id, prompt, max_tokens=50, seed=id, end_in=60))
 
@@ -131,7 +131,7 @@ def test_an_engine_that_runs_full_at_random_cuts_an_answer_at_most_short(
     asked: list[list[int]], chance: random.Random
 ) -> None:
     llama = FakeLlama(200, sequences=4, is_full=lambda: chance.random() < 0.1)
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     for id, prompt in enumerate(asked):
         batcher.submit(job(llama, id, prompt, max_tokens=40, seed=id))
 
@@ -150,7 +150,7 @@ def test_an_engine_that_runs_full_at_random_cuts_an_answer_at_most_short(
 def test_running_full_beside_others_ends_nobody() -> None:
     answers = iter([False] * 6 + [True, True] + [False] * 1000)
     llama = FakeLlama(200, is_full=lambda: next(answers))
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     for id in range(4):
         batcher.submit(job(llama, id, [1, 2, 3], seed=id, end_in=30))
 
@@ -166,7 +166,7 @@ def test_a_lone_sequence_for_which_there_are_no_cells_is_at_its_end_and_keeps_no
     text, _, total = alone([1], context_tokens=100, **wanted)
     refusals = iter([False] * total + [True] * 9)
     llama = FakeLlama(100, is_full=lambda: next(refusals))
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     # The whole answer so far might be the beginning of the stop string, so all of it is held back.
     batcher.submit(job(llama, 1, [1], max_tokens=50, seed=1, end_in=1000, stop=(text + " and on",)))
 
@@ -175,7 +175,7 @@ def test_a_lone_sequence_for_which_there_are_no_cells_is_at_its_end_and_keeps_no
 
 def test_more_sequences_than_slots_wait_and_are_served_in_order() -> None:
     llama = FakeLlama(sequences=2)
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     for id in range(5):
         batcher.submit(job(llama, id, [1, 2], max_tokens=3, end_in=1000))
 
@@ -187,7 +187,7 @@ def test_more_sequences_than_slots_wait_and_are_served_in_order() -> None:
 
 def test_nobody_is_asked_for_an_output_before_the_prompt_is_in_memory() -> None:
     llama = FakeLlama()
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, list(range(1, 11)), max_tokens=1, end_in=1000))
 
     read = [batcher.step(4) for _ in range(3)]
@@ -198,7 +198,7 @@ def test_nobody_is_asked_for_an_output_before_the_prompt_is_in_memory() -> None:
 
 def test_a_short_prompt_is_through_at_once_beside_a_long_one() -> None:
     llama = FakeLlama(batch_tokens=512)
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, [1] * 400, max_tokens=1, end_in=1000))
     batcher.submit(job(llama, 2, [2] * 6, max_tokens=1, end_in=1000))
 
@@ -209,7 +209,7 @@ def test_a_short_prompt_is_through_at_once_beside_a_long_one() -> None:
 
 def test_words_go_on_while_a_prompt_is_read() -> None:
     llama = FakeLlama(batch_tokens=512)
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, [1], max_tokens=100, end_in=100_000))
     batcher.step(8)
     assert batcher.has_decoding
@@ -222,7 +222,7 @@ def test_words_go_on_while_a_prompt_is_read() -> None:
 
 def test_cancelling_gives_back_cells_sampler_and_slot_at_once() -> None:
     llama = FakeLlama(sequences=1)
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, [1], max_tokens=100, end_in=100_000))
     batcher.submit(job(llama, 2, [2], max_tokens=2, end_in=100_000))
     batcher.step(8)
@@ -235,7 +235,7 @@ def test_cancelling_gives_back_cells_sampler_and_slot_at_once() -> None:
 
 def test_cancelling_the_unknown_and_the_ended_is_nothing() -> None:
     llama = FakeLlama()
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, [1], max_tokens=1))
     run(batcher)
 
@@ -247,7 +247,7 @@ def test_cancelling_the_unknown_and_the_ended_is_nothing() -> None:
 
 def test_the_youngest_gives_way() -> None:
     llama = FakeLlama(context_tokens=40, sequences=2)
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, [1] * 10, max_tokens=29, end_in=100_000))
     batcher.step(16)
     batcher.submit(job(llama, 2, [2] * 10, max_tokens=29, end_in=100_000))
@@ -259,7 +259,7 @@ def test_the_youngest_gives_way() -> None:
 
 def test_a_lone_sequence_may_use_the_whole_context() -> None:
     llama = FakeLlama(context_tokens=50)
-    batcher = Batcher(llama)
+    batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, [1] * 20, max_tokens=10_000, end_in=1_000_000))
 
     assert told(run(batcher)[1])[1:] == ("length", 30)

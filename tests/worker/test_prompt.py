@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.wire import Span
-from edged.worker.llama import Llama
+from edged.worker.model import Model
 from edged.worker.prompt import Control, split_at_controls, tokens_of
 
 START, END = Control(1), Control(2, strips_left=True, strips_right=True)
@@ -99,7 +99,7 @@ VOCABULARIES = ["phi-3", "qwen2", "llama-spm", "llama-bpe", "gpt-2", "falcon", "
 
 
 @pytest.mark.parametrize("name", VOCABULARIES)
-def test_our_partition_is_llama_cpps(name: str, vocabulary_of: Callable[[str], Llama]) -> None:
+def test_our_partition_is_llama_cpps(name: str, vocabulary_of: Callable[[str], Model]) -> None:
     llama = vocabulary_of(name)
     pieces = [*sorted(llama.controls)[:12], " ", "  ", "\n", "word", " the", "<", "|>", "你好", "🙂", "a1"]
 
@@ -114,7 +114,7 @@ def test_our_partition_is_llama_cpps(name: str, vocabulary_of: Callable[[str], L
 
 
 @pytest.mark.parametrize("name", VOCABULARIES)
-def test_typed_control_tokens_are_plain_text(name: str, vocabulary_of: Callable[[str], Llama]) -> None:
+def test_typed_control_tokens_are_plain_text(name: str, vocabulary_of: Callable[[str], Model]) -> None:
     llama = vocabulary_of(name)
     ids = {control.id for control in llama.controls.values()}
 

@@ -15,7 +15,7 @@ from jinja2 import TemplateError
 
 from edged.chat import Role, TextPart
 from edged.wire import Refused, Render, Rendered, Span, Template, Turn
-from edged.worker.llama import Llama
+from edged.worker.model import Model
 from edged.worker.prompt import Control, split_at_controls, tokens_of
 from edged.worker.template import Marks, Renderer, answer
 
@@ -47,7 +47,7 @@ NEEDS_MORE = {"fireworks-ai-llama-3-firefunction-v2": "it lays out functions, wh
 WITHOUT_SYSTEM = {"google-gemma-2-2b-it"}
 ENOUGH_CONTROLS = 12
 
-VocabularyOf = Callable[[str], Llama]
+VocabularyOf = Callable[[str], Model]
 
 
 def turns(*said: tuple[Role, str]) -> tuple[Turn, ...]:
@@ -66,7 +66,7 @@ def source(folder: Path, name: str) -> str:
     return (folder / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
 
 
-def renderer(folder: Path, name: str, llama: Llama) -> Renderer:
+def renderer(folder: Path, name: str, llama: Model) -> Renderer:
     return Renderer(Template(source(folder, name), llama.bos_text, llama.eos_text, tuple(llama.controls)))
 
 
@@ -112,7 +112,7 @@ def test_harmless_words_have_the_ids_of_the_whole_text(
     assert tokens_of([*spans, Span("", literal=True)], llama) == with_bos(whole, llama)
 
 
-def with_bos(ids: list[int], llama: Llama) -> list[int]:
+def with_bos(ids: list[int], llama: Model) -> list[int]:
     return ids if llama.bos is None or ids[:1] == [llama.bos] else [llama.bos, *ids]
 
 
@@ -132,7 +132,7 @@ def injections(control: str) -> list[tuple[str, str]]:
     ]
 
 
-def control_ids(said: tuple[Turn, ...], layout: Renderer, llama: Llama) -> Counter[int]:
+def control_ids(said: tuple[Turn, ...], layout: Renderer, llama: Model) -> Counter[int]:
     controls = {control.id for control in llama.controls.values()}
     return Counter(id for id in tokens_of(layout.render(said), llama) if id in controls)
 

@@ -1,0 +1,79 @@
+"""llama.cpp's cells behind our verbs, on a tiny model with a real vocabulary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edged.chat import Sampling
+from edged.wire import Output
+from edged.worker.batcher import Batcher, Job, MemoryFull, Row
+from edged.worker.context import Context
+from edged.worker.model import Model
+from edged.worker.sampler import ChainSampler
+from edged.worker.sequence import Sequence, StopFilter
+
+CONTEXT_TOKENS = 256  # as in conftest
+GREEDY = Sampling(temperature=0.0)
+
+
+def rows(tokens: list[int], *, first: int = 0, slot: int = 0) -> list[Row]:
+    """`tokens` in a row; the last asks for an output."""
+    return [Row(token, first + n, slot, n == len(tokens) - 1) for n, token in enumerate(tokens)]
+
+
+def test_the_context_is_cut_to_what_the_model_was_trained_for(nano: Path) -> None:
+    assert Context(Model(str(nano)), context_tokens=1_000_000, sequences=1, threads=1).context_tokens == 4096
+
+
+def test_a_batch_that_finds_no_cells_leaves_the_memory_as_it_was(context: Context) -> None:
+    tokens = context.model.tokenize("one two three four", parse_special=False)
+    prompt = (tokens * CONTEXT_TOKENS)[: CONTEXT_TOKENS - 2]
+    context.decode(rows(prompt))
+    sampler = ChainSampler(context, GREEDY, [])
+
+    with pytest.raises(MemoryFull):
+        context.decode(rows(tokens[:3], slot=1))
+
+    context.decode(rows(tokens[:1], first=len(prompt)))
+    after = sampler.draw(0)
+    context.release(0)
+    context.decode(rows([*prompt, tokens[0]]))
+    assert sampler.draw(len(prompt)) == after
+    sampler.close()
+
+
+def test_released_cells_can_be_used_again(context: Context) -> None:
+    for slot in (0, 1, 2):
+        context.decode(rows([5] * (CONTEXT_TOKENS - 1), slot=slot))
+        context.release(slot)
+
+
+def greedy(context: Context, prompts: list[str], *, seeds: list[int] | None = None) -> dict[int, str]:
+    batcher, texts = Batcher(context, context.model), dict.fromkeys(range(len(prompts)), "")
+    for id, prompt in enumerate(prompts):
+        tokens = context.model.tokenize(prompt, parse_special=False)
+        wanted = GREEDY if seeds is None else Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0, seed=seeds[id])
+        batcher.submit(
+            Job(Sequence(id, tokens, len(tokens), 40, StopFilter(())), ChainSampler(context, wanted, tokens))
+        )
+    while not batcher.is_idle:
+        outputs: list[Output] = batcher.step(16)[0]
+        for output in outputs:
+            texts[output.id] += output.text
+    return texts
+
+
+def test_a_context_too_small_for_all_changes_no_words_of_the_real_engine(context: Context) -> None:
+    prompts = ["Which way to the harbour?", "Good morning", "Is it far from here, and may I walk?", "No"]
+    alone = [greedy(context, [prompt])[0] for prompt in prompts]
+
+    assert len(set(alone)) == len(prompts)
+    assert list(greedy(context, prompts).values()) == alone
+
+
+def test_a_seed_fixes_the_words_and_another_changes_them(context: Context) -> None:
+    first, second = (greedy(context, ["Well"], seeds=[seed])[0] for seed in (1, 2))
+
+    assert greedy(context, ["Well"], seeds=[1])[0] == first != second
