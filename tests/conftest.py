@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from tests.asking import synthetic_tiny
 from tests.daemon_process import DaemonProcess, running
@@ -26,6 +27,18 @@ class StartDaemon(Protocol):
         *,
         wait: bool = True,
     ) -> DaemonProcess: ...
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks_the_event_loop() -> Iterator[None]:
+    """A call of ours that blocks while an event loop runs raises: everybody else's words would wait for it."""
+    with blockbuster_ctx(["edged"]) as blockbuster:
+        for call in blockbuster.functions.values():
+            call.can_block_in("edged/api/page.py", {"assets"})  # at the start and the end, when nobody is served
+            call.can_block_in("edged/api/server.py", {"_owners_socket"})
+            call.can_block_in("edged/local/pool.py", {"_load"})  # opens a file, once for each model
+            call.can_block_in("psutil/_pslinux.py", {"_parse_stat_file"})  # /proc is memory
+        yield
 
 
 @pytest.fixture(scope="session")
