@@ -49,7 +49,7 @@ def main() -> int:
         passed &= marks.right_share >= RIGHT_BAR
     share, seconds = exact_share(model, arguments.wordings)
     print(f"trained wordings: {share:.2%} exact; {seconds * 1000:.1f} ms for each answer, {SEED=}")
-    return 0 if passed and share >= arguments.exact_bar else 1
+    return 0 if passed and share >= EXACT_BAR else 1
 
 
 def examine(model: Greedy, language: str) -> Marks:
@@ -109,7 +109,6 @@ def _arguments() -> argparse.Namespace:
         help="the GGUF file (default edged/guide.gguf)",
     )
     parser.add_argument("--wordings", type=int, default=20, help="trained wordings per topic and language (default 20)")
-    parser.add_argument("--exact-bar", type=float, default=EXACT_BAR, help="share of trained wordings (default 0.98)")
     parser.add_argument("--topics", action="store_true", help="print the marks of each topic")
     return parser.parse_args()
 
