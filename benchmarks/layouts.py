@@ -1,7 +1,7 @@
 """From a shape to the entries and tensors of a GGUF, in the names and orders that llama.cpp's loaders ask for.
 
-Which tensors an architecture has was read in `src/models/{qwen2,llama,gemma3,qwen35}.cpp` of the engine's source
-package, the metadata in `conversion/*.py` beside it. The file says nothing about the values beyond their scale.
+Which tensors an architecture has was read in `src/models/{qwen2,llama,gemma3,qwen35,qwen3,bert}.cpp` of the engine's
+source package, the metadata in `conversion/*.py` beside it. The file says nothing about the values beyond their scale.
 """
 
 import math
@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 from benchmarks.shapes import DeltaNet, RopeScaling, Shape
 
-Entry = int | float | bool | str | tuple[int, ...] | tuple[bool, ...]
+Entry = int | float | bool | str | tuple[int, ...] | tuple[bool, ...] | tuple[str, ...]
+
+# LLAMA_POOLING_TYPE_* in llama.h.
+_POOLING_TYPES = {"mean": 1, "cls": 2, "last": 3, "rank": 4}
 
 EMBEDDING = "token_embd.weight"
 
@@ -62,6 +65,12 @@ def entries(shape: Shape) -> dict[str, Entry]:
         }
     if shape.delta_net is not None:
         found |= _delta_net_entries(shape.delta_net)
+    if shape.architecture == "bert":
+        found |= {"attention.causal": False, "attention.layer_norm_epsilon": shape.norm_epsilon}
+    if shape.pooling is not None:
+        found["pooling_type"] = _POOLING_TYPES[shape.pooling]
+    if shape.labels:
+        found["classifier.output_labels"] = shape.labels
     return {f"{shape.architecture}.{name}": value for name, value in found.items()}
 
 
@@ -79,6 +88,36 @@ def _delta_net_entries(net: DeltaNet) -> dict[str, Entry]:
 
 def tensors(shape: Shape) -> Iterator[Tensor]:
     """All tensors in file order. Logits get a spread of 2.5, the usual work of samplers."""
+    if shape.architecture == "bert":
+        yield from _bert(shape)
+    else:
+        yield from _generator(shape)
+    if shape.pooling == "rank":
+        if shape.architecture == "bert":
+            yield _matrix("cls", shape.width, shape.width)
+        yield _matrix("cls.output", max(len(shape.labels), 1), shape.width)
+
+
+def _bert(shape: Shape) -> Iterator[Tensor]:
+    """An encoder: positions are learnt, a norm follows each addition, and nothing predicts a word."""
+    yield Tensor(EMBEDDING, (shape.rows, shape.width), 1.0)
+    yield Tensor("position_embd.weight", (shape.context_tokens, shape.width), 0.3, is_exact=True)
+    yield from _layer_norm("token_embd_norm", shape.width)
+    for block in range(shape.blocks):
+        prefix = f"blk.{block}"
+        yield from _attention(shape, prefix)
+        yield from _layer_norm(f"{prefix}.attn_output_norm", shape.width)
+        yield _matrix(f"{prefix}.ffn_up", shape.feed_forward, shape.width)
+        yield _matrix(f"{prefix}.ffn_down", shape.width, shape.feed_forward)
+        yield from _layer_norm(f"{prefix}.layer_output_norm", shape.width)
+
+
+def _layer_norm(name: str, size: int) -> Iterator[Tensor]:
+    yield _norm(name, size)
+    yield Tensor(f"{name}.bias", (size,), 0.1, is_exact=True)
+
+
+def _generator(shape: Shape) -> Iterator[Tensor]:
     # Gemma multiplies the embedding by sqrt(width) on the way in.
     spread = 1 / math.sqrt(shape.width) if shape.architecture == "gemma3" else 1.0
     yield Tensor(EMBEDDING, (shape.rows, shape.width), spread)

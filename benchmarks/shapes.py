@@ -52,8 +52,8 @@ class Shape:
     """What decides the work per token, and the vocabulary and template that decide what the words cost.
 
     `vocabulary` names a `ggml-vocab-*.gguf` of the engine's source package, `template` a file of its
-    `models/templates`. `rows` is the number of rows of the embedding, padding included. All models here tie the output
-    matrix to the embedding.
+    `models/templates`, "" for none. `rows` is the number of rows of the embedding, padding included. All models here
+    tie the output matrix to the embedding.
     """
 
     architecture: str
@@ -76,6 +76,9 @@ class Shape:
     window: Window | None = None
     delta_net: DeltaNet | None = None
     rope_scaling: RopeScaling | None = field(default=None)
+    pooling: str | None = None  # how a model that was made for vectors makes one of a text's; "rank" makes scores
+    labels: tuple[str, ...] = ()  # of a classifier with more than one output
+    rerank_template: str = ""
 
 
 # The Qwen2 vocabulary of the source package already has the 151,936 rows of the models (151,643 tokens, three control
@@ -192,6 +195,20 @@ TINY = Shape(
     end_token="<|end|>",
 )
 
+# For tests of vectors and scores: an encoder with the vocabulary and the tensors of bge-small.
+TINY_BERT = replace(
+    TINY,
+    architecture="bert",
+    key_value_heads=2,
+    rows=30_522,
+    context_tokens=512,
+    norm_epsilon=1e-12,
+    vocabulary="bert-bge",
+    template="",
+    end_token="[SEP]",
+    pooling="cls",
+)
+
 SHAPES: dict[str, Shape] = {
     "qwen2.5-0.5b": QWEN2_5_0_5B,
     "qwen2.5-1.5b": QWEN2_5_1_5B,
@@ -201,6 +218,18 @@ SHAPES: dict[str, Shape] = {
     "nano": replace(TINY, blocks=1, width=32, feed_forward=32, heads=1),
     "tiny": TINY,
     "tiny-window": replace(TINY, architecture="gemma3", query_key_norm=True, window=Window(32, 2, 10_000.0)),
+    "tiny-bert": TINY_BERT,
+    "tiny-bert-mean": replace(TINY_BERT, pooling="mean"),
+    "tiny-reranker": replace(TINY_BERT, pooling="rank"),
+    "tiny-last": replace(TINY, pooling="last"),
+    "tiny-judge": replace(  # as Qwen3-Reranker: convert qwen.py
+        TINY,
+        architecture="qwen3",
+        query_key_norm=True,
+        pooling="rank",
+        labels=("yes", "no"),
+        rerank_template="<|system|>\nJudge.<|end|>\n<|user|>\n{query}\n{document}<|end|>\n<|assistant|>\n",
+    ),
     "tiny-hybrid": replace(
         TINY,
         architecture="qwen35",

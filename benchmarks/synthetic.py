@@ -103,7 +103,7 @@ def write(shape: Shape, name: str, target: Path, seed: int, engine_source: Path)
     """Writes the F16 file, one tensor at a time."""
     models = engine_source / "vendor" / "llama.cpp" / "models"
     fields = vocabulary.read(models / f"ggml-vocab-{shape.vocabulary}.gguf")
-    template = (models / "templates" / shape.template).read_text(encoding="utf-8")
+    template = (models / "templates" / shape.template).read_text(encoding="utf-8") if shape.template else ""
 
     writer = gguf.GGUFWriter(target, shape.architecture)
     writer.add_name(name)
@@ -161,7 +161,10 @@ def _add_vocabulary(
         if key.startswith("tokenizer.ggml."):
             value = replaced.get(key.removeprefix("tokenizer.ggml."), field.value)
             writer.add_key_value(key, value, field.kind, sub_type=field.element)
-    writer.add_chat_template(template)
+    if template:
+        writer.add_chat_template(template)
+    if shape.rerank_template:
+        writer.add_string("tokenizer.chat_template.rerank", shape.rerank_template)
     return types
 
 

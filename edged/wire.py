@@ -4,7 +4,9 @@
            ◀─ Loading*, Loaded | LoadFailed
            ── Generate, Cancel ──▶
            ◀─ Accepted | Rejected               one of them per Generate, in order of arrival
-           ◀─ Step                              the news of all sequences of one decode
+           ── Embed, Rank ───────▶
+           ◀─ Embedded | Scored | Rejected | Starved    one of them per Embed or Rank
+           ◀─ Step                              the news of all sequences of one decode, or of one step for vectors
 
     daemon ── Template ──────────▶ template      the model's chat template; rendering happens where nothing decodes
            ◀─ Compiled | Refused
@@ -21,16 +23,17 @@ Standard library only, and no asyncio: a worker's start-up time is a person's wa
 from __future__ import annotations
 
 import json
-import math
+import select
 import socket
 from array import array
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from edged.chat import FinishReason, Role, Sampling, TextPart
+from edged.checked import fields_of, reader
+
+Pooling: TypeAlias = Literal["mean", "cls", "last", "rank"]
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 _RECEIVE_BYTES = 256 * 1024
@@ -77,7 +80,10 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The model is ready. `controls` are the texts that the tokenizer reads as control tokens."""
+    """The model is ready. `controls` are the texts that the tokenizer reads as control tokens.
+
+    `pooling` is how a file that was made for vectors (rank: for scores) pools them; None: it was made for words.
+    """
 
     context_tokens: int
     template: str
@@ -87,6 +93,8 @@ class Loaded:
     description: str
     model_bytes: int
     parameters: int
+    vocabulary_tokens: int = 0
+    pooling: Pooling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,24 @@ class Generate:
 
 
 @dataclass(frozen=True, slots=True)
+class Embed:
+    """Make a vector of `text`, or where that is empty of `tokens`."""
+
+    id: int
+    text: str
+    tokens: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """Judge how well `document` answers `query`."""
+
+    id: int
+    query: str
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """Nobody waits for this answer any more. Unknown ids are ignored: the end may have crossed the cancellation."""
 
@@ -124,7 +150,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The prompt does not fit the context."""
+    """The prompt, text or pair does not fit the context."""
 
     id: int
     prompt_tokens: int
@@ -154,6 +180,31 @@ class Step:
     step_s: float
     decode_s: float
     sample_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The vector of a text of `prompt_tokens` tokens: its length is 1. `vector` is base64 of 32-bit little-endian."""
+
+    id: int
+    vector: str
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """How well a pair of `prompt_tokens` tokens fits; larger is better, and only comparable within one model."""
+
+    id: int
+    score: float
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Starved:
+    """No memory was to be had for this text; chats go on."""
+
+    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +252,15 @@ Frame: TypeAlias = (
     | Loaded
     | LoadFailed
     | Generate
+    | Embed
+    | Rank
     | Cancel
     | Accepted
     | Rejected
     | Step
+    | Embedded
+    | Scored
+    | Starved
     | Template
     | Compiled
     | Render
@@ -216,7 +272,7 @@ _FRAMES: dict[str, Any] = {kind.__name__: kind for kind in get_args(Frame)}
 
 def encode(frame: Frame) -> bytes:
     """One line, newline included. Raises `WireError` where the frame is larger than the other side accepts."""
-    line = json.dumps([type(frame).__name__, frame], default=_fields_of, ensure_ascii=False, separators=(",", ":"))
+    line = json.dumps([type(frame).__name__, frame], default=fields_of, ensure_ascii=False, separators=(",", ":"))
     data = line.encode() + b"\n"
     if len(data) > MAX_FRAME_BYTES:
         raise WireError(f"a {type(frame).__name__} frame of {len(data)} bytes exceeds {MAX_FRAME_BYTES}")
@@ -227,7 +283,7 @@ def decode(line: bytes) -> Frame:
     """The frame in `line`, every field checked. Raises `WireError`."""
     try:
         name, body = json.loads(line)
-        frame = _reader(_FRAMES[name])(body)
+        frame = reader(_FRAMES[name])(body)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise WireError(f"not a frame ({error!r}): {line[:80]!r}") from error
     return cast("Frame", frame)
@@ -275,75 +331,10 @@ class Pipe:
                 self.descriptors.extend(array("i", content))
         return list(self._decoder.feed(data))
 
+    def has_news(self, within_s: float) -> bool:
+        """Wait at most `within_s` until there is something to receive, an end included."""
+        return bool(select.select([self._socket], [], [], within_s)[0])
+
     def send(self, frame: Frame) -> None:
         """Write one frame; waits while the daemon is behind."""
         self._socket.sendall(encode(frame))
-
-
-def _fields_of(value: Any) -> dict[str, object]:
-    if not is_dataclass(value):
-        raise TypeError(f"{type(value).__name__} has no place on the wire")
-    kind: Any = type(value)
-    return {name: getattr(value, name) for name in _field_names(kind)}
-
-
-@cache
-def _field_names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
-
-
-Reader: TypeAlias = Callable[[Any], Any]
-
-
-@cache
-def _reader(kind: Any) -> Reader:
-    """A function that turns decoded JSON into a value of type `kind`, or raises ValueError or TypeError."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        (inner,) = [argument for argument in arguments if argument is not NoneType]
-        read = _reader(inner)
-        return lambda value: None if value is None else read(value)
-    if origin is Literal:
-        return _one_of(frozenset(arguments))
-    if origin is tuple:
-        element = _reader(arguments[0])
-        return lambda value: tuple([element(item) for item in _exactly(list, value)])
-    if is_dataclass(kind):
-        return _dataclass_reader(kind)
-    if kind is float:
-        return _finite
-    return lambda value: _exactly(kind, value)
-
-
-def _dataclass_reader(kind: Any) -> Reader:
-    hints = get_type_hints(kind)
-    readers = [(name, _reader(hints[name])) for name in _field_names(kind)]
-
-    def read(value: Any) -> Any:
-        if len(_exactly(dict, value)) != len(readers):
-            raise ValueError(f"{kind.__name__} with fields {sorted(value)}")
-        return kind(*[reader(value[name]) for name, reader in readers])
-
-    return read
-
-
-def _one_of(allowed: frozenset[object]) -> Reader:
-    def read(value: Any) -> Any:
-        if value not in allowed:
-            raise ValueError(f"{value!r} is not one of {sorted(map(str, allowed))}")
-        return value
-
-    return read
-
-
-def _finite(value: Any) -> float:
-    number = float(_exactly((int, float), value))
-    if not math.isfinite(number):  # Python's json reads NaN, Infinity and 1e999
-        raise ValueError(f"{number} is not a number")
-    return number
-
-
-def _exactly(kind: Any, value: Any) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{value!r} is not {kind}")
-    return value

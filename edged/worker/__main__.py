@@ -8,11 +8,13 @@ starts another; a half-broken engine must not go on answering.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from time import perf_counter
 
 from edged.wire import (
     Accepted,
     Cancel,
+    Embed,
     Frame,
     Generate,
     Load,
@@ -21,46 +23,62 @@ from edged.wire import (
     Loading,
     Output,
     Pipe,
+    Pooling,
+    Rank,
     Rejected,
     Step,
 )
+from edged.worker.background import Background
 from edged.worker.batcher import Batcher, Job
 from edged.worker.bindings import EngineError
 from edged.worker.confine import confine
 from edged.worker.context import Context
 from edged.worker.model import Model
-from edged.worker.pace import Pace
+from edged.worker.pace import SMALLEST_CHUNK_TOKENS, Pace
 from edged.worker.prompt import tokens_of
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
+from edged.worker.vectors import VectorContext
 
 # How finely loading is reported; a frame per tensor would be noise.
 _PROGRESS_STEP = 0.02
 
 
 class Worker:
-    """One loaded model and the sequences that run on it."""
+    """One loaded model, the sequences that run on it, and the vectors that are made between their steps."""
 
-    def __init__(self, pipe: Pipe, context: Context) -> None:
+    def __init__(self, pipe: Pipe, context: Context, background: Background) -> None:
         self._pipe = pipe
         self._context = context
         self._batcher = Batcher(context, context.model)
         self._pace = Pace()
+        self._background = background
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._batcher.is_idle and self._background.is_idle
 
     def run(self) -> None:
         """Serve until the daemon hangs up (`EOFError`)."""
         while True:
-            for frame in self._pipe.receive(wait=self._batcher.is_idle):
+            if self._is_idle:
+                self._background.rest()
+            for frame in self._pipe.receive(wait=self._is_idle):
                 self._obey(frame)
             if not self._batcher.is_idle:
                 self._step()
+            elif not self._background.is_idle:
+                self._background.step(has_decoding=False)
 
     def _obey(self, frame: Frame) -> None:
         match frame:
             case Generate():
                 self._admit(frame)
+            case Embed() | Rank():
+                self._background.submit(frame)
             case Cancel(id):
                 self._batcher.cancel(id)
+                self._background.cancel(id)
             case _:
                 raise ValueError(f"a worker does not take {type(frame).__name__}")
 
@@ -81,6 +99,8 @@ class Worker:
     def _step(self) -> None:
         began, decode_s, sample_s = perf_counter(), self._context.decode_s, self._context.sample_s
         most = self._pace.chunk_tokens(has_decoding=self._batcher.has_decoding, most=self._context.batch_tokens)
+        if self._background.is_due:
+            most = min(most, SMALLEST_CHUNK_TOKENS)
         outputs, prompt_tokens = self._batcher.step(most)
         step_s = perf_counter() - began
         self._pace.observe(prompt_tokens, step_s)
@@ -93,9 +113,10 @@ class Worker:
                 round(self._context.sample_s - sample_s, 6),
             )
         )
+        self._background.follow(prompt_tokens, step_s, has_decoding=self._batcher.has_decoding)
 
 
-def load(pipe: Pipe, wanted: Load) -> Context:
+def load(pipe: Pipe, wanted: Load) -> Model:
     """Load the model whose descriptor came beside `wanted`, reporting progress. Raises `EngineError`."""
     reported = -1.0
 
@@ -106,23 +127,39 @@ def load(pipe: Pipe, wanted: Load) -> Context:
             pipe.send(Loading(round(fraction, 3)))
 
     (descriptor,) = pipe.descriptors
-    model = Model(f"/proc/self/fd/{descriptor}", gpu_layers=wanted.gpu_layers, progress=report)
-    return Context(model, context_tokens=wanted.context_tokens, sequences=wanted.sequences, threads=wanted.threads)
+    return Model(f"/proc/self/fd/{descriptor}", gpu_layers=wanted.gpu_layers, progress=report)
 
 
-def introduce(context: Context) -> Loaded:
+def introduce(model: Model, context_tokens: int, pooling: Pooling | None) -> Loaded:
     """What the daemon should know about the model."""
-    model = context.model
     return Loaded(
-        context_tokens=context.context_tokens,
-        template=model.template,
+        context_tokens=context_tokens,
+        template="" if pooling else model.template,
         bos=model.bos_text,
         eos=model.eos_text,
         controls=tuple(model.controls),
         description=model.description,
         model_bytes=model.model_bytes,
         parameters=model.parameters,
+        vocabulary_tokens=model.vocabulary_tokens,
+        pooling=pooling,
     )
+
+
+def prepare(pipe: Pipe, wanted: Load) -> Callable[[], None]:
+    """Load, tell the daemon, and give what serves until it hangs up (`EOFError`). Raises `EngineError`.
+
+    A model that was made for vectors gets no cells for chats: they would take more memory than all the rest.
+    """
+    model = load(pipe, wanted)
+    vectors = VectorContext(model, context_tokens=wanted.context_tokens, threads=wanted.threads)
+    background = Background(pipe, vectors)
+    if model.is_for_vectors:
+        pipe.send(introduce(model, vectors.longest_tokens, vectors.pooling))
+        return background.serve
+    context = Context(model, context_tokens=wanted.context_tokens, sequences=wanted.sequences, threads=wanted.threads)
+    pipe.send(introduce(model, context.context_tokens, None))
+    return Worker(pipe, context, background).run
 
 
 def main() -> int:
@@ -134,12 +171,11 @@ def main() -> int:
         if not isinstance(wanted, Load):
             raise TypeError(f"a worker begins with Load, not {type(wanted).__name__}")
         try:
-            context = load(pipe, wanted)
+            serve = prepare(pipe, wanted)
         except EngineError as error:
             pipe.send(LoadFailed(str(error)))
             return 1
-        pipe.send(introduce(context))
-        Worker(pipe, context).run()
+        serve()
     except (EOFError, ConnectionError):
         return 0
     return 0

@@ -8,8 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from edged.chat import Sampling
+from edged.wire import Pooling
 from edged.worker.bindings import EngineError, last_error, lib, listen
 from edged.worker.prompt import Control
+from edged.worker.ranking import PairLayout
 
 _MODEL_SAMPLING_KEYS = {
     "temperature": "general.sampling.temp",
@@ -18,6 +20,8 @@ _MODEL_SAMPLING_KEYS = {
     "min_p": "general.sampling.min_p",
     "repeat_penalty": "general.sampling.penalty_repeat",
 }
+# LLAMA_POOLING_TYPE_* in llama.h; 0, no pooling, is as good as silence.
+_POOLINGS: dict[str, Pooling] = {"1": "mean", "2": "cls", "3": "last", "4": "rank"}
 _LARGEST_TEMPLATE_BYTES = 1024 * 1024
 _LARGEST_PIECE_BYTES = 256
 
@@ -58,13 +62,16 @@ class Model:
             values["top_k"] = int(values["top_k"])
         return Sampling(**values)
 
-    def tokenize(self, text: str, *, parse_special: bool) -> list[int]:
-        """Ids of `text`; control tokens in it are recognised only with `parse_special`."""
+    def tokenize(self, text: str, *, parse_special: bool, add_special: bool = False) -> list[int]:
+        """Ids of `text`; control tokens in it are recognised only with `parse_special`.
+
+        With `add_special` they stand between the tokens that this vocabulary puts around every text.
+        """
         data = text.encode()
-        # No vocabulary makes more tokens than bytes, but for a space that some put in front.
+        # No vocabulary makes more tokens than bytes, but for a space and begin and end tokens that some put around.
         most = len(data) + 8
         buffer = (ctypes.c_int32 * most)()
-        count = lib.llama_tokenize(self._vocab, data, len(data), buffer, most, False, parse_special)
+        count = lib.llama_tokenize(self._vocab, data, len(data), buffer, most, add_special, parse_special)
         if count < 0:
             raise EngineError(f"the tokenizer failed on {len(data)} bytes with {count}")
         return buffer[:count]
@@ -114,6 +121,43 @@ class Model:
     def template(self) -> str:
         """The chat template from the file; empty where there is none."""
         return self._metadata("tokenizer.chat_template")
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How the vectors of a text's tokens become one, as the file says; None: it was made for words."""
+        return _POOLINGS.get(self._metadata(f"{self._metadata('general.architecture')}.pooling_type"))
+
+    @property
+    def is_for_vectors(self) -> bool:
+        """Whether it was made for vectors or scores and not for words."""
+        return self.pooling is not None or not self.is_causal
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether tokens see only those before them, as the file says; some architectures know better."""
+        return self._metadata(f"{self._metadata('general.architecture')}.attention.causal") != "false"
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether each sequence has a state of fixed size, in some blocks or in all."""
+        return bool(lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle))
+
+    @property
+    def vector_floats(self) -> int:
+        """Numbers in the vector of a token."""
+        return int(lib.llama_model_n_embd_out(self.handle))
+
+    @property
+    def pair_layout(self) -> PairLayout:
+        """How a query and a document are shown to it, where it judges pairs."""
+        vocab = self._vocab
+        end, separator = lib.llama_vocab_eos(vocab), lib.llama_vocab_sep(vocab)
+        return PairLayout(
+            template=self._metadata("tokenizer.chat_template.rerank"),
+            begin=self.bos,
+            end=(end if end >= 0 else separator) if lib.llama_vocab_get_add_eos(vocab) else None,
+            separator=separator if lib.llama_vocab_get_add_sep(vocab) else None,
+        )
 
     @property
     def description(self) -> str:
