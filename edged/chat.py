@@ -1,8 +1,9 @@
 """The vocabulary: what a caller wants and what an answer is, in no dialect.
 
-Everything that can answer a chat is a `Backend` with one verb, `complete`. It has two phases, and the difference is
+Everything that can answer a chat is a `Backend`. Its first verb, `complete`, has two phases, and the difference is
 visible in the type: awaiting `complete` is *admission*, whose errors can still become a status code or another
-backend's turn; iterating the `Completion` is *generation*, whose errors come after content and end the answer.
+backend's turn; iterating the `Completion` is *generation*, whose errors come after content and end the answer. `embed`
+and `rerank` answer whole or not at all.
 
 Nothing here knows HTTP, processes or token ids.
 """
@@ -110,6 +111,31 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    """Texts that shall become vectors. A text may come as the token ids of the model that is asked; none is empty.
+
+    `dimensions` asks for the first so many numbers only.
+    """
+
+    id: str
+    inputs: tuple[str | tuple[int, ...], ...]
+    model: str | None = None
+    dimensions: int | None = None
+    caller: Caller = Caller()
+
+
+@dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """Documents that shall be judged by how well they answer `query`."""
+
+    id: str
+    query: str
+    documents: tuple[str, ...]
+    model: str | None = None
+    caller: Caller = Caller()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What can be asked for. `context_tokens` is None while nobody has opened the file."""
 
@@ -164,6 +190,22 @@ class Admission:
     cached_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """One vector of length 1 per input, in their order; each is its numbers in 32 bits, little-endian."""
+
+    admission: Admission
+    vectors: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One score per document, in their order: larger is better, and only comparable within one answer."""
+
+    admission: Admission
+    scores: tuple[float, ...]
+
+
 @dataclass(slots=True)
 class Completion:
     """One answer as it arrives: an async iterable of events that ends after the last `Finish`, or raises.
@@ -197,4 +239,12 @@ class Backend(Protocol):
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Admit `request`. Raises `RequestError` (nobody will take it) or `Unavailable` (not here, not now)."""
+        ...
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Make every vector; raises as `complete`. Cancelling it stops the work."""
+        ...
+
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        """Make every score; raises as `complete`. Cancelling it stops the work."""
         ...

@@ -5,6 +5,7 @@
     │   ├── InvalidRequest           a field is missing, malformed or out of range
     │   ├── UnsupportedParameter     a field that exists elsewhere and not here (yet)
     │   ├── ContextLengthExceeded    the prompt alone fills the context
+    │   │   └── InputTooLong         a text is longer than the model can read for a vector or a score
     │   ├── CapabilityMissing        the model cannot do that (no vision, no chat template)
     │   ├── Forbidden                this origin may not ask
     │   ├── HostNotAllowed           the Host header names somebody else
@@ -20,6 +21,7 @@
     │   ├── ModelLoading             the model is on its way into memory
     │   ├── WorkerCrashed            the model's process died
     │   ├── WorkerStalled            the model's process stopped making progress and was replaced
+    │   ├── WorkerStarved            the model's process found no memory for this
     │   ├── LoadTimeout              the model did not load in time
     │   └── ShuttingDown             the daemon is on its way out
     ├── ConfigError                  the configuration says something impossible; the daemon does not start
@@ -71,6 +73,17 @@ class ContextLengthExceeded(RequestError):
         )
         self.prompt_tokens = prompt_tokens
         self.context_tokens = context_tokens
+
+
+class InputTooLong(ContextLengthExceeded):
+    """A text, or a query together with a document, is longer than the model can read at once."""
+
+    def __init__(self, what: str, prompt_tokens: int, context_tokens: int, *, param: str) -> None:
+        super().__init__(prompt_tokens, context_tokens)
+        self.args = (
+            f"{what} has {prompt_tokens} tokens, and this model reads at most {context_tokens} at once. Split it.",
+        )
+        self.param = param
 
 
 class CapabilityMissing(RequestError):
@@ -171,6 +184,12 @@ class WorkerStalled(Unavailable):
     """The model's process said nothing for too long and was killed."""
 
     code = "worker_stalled"
+
+
+class WorkerStarved(Unavailable):
+    """The model's process found no memory for what was asked; what else it does goes on."""
+
+    code = "worker_oom"
 
 
 class LoadTimeout(Unavailable):

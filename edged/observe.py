@@ -12,12 +12,24 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from edged.chat import Admission, Backend, ChatRequest, Completion, Delta, Event, Usage
+from edged.chat import (
+    Admission,
+    Backend,
+    ChatRequest,
+    Completion,
+    Delta,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    Ranking,
+    RerankRequest,
+    Usage,
+)
 from edged.errors import EdgedError
 
 log = logging.getLogger(__name__)
@@ -145,19 +157,46 @@ class Observed:
 
     async def complete(self, request: ChatRequest) -> Recorded:
         """As the inner backend; the exchange is filled while the answer is iterated, and ended with it."""
-        caller = request.caller
-        exchange = Exchange(request.id, caller.dialect, caller.account, request.model)
-        self._journal.begin(exchange)
-        try:
+        exchange = self._begin(request)
+        with self._failing(exchange):
             completion = await self._inner.complete(request)
-        except BaseException as error:
-            self._journal.end(exchange, error.code if isinstance(error, EdgedError) else "cancelled")
-            raise
         exchange.admission = completion.admission
         resources = AsyncExitStack()
         resources.callback(self._journal.end, exchange, "cancelled")
         resources.push_async_callback(completion.aclose)
         return Recorded(completion.admission, self._watch(completion, exchange), resources, exchange=exchange)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """As the inner backend; one exchange per request, however many texts it has."""
+        exchange = self._begin(request)
+        with self._failing(exchange):
+            found = await self._inner.embed(request)
+        exchange.admission = found.admission
+        self._journal.end(exchange, "stop")
+        return found
+
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        """As the inner backend; one exchange per request, however many documents it has."""
+        exchange = self._begin(request)
+        with self._failing(exchange):
+            found = await self._inner.rerank(request)
+        exchange.admission = found.admission
+        self._journal.end(exchange, "stop")
+        return found
+
+    def _begin(self, request: ChatRequest | EmbedRequest | RerankRequest) -> Exchange:
+        exchange = Exchange(request.id, request.caller.dialect, request.caller.account, request.model)
+        self._journal.begin(exchange)
+        return exchange
+
+    @contextmanager
+    def _failing(self, exchange: Exchange) -> Iterator[None]:
+        """Whatever leaves the block by force ends the exchange."""
+        try:
+            yield
+        except BaseException as error:
+            self._journal.end(exchange, error.code if isinstance(error, EdgedError) else "cancelled")
+            raise
 
     async def _watch(self, completion: Completion, exchange: Exchange) -> AsyncIterator[Event]:
         outcome: Outcome = "stop"

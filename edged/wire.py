@@ -94,6 +94,7 @@ class Loaded:
     model_bytes: int
     parameters: int
     vocabulary_tokens: int = 0
+    vector_floats: int = 0
     pooling: Pooling | None = None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from array import array
 from collections.abc import AsyncIterator, Callable
 from collections.abc import Sequence as Items
 from contextlib import AsyncExitStack
@@ -16,7 +17,16 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from edged.chat import Admission, ChatRequest, Completion, Event
+from edged.chat import (
+    Admission,
+    ChatRequest,
+    Completion,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    Ranking,
+    RerankRequest,
+)
 from edged.errors import EdgedError
 from edged.worker.batcher import Job, MemoryFull, Row
 from edged.worker.sequence import Sequence, StopFilter
@@ -155,6 +165,7 @@ class ScriptedBackend:
 
     script: Script = field(default_factory=Script)
     requests: list[ChatRequest] = field(default_factory=list)
+    measured: list[EmbedRequest | RerankRequest] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -162,6 +173,28 @@ class ScriptedBackend:
     async def complete(self, request: ChatRequest) -> Completion:
         """Admit as scripted. `cancelled` is set when somebody gives up before that."""
         self.requests.append(request)
+        await self._admit()
+        resources = AsyncExitStack()
+        resources.callback(self.closed.set)
+        admission = Admission("guide", "local", self.script.prompt_tokens, route=self.script.route)
+        return Completion(admission, self._play(), resources)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """The vector (n, 0) for the n-th text, which costs a token per character or id."""
+        self.measured.append(request)
+        await self._admit()
+        tokens = sum(map(len, request.inputs))
+        vectors = tuple(array("f", (index, 0.0)).tobytes() for index in range(1, len(request.inputs) + 1))
+        return Embeddings(Admission("guide", "local", tokens, route=self.script.route), vectors)
+
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        """A document's score is its length."""
+        self.measured.append(request)
+        await self._admit()
+        scores = tuple(float(len(document)) for document in request.documents)
+        return Ranking(Admission("guide", "local", 7, route=self.script.route), scores)
+
+    async def _admit(self) -> None:
         self.asked.set()
         if isinstance(self.script.admission, EdgedError):
             raise self.script.admission
@@ -171,10 +204,6 @@ class ScriptedBackend:
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
-        resources = AsyncExitStack()
-        resources.callback(self.closed.set)
-        admission = Admission("guide", "local", self.script.prompt_tokens, route=self.script.route)
-        return Completion(admission, self._play(), resources)
 
     async def _play(self) -> AsyncIterator[Event]:
         for step in self.script.steps:

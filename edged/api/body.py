@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edged.errors import InvalidRequest, UnsupportedMediaType, UnsupportedParameter
+from edged.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UnsupportedParameter
 
 # Deeper than any API of ours nests, far from Python's recursion limit.
 MAX_DEPTH = 64
@@ -24,6 +24,9 @@ _PARSE_INLINE_BYTES = 64 * 1024
 # Possessive, and content with a missing end: the other way, 30 kB of `\"` in an open string take ten seconds.
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+# Closed to unknown fields; "5" is not 5.
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -38,6 +41,14 @@ async def read(request: web.Request, model: type[Model]) -> Model:
     if len(data) > _PARSE_INLINE_BYTES:
         return await asyncio.to_thread(parse, data, model)
     return parse(data, model)
+
+
+def check_text_bytes(size_bytes: int, most_bytes: int) -> None:
+    """Raises `PayloadTooLarge` where a request's text is longer than the owner allows."""
+    if size_bytes > most_bytes:
+        raise PayloadTooLarge(
+            f"The text has {size_bytes} bytes; at most {most_bytes} are accepted ([limits] text_bytes)."
+        )
 
 
 def parse(data: bytes, model: type[Model]) -> Model:

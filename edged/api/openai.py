@@ -14,8 +14,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
+from edged.api.body import STRICT, check_text_bytes
 from edged.api.errors import openai_body
 from edged.chat import (
     Caller,
@@ -30,7 +31,7 @@ from edged.chat import (
     TextPart,
     Usage,
 )
-from edged.errors import EdgedError, InvalidRequest, PayloadTooLarge
+from edged.errors import EdgedError, InvalidRequest
 from edged.observe import Exchange
 
 # llama.cpp's seeds have 32 bits, of which the last value means "draw one".
@@ -44,9 +45,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class _Strict(BaseModel):
-    """Closed to unknown fields; "5" is not 5."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+    model_config = STRICT
 
 
 class _TextPart(_Strict):
@@ -137,7 +136,7 @@ class ChatBody(_Common):
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
         messages = tuple(_message(index, message) for index, message in enumerate(self.messages))
-        _check_size(sum(len(message.text.encode()) for message in messages), text_bytes)
+        check_text_bytes(sum(len(message.text.encode()) for message in messages), text_bytes)
         return ChatRequest(
             id=id,
             model=self.model,
@@ -159,7 +158,7 @@ class CompletionBody(_Common):
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
-        _check_size(len(self.prompt.encode()), text_bytes)
+        check_text_bytes(len(self.prompt.encode()), text_bytes)
         if not self.prompt:
             raise InvalidRequest("The prompt is empty.", param="prompt")
         if self.max_tokens == 0 and not self.echo:
@@ -174,13 +173,6 @@ class CompletionBody(_Common):
             n=self.n,
             echo=self.echo,
             caller=Caller("openai", address=address, user=self.user),
-        )
-
-
-def _check_size(size_bytes: int, most_bytes: int) -> None:
-    if size_bytes > most_bytes:
-        raise PayloadTooLarge(
-            f"The text has {size_bytes} bytes; at most {most_bytes} are accepted ([limits] text_bytes)."
         )
 
 

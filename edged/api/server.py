@@ -26,8 +26,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from edged.api import body, guard, ops, page, stream
+from edged.api.embeddings import EmbeddingsBody, embeddings_body
 from edged.api.errors import headers_of, openai_body, status_of
 from edged.api.openai import Answer, ChatBody, CompletionBody, model_body, models_body
+from edged.api.rerank import RerankBody, rerank_body
 from edged.chat import ModelCard
 from edged.config import Config
 from edged.errors import ConfigError, EdgedError, Internal, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
@@ -75,6 +77,8 @@ def routes(exposed: Exposed) -> list[Route]:
     table = [
         Route("POST", "/v1/chat/completions", "chat", api.chat),
         Route("POST", "/v1/completions", "chat", api.completions),
+        Route("POST", "/v1/embeddings", "chat", api.embeddings),
+        Route("POST", "/v1/rerank", "chat", api.rerank),
         Route("GET", "/v1/models", "chat", api.models),
         Route("GET", "/v1/models/{id}", "chat", api.model),
         Route("GET", "/healthz", "public", api.healthz),
@@ -116,6 +120,24 @@ class Endpoints:
         if asked.stream:
             return await stream.stream(request, self._exposed.backend, wanted, answer, config.http.hold_status_s)
         return await stream.respond(self._exposed.backend, wanted, answer)
+
+    async def embeddings(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/embeddings`."""
+        asked = await body.read(request, EmbeddingsBody)
+        wanted = asked.to_request(request[_ID], request.remote or "", self._exposed.config.limits.text_bytes)
+        found = await self._exposed.backend.embed(wanted)
+        return web.Response(
+            body=embeddings_body(found, asked.encoding_format),
+            content_type="application/json",
+            headers=stream.origin_headers(found.admission),
+        )
+
+    async def rerank(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/rerank`."""
+        asked = await body.read(request, RerankBody)
+        wanted = asked.to_request(request[_ID], request.remote or "", self._exposed.config.limits.text_bytes)
+        found = await self._exposed.backend.rerank(wanted)
+        return web.json_response(rerank_body(found, wanted, asked), headers=stream.origin_headers(found.admission))
 
     async def models(self, _request: web.Request) -> web.StreamResponse:
         """`GET /v1/models`, the default model first."""

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from edged.api.openai import Answer
-from edged.chat import ChatRequest, Delta, Event, Finish
+from edged.chat import Admission, ChatRequest, Delta, Event, Finish
 from edged.errors import EdgedError
 from edged.observe import Observed, Recorded
 
@@ -40,7 +40,7 @@ async def respond(backend: Observed, wanted: ChatRequest, answer: Answer) -> web
             else:
                 reasons[event.choice] = event.reason
         body = answer.whole(completion.exchange, texts, reasons)
-        return web.json_response(body, headers=origin_headers(completion))
+        return web.json_response(body, headers=origin_headers(completion.admission))
 
 
 async def stream(
@@ -53,7 +53,7 @@ async def stream(
         await asyncio.wait([beginning], timeout=hold_status_s)
         if beginning.done():
             completion, first = beginning.result()
-            response.headers.update(origin_headers(completion))
+            response.headers.update(origin_headers(completion.admission))
         else:
             response.headers["X-Edged-Served-By"] = "pending"
         try:
@@ -69,9 +69,8 @@ async def stream(
     return response
 
 
-def origin_headers(completion: Recorded) -> dict[str, str]:
+def origin_headers(admission: Admission) -> dict[str, str]:
     """Who answers, and why."""
-    admission = completion.admission
     return {
         "X-Edged-Served-By": admission.served_by,
         "X-Edged-Model": admission.model,

@@ -15,7 +15,7 @@ SeatState: TypeAlias = Literal["loading", "ready", "leaving"]
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """A place in the line."""
+    """A place in the line. Without slots it is a guest: it needs the model in memory, and no sequence of it."""
 
     model: str
     slots: int
@@ -29,11 +29,12 @@ class Seat:
     free: int
     total: int
     used_s: float
+    guests: int = 0
 
     @property
     def is_idle(self) -> bool:
         """In memory, and nobody uses it."""
-        return self.state == "ready" and self.free == self.total
+        return self.state == "ready" and self.free == self.total and self.guests == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,18 @@ class Plan:
 def plan(line: Sequence[Want], seats: Mapping[str, Seat], capacity: int) -> Plan:
     """First come, first served, within each model and across models.
 
-    Nobody is granted past somebody who waits for the same model. A model that needs another's seat evicts the least
+    Nobody is granted past somebody who waits for the same model, guests (as many as there are sequences) aside: they
+    wait for each other only. A model that needs another's seat evicts the least
     recently used idle one; while none is idle the line behind it stands still, or a steady stream of requests for the
     resident model would keep it waiting for ever.
     """
     grants: list[int] = []
     loads: list[str] = []
     free = {model: seat.free for model, seat in seats.items() if seat.state == "ready"}
+    room = {model: seat.total - seat.guests for model, seat in seats.items() if seat.state == "ready"}
     stuck: set[str] = set()
     for index, want in enumerate(line):
-        if want.model in loads or want.model in stuck:
+        if want.model in loads or (want.model in stuck and want.slots):
             continue
         if want.model not in seats:
             if len(seats) + len(loads) >= capacity:
@@ -65,6 +68,10 @@ def plan(line: Sequence[Want], seats: Mapping[str, Seat], capacity: int) -> Plan
                 victim = None if leaving else _least_recently_used(seats, busy={line[i].model for i in grants})
                 return Plan(tuple(grants), tuple(loads), (victim,) if victim else ())
             loads.append(want.model)
+        elif want.slots == 0:
+            if room.get(want.model, 0) > 0:
+                room[want.model] -= 1
+                grants.append(index)
         elif free.get(want.model, 0) >= want.slots:
             free[want.model] -= want.slots
             grants.append(index)

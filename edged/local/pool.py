@@ -45,6 +45,7 @@ class Resident:
     process: WorkerProcess
     slots: int
     free: int
+    guests: int = 0
     state: SeatState = "loading"
     renderer: Renderer | None = None
     load: asyncio.Task[None] | None = None
@@ -53,7 +54,17 @@ class Resident:
     @property
     def seat(self) -> Seat:
         """This resident as `plan` sees it."""
-        return Seat(self.state, self.free, self.slots, self.used_s)
+        return Seat(self.state, self.free, self.slots, self.used_s, self.guests)
+
+    def take(self, slots: int) -> None:
+        """Give so many sequences to somebody; to none at all, as to a guest."""
+        self.free -= slots
+        self.guests += slots == 0
+
+    def give_back(self, slots: int) -> None:
+        """The reverse of `take`."""
+        self.free += slots
+        self.guests -= slots == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +153,7 @@ class Pool:
     async def lease(self, model: str, slots: int = 1) -> AsyncIterator[Lease]:
         """Wait for `slots` free sequences of `model`, loading it if need be; they are given back on leaving.
 
+        Without slots only the model is needed, which then stays in memory.
         Raises `QueueFull`, whatever the load raised, or the error of `close`.
         """
         began = monotonic()
@@ -150,9 +162,10 @@ class Pool:
         try:
             yield Lease(resident, granted - began)
         finally:
-            resident.free += slots
+            resident.give_back(slots)
             resident.used_s = monotonic()
-            self._hold_s += _NEWEST_WEIGHT * (resident.used_s - granted - self._hold_s)
+            if slots:
+                self._hold_s += _NEWEST_WEIGHT * (resident.used_s - granted - self._hold_s)
             self._dispatch()
 
     def warm(self, model: str) -> None:
@@ -208,7 +221,7 @@ class Pool:
             self._line.remove(waiter)
         elif waiter.granted.done() and not waiter.granted.cancelled() and not waiter.granted.exception():
             # Cancelled in the moment between the grant and waking up: the slots go back.
-            waiter.granted.result().free += waiter.want.slots
+            waiter.granted.result().give_back(waiter.want.slots)
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -222,7 +235,7 @@ class Pool:
         for waiter in [self._line[index] for index in now.grants]:
             self._line.remove(waiter)
             resident = self._residents[waiter.want.model]
-            resident.free -= waiter.want.slots
+            resident.take(waiter.want.slots)
             waiter.granted.set_result(resident)
         for model in now.evictions:
             self._tell("model_evicted", model=model)

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import psutil
 
 from edged.chat import ChatRequest, Delta, Event, Finish
 from edged.errors import ContextLengthExceeded, EdgedError, LoadTimeout, ModelInvalid, WorkerCrashed, WorkerStalled
 from edged.local.child import Child
+from edged.local.measuring import Measured, Measuring
 from edged.wire import (
     Accepted,
     Cancel,
+    Embed,
+    Embedded,
     Frame,
     Generate,
     Load,
@@ -30,8 +33,11 @@ from edged.wire import (
     LoadFailed,
     Loading,
     Output,
+    Rank,
     Rejected,
+    Scored,
     Span,
+    Starved,
     Step,
     WireError,
 )
@@ -110,6 +116,9 @@ class Answers:
             yield news
 
 
+Asker = TypeVar("Asker", Answers, Measuring)
+
+
 class WorkerProcess:
     """One child that holds one model. `on_gone` is called once, when it has left or was never able to start."""
 
@@ -123,7 +132,7 @@ class WorkerProcess:
         self._child: Child | None = None
         self._settled = asyncio.Event()
         self._next_id = 1
-        self._owed: dict[int, Answers] = {}
+        self._owed: dict[int, Answers | Measuring] = {}
         self._heard_s = 0.0
         self._burnt_s = 0.0
         self._watchdog: asyncio.TimerHandle | None = None
@@ -155,27 +164,58 @@ class WorkerProcess:
     @contextmanager
     def answering(self, request: ChatRequest, prompt: tuple[Span, ...], max_tokens: int) -> Iterator[Answers]:
         """Ask for the `n` answers that `request` wants to `prompt`; leaving cancels what still runs."""
+        answers = Answers(self._take_ids(request.n))
+        with self._cancelling(answers.ids):
+            for choice, id in enumerate(answers.ids):
+                sampling = request.sampling.for_choice(choice)
+                self._ask(answers, Generate(id, prompt, max_tokens, sampling, request.stop))
+            yield answers
+
+    async def measure(self, texts: Sequence[Embed | Rank]) -> list[Measured]:
+        """The vectors or scores of `texts` (their ids are given here), in order; cancelling cancels what still runs.
+
+        Raises `MeasureRefused` with the place of a text that is too long, or the error that ended them.
+        """
+        measuring = Measuring(self._take_ids(len(texts)), texts)
+        with self._cancelling(measuring.ids):
+            for frame in measuring.first():
+                self._ask(measuring, frame)
+            while not measuring.is_done:
+                for frame in await measuring.more():
+                    self._ask(measuring, frame)
+        return measuring.results()
+
+    def _take_ids(self, count: int) -> range:
+        if self._error is not None:
+            raise self._error
+        ids = range(self._next_id, self._next_id + count)
+        self._next_id = ids.stop
+        return ids
+
+    def _ask(self, asker: Answers | Measuring, frame: Generate | Embed | Rank) -> None:
         if self._error is not None:
             raise self._error
         assert self._child is not None
-        answers = Answers(range(self._next_id, self._next_id + request.n))
-        self._next_id = answers.ids.stop
         if not self._owed:
             self._expect_news()
-        for choice, id in enumerate(answers.ids):
-            self._owed[id] = answers
-            self._child.send(Generate(id, prompt, max_tokens, request.sampling.for_choice(choice), request.stop))
+        self._owed[frame.id] = asker
+        self._child.send(frame)
+
+    @contextmanager
+    def _cancelling(self, ids: range) -> Iterator[None]:
+        """Whatever of `ids` is still owed when the block is left is cancelled."""
+        assert self._child is not None
         try:
-            yield answers
+            yield
         finally:
-            for id in answers.ids:
+            for id in ids:
                 if self._owed.pop(id, None) is not None:
                     self._child.send(Cancel(id))
 
     def interrupt(self, error: EdgedError) -> None:
         """End every running answer with `error`."""
-        for answers in set(self._owed.values()):
-            answers.put(error)
+        for asker in set(self._owed.values()):
+            asker.put(error)
 
     async def stop(self) -> None:
         """Hang up and wait until the child is gone; what it still owes fails."""
@@ -190,11 +230,18 @@ class WorkerProcess:
                 for output in frame.outputs:
                     self._deliver(output)
             case Accepted(id):
-                if id in self._owed:
-                    self._owed[id].put(frame)
+                if answers := self._owing(id, Answers):
+                    answers.put(frame)
             case Rejected(id, prompt_tokens, context_tokens):
-                if id in self._owed:
-                    self._owed.pop(id).put(ContextLengthExceeded(prompt_tokens, context_tokens))
+                if answers := self._owing(id, Answers):
+                    answers.put(ContextLengthExceeded(prompt_tokens, context_tokens))
+                elif measuring := self._owing(id, Measuring):
+                    measuring.put(frame)
+                self._owed.pop(id, None)
+            case Embedded(id) | Scored(id) | Starved(id):
+                if measuring := self._owing(id, Measuring):
+                    measuring.put(frame)
+                    del self._owed[id]
             case Loading(progress):
                 self.progress = progress
             case Loaded():
@@ -206,7 +253,7 @@ class WorkerProcess:
                 raise WireError(f"a worker does not send {type(frame).__name__}")
 
     def _deliver(self, output: Output) -> None:
-        answers = self._owed.get(output.id)
+        answers = self._owing(output.id, Answers)
         if answers is None:
             return  # cancelled while the step was under way
         choice = output.id - answers.ids.start
@@ -215,6 +262,11 @@ class WorkerProcess:
         if output.finish:
             answers.put(Finish(choice, output.finish, output.total))
             del self._owed[output.id]
+
+    def _owing(self, id: int, kind: type[Asker]) -> Asker | None:
+        """Who waits for `id`; None where it was cancelled."""
+        asker = self._owed.get(id)
+        return asker if isinstance(asker, kind) else None
 
     def _expect_news(self) -> None:
         loop = asyncio.get_running_loop()

@@ -142,6 +142,7 @@ def introduce(model: Model, context_tokens: int, pooling: Pooling | None) -> Loa
         model_bytes=model.model_bytes,
         parameters=model.parameters,
         vocabulary_tokens=model.vocabulary_tokens,
+        vector_floats=model.vector_floats,
         pooling=pooling,
     )
 
