@@ -16,8 +16,8 @@ from edged.errors import EdgedError, WorkerStarved
 from edged.wire import Embed, Embedded, Rank, Rejected, Scored, Starved, WireError
 
 Measured: TypeAlias = Embedded | Scored
-# A full step of short texts (`worker/vectors.py` takes 64 at once). More ahead would only let one caller's thousand
-# texts stand in front of everybody else's; this way those who ask at the same time take turns.
+# Two full steps of short texts (`worker/vectors.py`), so that the worker never waits for us. More ahead would only let
+# one caller's thousand texts stand in front of everybody else's; this way those who ask at the same time take turns.
 _AHEAD = 64
 
 

@@ -21,7 +21,7 @@ MOST_PASSED_OVER = 8
 # The context costs 23 ms to make (0.5B, x86-64), a tenth of a short text's time on the same machine, and tens of
 # megabytes to keep. Somebody who sends texts one by one does not pause for a minute; a board has better use for memory.
 _KEPT_S = 60.0
-# More than any batch holds: while nothing was measured and nobody waits, `Embedder` cuts to what its engine takes.
+# More than any engine reads at once; `Embedder` cuts to what its own takes.
 _MOST_TOKENS = 512
 _NEWEST_WEIGHT = 0.3
 

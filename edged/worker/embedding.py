@@ -60,7 +60,7 @@ class VectorEngine(Protocol):
 
     @property
     def batch_tokens(self) -> int:
-        """Most tokens of one `read`. Known once it is prepared."""
+        """Most tokens of one `read`, but for a lone text that cannot be split."""
         ...
 
     def tokens_of(self, wanted: Embed | Rank) -> list[int]:
@@ -103,18 +103,17 @@ class Text:
 def portions(pending: Items[int], budget: int, *, can_split: bool) -> list[int]:
     """How many tokens of each text to read, front first; texts behind the end of the list wait.
 
-    Whole texts as long as they fit `budget`. One that does not is cut where that may be; else it waits, or, being the
-    first, is read whole whatever the budget: it would never be read otherwise.
+    Whole texts as long as they fit `budget`. Only the first is cut, where that may be, else it is read whole whatever
+    the budget. One that is cut thus begins in an empty memory and lies there in order, and its vector is bit for bit
+    what it is in one piece.
     """
+    if pending and pending[0] > budget:
+        return [budget if can_split else pending[0]]
     counts: list[int] = []
     for tokens in pending:
-        room = budget - sum(counts)
-        if tokens <= room:
-            counts.append(tokens)
-        elif can_split and room > 0:
-            return [*counts, room]
-        else:
-            return counts or [tokens]
+        if sum(counts) + tokens > budget:
+            break
+        counts.append(tokens)
     return counts
 
 

@@ -27,14 +27,16 @@ from edged.worker.ranking import pair_tokens
 _UNSAID: Pooling = "mean"
 _POOLING_TYPES = {"mean": 1, "cls": 2, "last": 3, "rank": 4}  # LLAMA_POOLING_TYPE_* in llama.h
 _NO_POOLING = 0
+# From 64 rows on llama.cpp's attention on a CPU works in tiles and rounds differently (GGML_FA_TILE_Q in
+# ggml-cpu/common.h): by a thousandth where weights are quantised. Below, a text gets the same vector bit for bit alone,
+# among others, or in portions. Small processors read no faster in larger steps.
+_MOST_BATCH_TOKENS = 63
 # Every token is an output here, and llama.cpp computes the logits of every output, twice in memory: 0.6 MB each for a
-# vocabulary of 152,000. The prefill of small processors is no slower in steps of 50 tokens than in larger ones.
+# vocabulary of 152,000.
 _LOGITS_BYTES = 32 * 2**20
 _FEWEST_BATCH_TOKENS = 16
-# As for chats (`worker/context.py`).
-_MOST_BATCH_TOKENS = 512
-# 64 texts of eight tokens fill the largest batch. A recurrent state is tens of megabytes per sequence.
-_SEQUENCES, _RECURRENT_SEQUENCES = 64, 2
+# Texts that share a step. A recurrent state is tens of megabytes per sequence.
+_SEQUENCES, _RECURRENT_SEQUENCES = 32, 2
 _SMALLEST_CONTEXT_TOKENS = 512
 _CELL_TYPE = 1  # GGML_TYPE_F16, llama-server's default: vectors are compared with those that others made
 
@@ -55,11 +57,10 @@ class VectorContext:
         self.decode_s = 0.0
         self._sums: dict[int, list[float]] = {}
         self.longest_tokens = min(context_tokens, model.trained_tokens or context_tokens)
-        self.batch_tokens = 0
         logits_tokens = _LOGITS_BYTES // (4 * model.vocabulary_tokens)
-        self._split_batch_tokens = min(max(logits_tokens, _FEWEST_BATCH_TOKENS), _MOST_BATCH_TOKENS)
+        self.batch_tokens = min(max(logits_tokens, _FEWEST_BATCH_TOKENS), _MOST_BATCH_TOKENS)
         # llama.cpp reserves an output per sequence, and aborts where a batch has fewer (output_reserve).
-        self.sequences = min(_RECURRENT_SEQUENCES if model.is_recurrent else _SEQUENCES, self._split_batch_tokens)
+        self.sequences = min(_RECURRENT_SEQUENCES if model.is_recurrent else _SEQUENCES, self.batch_tokens)
 
     @property
     def can_split(self) -> bool:
@@ -87,7 +88,7 @@ class VectorContext:
             self._is_causal = False
             lib.llama_free(self._context)
             self._open()
-        self._batch = lib.llama_batch_init(self.batch_tokens, 0, 1)
+        self._batch = lib.llama_batch_init(self.prepared_tokens, 0, 1)
 
     def read(self, portions: Items[Portion]) -> list[list[float]]:
         """Compute, and give the results of those portions that are the last of their texts, in order."""
@@ -124,11 +125,11 @@ class VectorContext:
         return self._is_causal and self.pooling == "mean"
 
     def _open(self) -> None:
-        # One that cannot split reads a text at once. Cells for the longest text and the batch that runs beside its end.
-        self.batch_tokens = self._split_batch_tokens if self.can_split else self.prepared_tokens
+        most_tokens = self.batch_tokens if self.can_split else self.prepared_tokens
         params = lib.llama_context_default_params()
+        # Cells for the longest text, and for those that share the step of its end.
         params.n_ctx = self.prepared_tokens + self.batch_tokens
-        params.n_batch = params.n_ubatch = self.batch_tokens
+        params.n_batch = params.n_ubatch = most_tokens
         params.n_seq_max = self.sequences
         params.n_threads = params.n_threads_batch = self._threads
         params.embeddings = True

@@ -21,12 +21,11 @@ class FakeVectors:
     ) -> None:
         self.can_split = can_split
         self.sequences = sequences
-        self.batch_tokens = 0
+        self.batch_tokens = batch_tokens
         self.longest_tokens = longest_tokens
         self.prepared_tokens = 0
         self.cells: dict[int, list[int]] = {}
         self.reads: list[int] = []
-        self._split_batch = batch_tokens
 
     def tokens_of(self, wanted: Embed | Rank) -> list[int]:
         """A pair is its two lengths."""
@@ -38,12 +37,12 @@ class FakeVectors:
         if longest_tokens > self.prepared_tokens:
             assert not self.cells, "a context was exchanged under a text"
             self.prepared_tokens = longest_tokens
-            self.batch_tokens = self._split_batch if self.can_split else longest_tokens
 
     def read(self, portions: Sequence[Portion]) -> list[list[float]]:
         """Every portion continues its slot."""
         count = sum(len(portion.tokens) for portion in portions)
-        assert 0 < count <= self.batch_tokens, f"{count} tokens in a batch of {self.batch_tokens}"
+        is_lone = len(portions) == 1 and not self.can_split
+        assert 0 < count <= self.batch_tokens or is_lone, f"{count} tokens in a batch of {self.batch_tokens}"
         assert len({portion.slot for portion in portions}) == len(portions) <= self.sequences
         self.reads.append(count)
         results = []
@@ -73,19 +72,19 @@ lengths = st.lists(st.integers(1, 64), max_size=20)
 
 
 @given(lengths, st.integers(1, 40), st.booleans())
-def test_portions_fill_the_budget_from_the_front_and_cut_at_most_the_last(
+def test_portions_fill_the_budget_from_the_front_and_cut_only_the_first(
     pending: list[int], budget: int, can_split: bool
 ) -> None:
     counts = portions(pending, budget, can_split=can_split)
 
     assert bool(counts) == bool(pending)
-    assert all(count == tokens for count, tokens in zip(counts[:-1], pending, strict=False))
-    assert all(count > 0 for count in counts)
-    if can_split:
-        assert sum(counts) == min(budget, sum(pending))
+    assert counts[1:] == pending[1 : len(counts)]
+    if can_split or len(counts) > 1:
+        assert sum(counts) <= budget
+    if counts and counts[0] == pending[0]:
+        assert len(counts) == len(pending) or sum(counts) + pending[len(counts)] > budget, "one more would have fitted"
     else:
-        assert counts == pending[: len(counts)]
-        assert len(counts) == 1 or sum(counts) <= budget
+        assert counts == ([budget] if pending else [])
 
 
 actions = st.lists(
