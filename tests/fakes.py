@@ -1,8 +1,8 @@
 """Stand-ins for what is heavy or far. They keep the rules of the real thing, and say so when somebody breaks one.
 
 `FakeLlama` is an engine without a model: its next token is a hash of what a sequence's cells hold, so a text is right
-only if exactly the right tokens were in memory in the right order. `ScriptedBackend` answers a chat with what a test
-wrote down, and tells when it was begun, waited for and closed.
+only if exactly the right tokens were in memory in the right order. `FakeVectors` is the same for vectors.
+`ScriptedBackend` answers a chat with what a test wrote down, and tells when it was begun, waited for and closed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from edged.chat import (
     RerankRequest,
 )
 from edged.errors import EdgedError
+from edged.wire import Embed, Rank
 from edged.worker.batcher import Job, MemoryFull, Row
+from edged.worker.embedding import Portion
 from edged.worker.sequence import Sequence, StopFilter
 
 END = 0
@@ -131,6 +133,62 @@ class FakeSampler:
 
 def _hash(numbers: Items[int]) -> int:
     return int.from_bytes(hashlib.blake2b(repr(list(numbers)).encode(), digest_size=6).digest())
+
+
+class FakeVectors:
+    """A `VectorEngine` with llama.cpp's rules; a result is (sum of the tokens, how many)."""
+
+    def __init__(
+        self, *, can_split: bool, sequences: int = 4, batch_tokens: int = 16, longest_tokens: int = 64
+    ) -> None:
+        self.can_split = can_split
+        self.sequences = sequences
+        self.batch_tokens = batch_tokens
+        self.longest_tokens = longest_tokens
+        self.prepared_tokens = 0
+        self.cells: dict[int, list[int]] = {}
+        self.reads: list[int] = []
+        self.decode_s = 0.0
+
+    def tokens_of(self, wanted: Embed | Rank) -> list[int]:
+        """A pair is its two lengths."""
+        return [len(wanted.query), len(wanted.document)] if isinstance(wanted, Rank) else list(wanted.tokens)
+
+    def prepare(self, longest_tokens: int) -> None:
+        """Larger only while nothing is under way."""
+        assert longest_tokens <= self.longest_tokens
+        if longest_tokens > self.prepared_tokens:
+            assert not self.cells, "a context was exchanged under a text"
+            self.prepared_tokens = longest_tokens
+
+    def read(self, portions: Items[Portion]) -> list[list[float]]:
+        """Every portion continues its slot."""
+        count = sum(len(portion.tokens) for portion in portions)
+        is_lone = len(portions) == 1 and not self.can_split
+        assert 0 < count <= self.batch_tokens or is_lone, f"{count} tokens in a batch of {self.batch_tokens}"
+        assert len({portion.slot for portion in portions}) == len(portions) <= self.sequences
+        self.reads.append(count)
+        results = []
+        for portion in portions:
+            cells = self.cells.setdefault(portion.slot, [])
+            assert portion.first == len(cells)
+            assert self.can_split or (portion.first == 0 and portion.is_last)
+            cells.extend(portion.tokens)
+            assert len(cells) <= self.prepared_tokens
+            if portion.is_last:
+                results.append([float(sum(cells)), float(len(cells))])
+        assert sum(map(len, self.cells.values())) <= self.prepared_tokens + self.batch_tokens, "cells ran out"
+        return results
+
+    def forget(self, slot: int) -> None:
+        """Empty a slot."""
+        assert slot in self.cells
+        del self.cells[slot]
+
+    def close(self) -> None:
+        """Only when nothing is under way."""
+        assert not self.cells
+        self.prepared_tokens = 0
 
 
 def job(

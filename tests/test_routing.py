@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edged.chat import ChatRequest
+from edged.chat import ChatRequest, EmbedRequest, RerankRequest
 from edged.config import Routing
 from edged.errors import ModelNotFound
 from edged.routing import Route, Router, default_model, resolve
@@ -86,3 +86,14 @@ async def test_a_router_asks_nobody_for_a_model_that_is_not_there() -> None:
     with pytest.raises(ModelNotFound):
         await router.complete(ChatRequest("1", model="nobody"))
     assert backend.requests == []
+
+
+async def test_vectors_and_scores_are_made_by_the_model_that_was_meant() -> None:
+    backend = ScriptedBackend()
+    router = Router(backend, lambda: [file("qwen", 1), file("guide", 1)], ALIASES, lambda installed: "qwen")
+
+    vectors = await router.embed(EmbedRequest("1", ("text",), "gpt-4o"))
+    scores = await router.rerank(RerankRequest("2", "query", ("document",)))
+
+    assert [request.model for request in backend.measured] == ["qwen", "qwen"]
+    assert (vectors.admission.route, scores.admission.route) == ("alias", "default")

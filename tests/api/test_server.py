@@ -141,13 +141,14 @@ STATUS = {
     "forbidden": 403, "model_not_found": 404, "not_found": 404, "method_not_allowed": 405, "payload_too_large": 413,
     "unsupported_media_type": 415, "host_not_allowed": 421, "model_invalid": 422, "template_limit": 422,
     "internal": 500, "queue_full": 503, "model_loading": 503, "worker_crashed": 503, "worker_stalled": 503,
-    "shutting_down": 503, "load_timeout": 504,
+    "worker_oom": 503, "shutting_down": 503, "load_timeout": 504,
 }  # fmt: skip
 
 
 def example(kind: type[EdgedError]) -> EdgedError:
     special: dict[type[EdgedError], EdgedError] = {
         errors.ContextLengthExceeded: errors.ContextLengthExceeded(9, 8),
+        errors.InputTooLong: errors.InputTooLong("Input 1", 9, 8, param="input"),
         errors.MethodNotAllowed: errors.MethodNotAllowed("no", allowed=("GET", "HEAD")),
         errors.ModelLoading: errors.ModelLoading("soon", progress=0.5, retry_after_s=2.5),
     }

@@ -28,6 +28,7 @@ def ready(free: int = 4, *, total: int = 4, used_s: float = 0.0) -> Seat:
     return Seat("ready", free, total, used_s)
 
 
+GUEST = Want("a", 0)
 LOADING, LEAVING = Seat("loading", 4, 4, 0.0), Seat("leaving", 4, 4, 0.0)
 
 
@@ -44,6 +45,11 @@ LOADING, LEAVING = Seat("loading", 4, 4, 0.0), Seat("leaving", 4, 4, 0.0)
         # Nobody overtakes somebody who waits for the same model, however little he needs.
         ([Want("a", 4), A], {"a": ready(3)}, 1, Plan()),
         ([A, Want("a", 4), A], {"a": ready(3)}, 1, Plan(grants=(0,))),
+        ([Want("a", 4), GUEST, GUEST], {"a": ready(3)}, 1, Plan(grants=(1, 2))),
+        ([GUEST, A], {"a": Seat("ready", 4, 4, 0.0, guests=4)}, 1, Plan(grants=(1,))),
+        ([B], {"a": Seat("ready", 4, 4, 0.0, guests=1)}, 1, Plan()),
+        ([GUEST], {"a": LOADING}, 1, Plan()),
+        ([GUEST, GUEST], {}, 1, Plan(loads=("a",))),
         # One model's line does not hold up another's.
         ([A, B], {"a": ready(0), "b": ready()}, 2, Plan(grants=(1,))),
         # Loading: once per model, within the capacity.
@@ -393,3 +399,12 @@ async def test_an_impatient_client_does_not_stop_the_load(store: Store, journal:
         resident = pool.residents["one"]
         async with pool.lease("one") as lease:
             assert lease.resident is resident
+
+
+async def test_a_guest_needs_no_free_sequence_and_keeps_the_model_in_memory(store: Store, journal: Journal) -> None:
+    async with opened(store, journal, sequences=1) as pool, pool.lease("one") as chat:
+        async with pool.lease("one", slots=0) as guest:
+            assert guest.resident is chat.resident
+            assert (guest.resident.free, guest.resident.guests) == (0, 1)
+            assert not guest.resident.seat.is_idle
+        assert chat.resident.guests == 0

@@ -156,16 +156,17 @@ def test_neither_neighbours_nor_portions_change_a_vector(
     assert max(map(furthest, together, alone * 3)) < SAME
 
 
-@pytest.mark.parametrize("shape", ["tiny-reranker/F16", "tiny-judge/F16"])
+@pytest.mark.parametrize("shape", ["tiny-reranker", "tiny-judge"])
 def test_scores_are_llama_cpps_first_output_for_the_pair(
     shape: str, model_of: Callable[[str], Model], context_of: Callable[[str], VectorContext]
 ) -> None:
     model, embedder, query = model_of(shape), Embedder(context_of(shape)), "Where is the harbour?"
-    for id, document in enumerate(TEXTS):
+    documents = [TEXTS[0], TEXTS[1], TEXTS[3], "Here.", "The valve on the left closes first."]
+    for id, document in enumerate(documents):
         assert embedder.submit(Rank(id, query, document)) is None
     found = answers(embedder, 64)
 
-    for id, document in enumerate(TEXTS):
+    for id, document in enumerate(documents):
         tokens = pair_tokens(query, document, model.pair_layout, model)
         answer = found[id]
         assert isinstance(answer, Scored)
