@@ -34,7 +34,8 @@ def test_it_says_what_it_is(model: Model) -> None:
 def test_tokens_give_the_text_back(model: Model, text: str) -> None:
     ids = model.tokenize(text, parse_special=False)
 
-    assert b"".join(map(model.piece, ids)).decode().removeprefix(" ") == text.removeprefix(" ")
+    # This vocabulary puts a space in front of a text, like all of SentencePiece's.
+    assert b"".join(map(model.piece, ids)).decode() in (text, " " + text)
 
 
 def test_control_tokens_are_read_only_when_asked_to(model: Model) -> None:
