@@ -148,7 +148,7 @@ def _build(root: Path, locked: Locked, compiler: Compiler, cuda: Cuda, key: str)
         source = _source_package(root, folder)
         work = folder / "work"
         work.mkdir()
-        compile_wheel(Build(source, _tools(root, folder), compiler, cuda, work, cache / "compilation.log"))
+        compile_wheel(Build(source, build_tools(root, folder), compiler, cuda, work, cache / "compilation.log"))
 
         kept = cache / "wheels" / key
         kept.parent.mkdir(exist_ok=True)
@@ -192,13 +192,13 @@ def _source_package(root: Path, folder: Path) -> Path:
     if not _has_hash(package, locked.sha256):
         print("edged: downloading the source of llama.cpp (77 MB)", flush=True)
         arguments = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes", "-r", str(lock)]
-        virtual_environment.pip(_tools(root, folder), "download", *arguments, "-d", str(package.parent))
+        virtual_environment.pip(build_tools(root, folder), "download", *arguments, "-d", str(package.parent))
     if not _has_hash(package, locked.sha256):
         raise SetupError(f"{package} is damaged. Type: rm {package}")
     return package
 
 
-def _tools(root: Path, folder: Path) -> Path:
+def build_tools(root: Path, folder: Path) -> Path:
     """The Python of an environment in `folder` with the locked build requirements."""
     tools = folder / "tools"
     if not tools.exists():
