@@ -25,7 +25,7 @@ Fact = str | int | float
 class Line:
     """One measured value. `value` None means that it was measured and is not published; `note` says why.
 
-    `limit` is the largest value that is good enough, where there is such a promise.
+    `limit` is the largest value that is good enough, `least` the smallest, where there is such a promise.
     """
 
     what: str
@@ -33,13 +33,16 @@ class Line:
     unit: str
     limit: float | None = None
     note: str = ""
+    least: float | None = None
 
     @property
     def verdict(self) -> str:
         """`met`, `MISSED`, or nothing where nothing was promised or published."""
-        if self.limit is None or self.value is None:
+        if (self.limit is None and self.least is None) or self.value is None:
             return ""
-        return "met" if self.value <= self.limit else "MISSED"
+        is_small_enough = self.limit is None or self.value <= self.limit
+        is_large_enough = self.least is None or self.value >= self.least
+        return "met" if is_small_enough and is_large_enough else "MISSED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ def _measured(line: Line) -> str:
 
 
 def _promise(line: Line) -> str:
+    if line.least is not None:
+        return f">= {_number(line.least)}"
     return "" if line.limit is None else f"<= {_number(line.limit)}"
 
 

@@ -78,18 +78,23 @@ def running(command: Sequence[str | Path], port: int, environment: Mapping[str, 
 
 @contextlib.contextmanager
 def daemon(
-    models: Path | None = None, *, through_script: bool = False, settings: Mapping[str, str] | None = None
+    models: Path | None = None,
+    *,
+    through_script: bool = False,
+    settings: Mapping[str, str] | None = None,
+    home: Path | None = None,
 ) -> Iterator[Server]:
     """The appliance on a free port with an empty state directory of its own, whose models are those in `models`.
 
     `settings` are configuration keys (`engine.threads`). What this machine is otherwise configured to do is left out.
+    With `home`, a folder, the state is kept there and found again by the next one.
     """
     port = free_port()
     program = ROOT / "scripts" / "run" if through_script else Path(sys.executable).with_name("edged")
     with tempfile.TemporaryDirectory(prefix="edged-state-") as folder:
-        state, config = Path(folder) / "state", Path(folder) / "edged.toml"
+        state, config = (home or Path(folder)) / "state", Path(folder) / "edged.toml"
         config.write_text("# all defaults\n")
-        if models is not None:
+        if models is not None and not state.exists():
             state.mkdir(mode=0o700)
             (state / "models").symlink_to(models)
         command = [program, *([] if through_script else ["serve"])]

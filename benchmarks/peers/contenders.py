@@ -1,0 +1,211 @@
+"""Who takes part, and how each is started: the daemon, llama-server twice, and llama-cpp-python's server.
+
+All get the same model file, the same cells of context and nothing else that is not their default, but for two: `tuned`
+is llama-server with the options that `tuning.py` found, and llama_cpp.server is told the threads, because its default
+is half the cores. llama-server's default is four slots that share the context.
+"""
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import aiohttp
+
+from benchmarks import synthetic
+from benchmarks.peers.chats import Answer, Arrivals, Ask, Refused, chat, user
+from benchmarks.rival import rival
+from benchmarks.server import ROOT, Server, daemon, free_port, running
+
+Kind = Literal["edged", "llama-server", "tuned", "llama_cpp.server"]
+
+# The longest play is an office on the server that answers one after another: six minutes measured on two cores.
+_TIMEOUT = aiohttp.ClientTimeout(total=1800)
+# A server that loads answers 503 and cannot tell when it has done; the load takes seconds.
+LOADING_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model file, and the folder in which it is alone."""
+
+    shape: str
+    quant: str
+    path: Path
+
+    @property
+    def size_bytes(self) -> int:
+        return self.path.stat().st_size
+
+    def __str__(self) -> str:
+        return f"{self.shape} {self.quant}"
+
+
+def model(shape: str, quant: str) -> Model:
+    """Built on first use."""
+    folder = synthetic.cache_directory() / "models" / f"{shape}-{quant}"
+    return Model(shape, quant, synthetic.build(shape, quant, folder))
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a scenario needs of a server. `shared_prompts` are the system prompts that the owner of the device has set.
+
+    `cache_mib` is what both may keep of idle conversations in memory. `settings` are further settings of the daemon.
+    With `is_fresh` every round begins with a new process and nothing remembered.
+    """
+
+    slots: int = 8
+    context_tokens: int = 8192
+    shared_prompts: tuple[str, ...] = ()
+    cache_mib: int | None = None
+    settings: Mapping[str, str] | None = None
+    is_fresh: bool = False
+
+
+class Stage:
+    """A running contender, and the way to talk to it. Entered once; `restart` keeps what the contender itself keeps."""
+
+    def __init__(self, kind: Kind, model: Model, needs: Needs, options: Sequence[str] = ()) -> None:
+        self.kind = kind
+        self.model = model
+        self.needs = needs
+        self._options = options
+        self._life = ExitStack()
+        self._process = ExitStack()
+        self._session: aiohttp.ClientSession | None = None
+        self.server: Server
+
+    def __enter__(self) -> Self:
+        home = self._life.enter_context(tempfile.TemporaryDirectory(prefix="edged-peers-"))
+        self._home = Path(home)
+        self._life.callback(lambda: self._process.close())
+        try:
+            self._start()
+        except BaseException:
+            self._life.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._life.close()
+
+    def _start(self) -> None:
+        self.server = self._process.enter_context(
+            _started(self.kind, self.model, self.needs, self._options, self._home)
+        )
+        self.server.wait_listening()
+
+    @contextlib.asynccontextmanager
+    async def talking(self) -> AsyncIterator[None]:
+        """While this block lasts, requests can be made."""
+        async with aiohttp.ClientSession(timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=0)) as session:
+            self._session = session
+            try:
+                yield
+            finally:
+                self._session = None
+
+    async def restart(self) -> None:
+        """Ends the process as its owner would and starts it again; returns when it answers."""
+        await asyncio.to_thread(self._process.close)
+        await asyncio.to_thread(self._start)
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Returns when the model is in memory and every page of it was read once."""
+        while True:
+            try:
+                await self.chat(Ask([user(8, "ready")], 2))
+            except Refused as refusal:
+                if refusal.status != 503:  # loading
+                    raise
+                await asyncio.sleep(LOADING_PAUSE_S)
+                self.server.pause()
+            else:
+                return
+
+    async def chat(self, ask: Ask, arrivals: Arrivals | None = None) -> Answer:
+        """One streamed answer."""
+        return await chat(self.session, self.server.url, self.model.path.stem, ask, arrivals)
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
+        """Status and decoded body of a request that is not a chat."""
+        async with self.session.post(self.server.url + path, json=body) as response:
+            return response.status, json.loads(await response.read())
+
+    async def resident(self) -> Mapping[str, Any]:
+        """What the daemon counts of its one loaded model."""
+        async with self.session.get(f"{self.server.url}/edged/v1/status") as response:
+            (resident,) = (await response.json())["residents"]
+            return dict(resident)
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("requests are made inside `talking()`")
+        return self._session
+
+
+def _started(
+    kind: Kind, model: Model, needs: Needs, options: Sequence[str], home: Path
+) -> AbstractContextManager[Server]:
+    if kind == "edged":
+        return daemon(model.path.parent, settings=_settings(needs), home=home)
+    if kind == "llama_cpp.server":
+        return rival(model.path, len(os.sched_getaffinity(0)), needs.context_tokens)
+    if kind == "llama-server" and needs.cache_mib is not None:
+        options = ["--cache-ram", str(needs.cache_mib)]
+    return llama_server(model.path, needs.context_tokens, options)
+
+
+@contextlib.contextmanager
+def llama_server(model: Path, context_tokens: int, options: Sequence[str]) -> Iterator[Server]:
+    """llama-server with `options`; it listens before the model is loaded."""
+    port = free_port()
+    command = [programs() / "llama-server", "--model", model, "--host", "127.0.0.1", "--port", port]
+    command += ["--ctx-size", context_tokens, "--offline", *options]
+    with running([str(word) for word in command], port, {}) as server:
+        yield server
+
+
+@functools.cache
+def programs() -> Path:
+    """The folder of llama-server and llama-bench, compiled on first use (minutes)."""
+    answer = subprocess.run([ROOT / "scripts" / "engine-peers"], stdout=subprocess.PIPE, text=True, check=True)
+    return Path(answer.stdout.strip())
+
+
+@functools.cache
+def are_programs_built() -> bool:
+    """Whether asking for `programs` would compile nothing."""
+    command = [ROOT / "scripts" / "engine-peers", "--if-built"]
+    return bool(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
+
+
+def _settings(needs: Needs) -> dict[str, str]:
+    """The daemon's settings. The last ones are set where this revision knows them."""
+    settings = {"engine.context_tokens": str(needs.context_tokens), "engine.sequences": str(needs.slots)}
+    settings |= needs.settings or {}
+    wishes = {}
+    if needs.shared_prompts:
+        wishes["engine.shared_prompts"] = json.dumps(list(needs.shared_prompts))
+    if needs.cache_mib is not None:
+        wishes["engine.cache_bytes"] = str(needs.cache_mib * 2**20)
+    return settings | {key: value for key, value in wishes.items() if key in _known_settings()}
+
+
+@functools.cache
+def _known_settings() -> frozenset[str]:
+    command = [Path(sys.executable).with_name("edged"), "config", "show", "--json"]
+    shown = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return frozenset(f"{section}.{key}" for section, keys in shown.items() for key in keys)
