@@ -30,6 +30,9 @@ _REQUIREMENTS = (
     "PyYAML>=5.1",
 )
 
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+_FINISHED = "finished"
+
 
 @contextlib.contextmanager
 def rival(model: Path, threads: int, context_tokens: int) -> Iterator[Server]:
@@ -43,15 +46,23 @@ def rival(model: Path, threads: int, context_tokens: int) -> Iterator[Server]:
         yield server
 
 
+def is_installed() -> bool:
+    """Whether starting it would install nothing."""
+    return (_folder() / _FINISHED).exists()
+
+
 def _environment() -> Path:
     """The Python of the rival's environment."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    folder = cache_directory().with_name("rival") / f"{engine.version()}-python{version}"
-    python, finished = folder / "bin" / "python", folder / "finished"
+    folder = _folder()
+    python, finished = folder / "bin" / "python", folder / _FINISHED
     if not finished.exists():
         venv.create(folder, with_pip=True, clear=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *_REQUIREMENTS], check=True)
         finished.touch()
-    packages = folder / "lib" / f"python{version}" / "site-packages"
+    packages = folder / "lib" / f"python{_PYTHON}" / "site-packages"
     (packages / "engine.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python
+
+
+def _folder() -> Path:
+    return cache_directory().with_name("rival") / f"{engine.version()}-python{_PYTHON}"

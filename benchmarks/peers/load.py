@@ -98,6 +98,6 @@ OVERLOAD = Scenario(
         Promise("refusal, p99", most=100.0),
     ),
     # Nobody is kept who would hear the first word later than the target.
-    needs=Needs(settings={"limits.queue_s": str(_TARGET_S)}),
+    needs=Needs(settings={"limits.queue_s": str(_TARGET_S), "limits.first_token_s": str(_TARGET_S)}),
     is_smaller_better=False,
 )

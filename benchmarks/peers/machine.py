@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+
+_Bytes = npt.NDArray[np.uint8]
 
 # A step that spins waits for the slowest core: one lost twentieth of a core is lost by all.
 _MOST_STOLEN = 0.05
@@ -79,7 +82,7 @@ def copy_bytes_per_s() -> float:
     return 2 * sum(source.nbytes for source in sources) / took_s
 
 
-def _copy_s(pool: ThreadPoolExecutor, targets: Sequence[np.ndarray], sources: Sequence[np.ndarray]) -> float:
+def _copy_s(pool: ThreadPoolExecutor, targets: Sequence[_Bytes], sources: Sequence[_Bytes]) -> float:
     began_s = time.perf_counter()
     list(pool.map(np.copyto, targets, sources))
     return time.perf_counter() - began_s

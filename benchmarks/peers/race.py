@@ -10,18 +10,13 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import aiohttp
-
 from benchmarks.peers import machine, tuning
-from benchmarks.peers.chats import Refused
 from benchmarks.peers.contenders import Kind, Model, Stage
-from benchmarks.peers.scenario import Promise, Scenario, Size, Unsupported, Values
+from benchmarks.peers.scenario import FAILURES, Promise, Scenario, Size, Unsupported, Values, first_of
 from benchmarks.report import Fact, Figure, Line
 from benchmarks.spread import Runs, steady
 
 _BENCH = "llama-bench"
-# What a server that does not do as it should makes of a play; anything else is a mistake in the scenario.
-_FAILURES = (Refused, RuntimeError, TimeoutError, aiohttp.ClientError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +76,15 @@ def _tuned(plan: Plan) -> tuple[tuning.Options, dict[str, Fact]]:
 def _play(plan: Plan, options: tuning.Options) -> Results:
     results = Results()
     needs = plan.scenario.needs_at(plan.size)
+    stages = {kind: Stage(kind, plan.model, needs, options.words() if kind == "tuned" else ()) for kind in plan.kinds}
     with contextlib.ExitStack() as life:
-        stages = {
-            kind: Stage(kind, plan.model, needs, options.words() if kind == "tuned" else ()) for kind in plan.kinds
-        }
-        if not needs.is_fresh:
-            for stage in stages.values():
-                asyncio.run(_ready(life.enter_context(stage)))
+        for kind, stage in stages.items():
+            if not needs.is_fresh:
+                with _excused(results, kind, "at the start"):
+                    asyncio.run(_ready(life.enter_context(stage)))
         for number in range(plan.rounds):
             for kind in _rotated(plan.kinds, number):
-                with stages[kind] if needs.is_fresh else contextlib.nullcontext():
+                if kind not in results.absent:
                     _play_once(plan, stages[kind], number, results)
             _bench(plan, number, results)
     return results
@@ -102,32 +96,29 @@ def _rotated(kinds: Sequence[Kind], number: int) -> Iterator[Kind]:
 
 
 def _play_once(plan: Plan, stage: Stage, number: int, results: Results) -> None:
-    if stage.kind in results.absent:
-        return
-    try:
-        values = asyncio.run(_one(plan, stage, number))
-    except Unsupported as reason:
-        results.absent[stage.kind] = f"skipped: {reason}"
-    except _FAILURES as failure:
-        results.absent[stage.kind] = _told(failure, number)
-    except ExceptionGroup as failures:
-        expected, unexpected = failures.split(_FAILURES)
-        if expected is None or unexpected is not None:
-            raise
-        results.absent[stage.kind] = _told(_first(expected), number)
-    else:
+    with _excused(results, stage.kind, f"in round {number + 1}"):
+        with stage if stage.needs.is_fresh else contextlib.nullcontext():
+            values = asyncio.run(_one(plan, stage, number))
         results.values.setdefault(stage.kind, []).append(values)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         print(f"  {plan.scenario.name} {number + 1}/{plan.rounds} {stage.kind}: {shown}", flush=True)
 
 
-def _told(failure: Exception, number: int) -> str:
-    return f"failed in round {number + 1}: {type(failure).__name__} {failure}"
-
-
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, ExceptionGroup) else inner
+@contextlib.contextmanager
+def _excused(results: Results, who: str, when: str) -> Iterator[None]:
+    """Notes why somebody drops out, so that the others can go on."""
+    try:
+        yield
+    except Unsupported as reason:
+        results.absent[who] = f"skipped: {reason}"
+    except FAILURES as failure:
+        results.absent[who] = f"failed {when}: {type(failure).__name__} {failure}"
+    except ExceptionGroup as failures:
+        expected, unexpected = failures.split(FAILURES)
+        if expected is None or unexpected is not None:
+            raise
+        failure = first_of(expected)
+        results.absent[who] = f"failed {when}: {type(failure).__name__} {failure}"
 
 
 async def _one(plan: Plan, stage: Stage, number: int) -> Values:
@@ -144,15 +135,10 @@ async def _ready(stage: Stage) -> None:
 
 def _bench(plan: Plan, number: int, results: Results) -> None:
     """llama-bench plays last in each round, when no server works."""
-    if plan.scenario.bench is None or _BENCH in results.absent:
-        return
-    if not {"llama-server", "tuned"} & set(plan.kinds):
-        results.absent[_BENCH] = "skipped: without llama-server"
-        return
-    try:
-        results.values.setdefault(_BENCH, []).append(plan.scenario.bench(plan.model.path, plan.size))
-    except RuntimeError as failure:
-        results.absent[_BENCH] = _told(failure, number)
+    is_asked = {"llama-server", "tuned"} & set(plan.kinds)
+    if plan.scenario.bench is not None and is_asked and _BENCH not in results.absent:
+        with _excused(results, _BENCH, f"in round {number + 1}"):
+            results.values.setdefault(_BENCH, []).append(plan.scenario.bench(plan.model.path, plan.size))
 
 
 def lines(scenario: Scenario, results: Results, disturbed: str) -> Iterator[Line]:

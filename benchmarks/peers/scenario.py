@@ -11,11 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import aiohttp
+
+from benchmarks.peers.chats import Refused
 from benchmarks.peers.contenders import Kind, Needs, Stage
 
 Size = Literal["whole", "quick", "nano"]
 Values = dict[str, float]
 Play = Callable[[Stage, int], Awaitable[Values]]
+
+# What a server that does not do as it should makes of a play; anything else is a mistake in the scenario.
+FAILURES = (Refused, RuntimeError, TimeoutError, aiohttp.ClientError, OSError)
 
 
 class Unsupported(Exception):
@@ -68,3 +74,9 @@ def percentile(values: list[float], share: float) -> float:
     """The smallest value that `share` of all do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def first_of(group: ExceptionGroup[Exception]) -> Exception:
+    """The first failure that is not itself a group."""
+    inner = group.exceptions[0]
+    return first_of(inner) if isinstance(inner, ExceptionGroup) else inner

@@ -13,11 +13,14 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.peers.chats import Arrivals, Ask, Refused, user, words
 from benchmarks.peers.contenders import LOADING_PAUSE_S, Needs, Stage, are_programs_built, llama_server
 from benchmarks.peers.scenario import Promise, Scenario, Unsupported, Values
 from benchmarks.shapes import SHAPES
+
+_Vectors = npt.NDArray[np.float64]
 
 _ABSENT = (400, 404, 501)
 # How llama-server can make one vector of a text when the model itself does not say (tools/server/README.md, --pooling).
@@ -58,16 +61,16 @@ class Embedding:
             values["difference of vectors"] = await self._difference(stage, texts[:_COMPARED_TEXTS], vectors)
         return values
 
-    async def _embed(self, stage: Stage, texts: list[str]) -> np.ndarray:
+    async def _embed(self, stage: Stage, texts: list[str]) -> _Vectors:
         status, body = await stage.post("/v1/embeddings", {"model": stage.model.path.stem, "input": texts})
         return _vectors(status, body)
 
-    async def _difference(self, stage: Stage, texts: list[str], vectors: np.ndarray) -> float:
+    async def _difference(self, stage: Stage, texts: list[str], vectors: _Vectors) -> float:
         """The largest of any number of any vector, under the pooling that fits best."""
         return min([await _largest_difference(stage, texts, vectors, pooling) for pooling in _POOLINGS])
 
 
-async def _largest_difference(stage: Stage, texts: list[str], vectors: np.ndarray, pooling: str) -> float:
+async def _largest_difference(stage: Stage, texts: list[str], vectors: _Vectors, pooling: str) -> float:
     with llama_server(stage.model.path, 2048, ["--embeddings", "--pooling", pooling]) as server:
         server.wait_listening()
         while True:
@@ -78,7 +81,7 @@ async def _largest_difference(stage: Stage, texts: list[str], vectors: np.ndarra
             await asyncio.sleep(LOADING_PAUSE_S)
 
 
-def _vectors(status: int, body: Mapping[str, Any]) -> np.ndarray:
+def _vectors(status: int, body: Mapping[str, Any]) -> _Vectors:
     if status in _ABSENT:
         raise Unsupported(f"/v1/embeddings answered {status}")
     if status != 200:

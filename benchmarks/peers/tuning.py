@@ -6,12 +6,13 @@ value of the scenario, played once at the quick size with the same seed.
 """
 
 import asyncio
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from benchmarks.peers.contenders import Model, Needs, Stage
-from benchmarks.peers.scenario import Scenario
+from benchmarks.peers.scenario import FAILURES, Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,19 @@ def best(scenario: Scenario, model: Model) -> tuple[Options, Mapping[str, float]
 
 
 def _value(scenario: Scenario, model: Model, needs: Needs, options: Options) -> float:
-    async def play(stage: Stage) -> float:
-        async with stage.talking():
-            await stage.ready()
-            values = await scenario.plays["quick"](stage, 0)
-            return values[next(iter(scenario.values))]
-
-    with Stage("tuned", model, needs, options.words()) as stage:
-        value = asyncio.run(play(stage))
+    """What a play gives with these options; the worst of all values where the server does not get through it."""
+    try:
+        with Stage("tuned", model, needs, options.words()) as stage:
+            value = asyncio.run(_played(scenario, stage))
+    except (*FAILURES, ExceptionGroup) as failure:
+        print(f"  tuning {scenario.name}: {options}: {failure!r}", flush=True)
+        return math.inf if scenario.is_smaller_better else 0.0
     print(f"  tuning {scenario.name}: {options}: {value:.4g}", flush=True)
     return value
+
+
+async def _played(scenario: Scenario, stage: Stage) -> float:
+    async with stage.talking():
+        await stage.ready()
+        values = await scenario.plays["quick"](stage, 0)
+        return values[next(iter(scenario.values))]

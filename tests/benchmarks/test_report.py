@@ -31,6 +31,12 @@ def test_a_promise_is_met_missed_or_not_judged() -> None:
     assert [line.verdict for line in LINES] == ["met", "MISSED", "", ""]
 
 
+def test_a_promise_may_be_a_least_value() -> None:
+    assert Line("share", 0.95, "", least=0.99).verdict == "MISSED"
+    assert Line("share", 1.0, "", least=0.99).verdict == "met"
+    assert report._promise(Line("share", 1.0, "", least=0.99)) == ">= 0.99"
+
+
 def test_the_log_grows_by_a_dated_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "LOG.md"
     log.write_text("# What was measured\n")
