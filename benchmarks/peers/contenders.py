@@ -189,7 +189,7 @@ def programs() -> Path:
 @functools.cache
 def are_programs_built() -> bool:
     """Whether asking for `programs` would compile nothing."""
-    command = [ROOT / "scripts" / "engine-peers", "--if-built"]
+    command = [str(ROOT / "scripts" / "engine-peers"), "--if-built"]
     return bool(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
 
 
@@ -206,6 +206,6 @@ def _settings(needs: Needs) -> dict[str, str]:
 
 @functools.cache
 def _known_settings() -> frozenset[str]:
-    command = [Path(sys.executable).with_name("edged"), "config", "show", "--json"]
+    command = [str(Path(sys.executable).with_name("edged")), "config", "show", "--json"]
     shown = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     return frozenset(f"{section}.{key}" for section, keys in shown.items() for key in keys)

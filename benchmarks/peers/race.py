@@ -53,12 +53,9 @@ def run(plan: Plan) -> Figure:
     before = machine.condition()
     results = _play(plan, options)
     disturbed = machine.disturbance(before, machine.condition())
-    return Figure(
-        f"peers: {plan}",
-        tuple(lines(plan.scenario, results, disturbed)),
-        {"scenario": plan.scenario.what, "size": plan.size, "rounds": plan.rounds} | conditions,
-        plan.size != "whole",
-    )
+    conditions = {"scenario": plan.scenario.what, "size": plan.size, "rounds": plan.rounds, **conditions}
+    judged = tuple(lines(plan.scenario, results, disturbed))
+    return Figure(f"peers: {plan}", judged, conditions, plan.size != "whole")
 
 
 def _tuned(plan: Plan) -> tuple[tuning.Options, dict[str, Fact]]:
@@ -117,8 +114,8 @@ def _excused(results: Results, who: str, when: str) -> Iterator[None]:
         expected, unexpected = failures.split(FAILURES)
         if expected is None or unexpected is not None:
             raise
-        failure = first_of(expected)
-        results.absent[who] = f"failed {when}: {type(failure).__name__} {failure}"
+        first = first_of(expected)
+        results.absent[who] = f"failed {when}: {type(first).__name__} {first}"
 
 
 async def _one(plan: Plan, stage: Stage, number: int) -> Values:

@@ -8,7 +8,7 @@ value of the scenario, played once at the quick size with the same seed.
 import asyncio
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 
 from benchmarks.peers.contenders import Model, Needs, Stage
@@ -42,7 +42,7 @@ def first(needs: Needs) -> Options:
     return Options(needs.slots, cache_mib=needs.cache_mib)
 
 
-def rounds(best: Options, needs: Needs, cores: int) -> Iterator[list[Options]]:
+def rounds(best: Options, needs: Needs, cores: int) -> Generator[list[Options], Options, None]:
     """What to try next; `send` gets what is best so far. Small batches keep gaps short, large ones read quickly."""
     best = yield [replace(best, slots=needs.slots // 2), replace(best, is_shared=False)]
     best = yield [replace(best, batch=size, micro_batch=min(size, 512)) for size in (64, 128, 512)]

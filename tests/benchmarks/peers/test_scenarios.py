@@ -7,7 +7,7 @@ looks at how fast anybody is.
 import pytest
 
 from benchmarks import rival
-from benchmarks.peers import race
+from benchmarks.peers import race, tuning
 from benchmarks.peers.__main__ import SCENARIOS
 from benchmarks.peers.contenders import Kind, are_programs_built, model
 from benchmarks.report import Figure
@@ -33,23 +33,34 @@ def check(figure: Figure, name: str, who: str) -> None:
     assert all(line.limit is not None or line.least is not None for line in promised)
 
 
+def available(name: str) -> tuple[Kind, ...]:
+    """Whoever can take part without something being compiled or installed first."""
+    absent: set[Kind] = set()
+    if not are_programs_built():
+        absent |= {"llama-server", "tuned"}
+    if not rival.is_installed():
+        absent |= {"llama_cpp.server"}
+    return tuple(kind for kind in SCENARIOS[name].kinds if kind not in absent)
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_every_scenario_is_played_by_the_daemon(name: str) -> None:
-    check(played(name, "edged"), name, "edged")
+def test_every_scenario_is_played_by_everybody_who_is_here(name: str) -> None:
+    kinds = available(name)
+    figure = played(name, *kinds)
+
+    for kind in kinds:
+        check(figure, name, kind)
 
 
-@pytest.mark.parametrize("name", [name for name, scenario in SCENARIOS.items() if "tuned" in scenario.peers])
-def test_every_scenario_with_llama_server_is_played_by_both(name: str) -> None:
+def test_the_options_that_were_found_are_used_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     if not are_programs_built():
         pytest.skip("llama-server is not compiled; scripts/engine-peers does it")
-    figure = played(name, "edged", "llama-server", "tuned")
+    found = tuning.Options(4, is_shared=False, batch=64, micro_batch=64, threads=1)
+    monkeypatch.setattr(tuning, "best", lambda *_: (found, {}))
+    eight = SCENARIOS["eight"]
+    plan = race.Plan(eight, model(eight.nano_shape, "Q8_0"), "nano", 1, ("edged", "tuned"))
 
-    for who in ("edged", "llama-server", "tuned"):
-        check(figure, name, who)
-    assert "-np " in str(figure.conditions["tuned_llama-server"])
+    figure = race.run(plan)
 
-
-def test_the_office_is_played_by_the_server_that_answers_one_after_another() -> None:
-    if not rival.is_installed():
-        pytest.skip("llama_cpp.server is not installed; benchmarks.chat batching does it")
-    check(played("office", "edged", "llama_cpp.server"), "office", "llama_cpp.server")
+    assert figure.conditions["tuned_llama-server"] == "-np 4 -no-kvu -b 64 -ub 64 -t 1"
+    check(figure, "eight", "tuned")
