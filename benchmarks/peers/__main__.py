@@ -122,7 +122,8 @@ def _plans(chosen: argparse.Namespace) -> Iterator[race.Plan]:
         sys.exit(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(SCENARIOS)}")
     scenarios = [SCENARIOS[name] for name in chosen.scenario or SCENARIOS]
     for scenario in scenarios:
-        yield _plan(scenario, _model(scenario, chosen.model or _MAIN), chosen, chosen.rounds)
+        shape, quant = chosen.model or (scenario.shape or _MAIN[0], _MAIN[1])
+        yield _plan(scenario, model(shape, quant), chosen, chosen.rounds)
     if chosen.quick or chosen.model:
         return
     for scenario in scenarios:
@@ -131,10 +132,6 @@ def _plans(chosen: argparse.Namespace) -> Iterator[race.Plan]:
     for scenario in scenarios:  # once, to see whether a larger model changes the picture
         if scenario.name not in _KERNEL_BOUND and scenario.shape is None:
             yield _plan(scenario, model(*_LARGER), chosen, 1, ("llama_cpp.server",))
-
-
-def _model(scenario: Scenario, named: tuple[str, str]) -> Model:
-    return model(scenario.shape or named[0], named[1])
 
 
 def _plan(

@@ -70,25 +70,25 @@ class Answer:
 
 @dataclass(slots=True)
 class Arrivals:
-    """When the pieces of one answer came, for somebody who watches while it runs."""
+    """When the pieces of one answer came, for somebody who watches while it runs. `end_reason` is set at its end."""
 
     times_s: list[float] = field(default_factory=list)
-    has_ended: bool = False
+    end_reason: str = ""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self) -> None:
         self.times_s.append(time.perf_counter())
         self._changed.set()
 
-    def end(self) -> None:
-        self.has_ended = True
+    def end(self, reason: str) -> None:
+        self.end_reason = reason
         self._changed.set()
 
     async def reach(self, count: int) -> None:
         """Returns once so many pieces are there. RuntimeError when the answer ends before that."""
         while len(self.times_s) < count:
-            if self.has_ended:
-                raise RuntimeError(f"the answer to be watched ended after {len(self.times_s)} pieces, before {count}")
+            if self.end_reason:
+                raise RuntimeError(f"the answer had {len(self.times_s)} pieces, before {count}: {self.end_reason}")
             self._changed.clear()
             await self._changed.wait()
 
@@ -116,18 +116,25 @@ async def chat(
     Refused for another status than 200; RuntimeError when the answer breaks off or is shorter than it should be.
     """
     arrivals = arrivals or Arrivals()
-    began_s = time.perf_counter()
     try:
-        async with session.post(f"{url}/v1/chat/completions", json=_body(model, ask)) as response:
-            if response.status != 200:
-                raise Refused(response.status, await response.text(), time.perf_counter() - began_s)
-            said, finish, usage = await _read(response, arrivals)
-    finally:
-        arrivals.end()
-    ended_s = time.perf_counter()
+        answer = await _answer(session, f"{url}/v1/chat/completions", _body(model, ask), arrivals)
+    except BaseException as failure:
+        arrivals.end(f"{type(failure).__name__} {failure}")
+        raise
+    arrivals.end("that was all")
+    return answer
+
+
+async def _answer(session: aiohttp.ClientSession, url: str, body: dict[str, Any], arrivals: Arrivals) -> Answer:
+    began_s = time.perf_counter()
+    async with session.post(url, json=body) as response:
+        if response.status != 200:
+            raise Refused(response.status, await response.text(), time.perf_counter() - began_s)
+        said, finish, usage = await _read(response, arrivals)
+    ended_s, tokens = time.perf_counter(), body["max_tokens"]
     if finish != "length":
-        raise RuntimeError(f"the answer ended with {finish!r} instead of after {ask.tokens} tokens")
-    return Answer(said, began_s, tuple(arrivals.times_s), ended_s, ask.tokens, *_counts(usage))
+        raise RuntimeError(f"the answer ended with {finish!r} instead of after {tokens} tokens")
+    return Answer(said, began_s, tuple(arrivals.times_s), ended_s, tokens, *_counts(usage))
 
 
 async def _read(response: aiohttp.ClientResponse, arrivals: Arrivals) -> tuple[str, str, Mapping[str, Any] | None]:

@@ -109,7 +109,9 @@ class Stage:
     @contextlib.asynccontextmanager
     async def talking(self) -> AsyncIterator[None]:
         """While this block lasts, requests can be made."""
-        async with aiohttp.ClientSession(timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=0)) as session:
+        # A connection per request: llama-server may close one that was kept while the next request is on its way.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        async with aiohttp.ClientSession(timeout=_TIMEOUT, connector=connector) as session:
             self._session = session
             try:
                 yield

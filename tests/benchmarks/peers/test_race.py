@@ -91,9 +91,9 @@ async def test_whoever_waits_for_more_than_an_answer_has_is_told() -> None:
     arrivals = Arrivals()
     waiting = asyncio.create_task(arrivals.reach(2))
     arrivals.add()
-    arrivals.end()
+    arrivals.end("it ended with 'length'")
 
-    with pytest.raises(RuntimeError, match="ended after 1 pieces, before 2"):
+    with pytest.raises(RuntimeError, match="had 1 pieces, before 2: it ended with 'length'"):
         await waiting
 
 
