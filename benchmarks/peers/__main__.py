@@ -131,7 +131,7 @@ def _plans(chosen: argparse.Namespace) -> Iterator[race.Plan]:
             yield _plan(scenario, model(*other), chosen, chosen.rounds)
     for scenario in scenarios:  # once, to see whether a larger model changes the picture
         if scenario.name not in _KERNEL_BOUND and scenario.shape is None:
-            yield _plan(scenario, model(*_LARGER), chosen, 1, ("llama_cpp.server",))
+            yield _plan(scenario, model(*_LARGER), chosen, 1, ("tuned", "llama_cpp.server"))
 
 
 def _plan(

@@ -201,7 +201,7 @@ def _settings(needs: Needs) -> dict[str, str]:
     if needs.shared_prompts:
         wishes["engine.shared_prompts"] = json.dumps(list(needs.shared_prompts))
     if needs.cache_mib is not None:
-        wishes["engine.cache_bytes"] = str(needs.cache_mib * 2**20)
+        wishes["engine.snapshot_bytes"] = str(needs.cache_mib * 2**20)
     known = {key: value for key, value in wishes.items() if key in _known_settings()}
     return {"engine.context_tokens": str(needs.context_tokens), "engine.sequences": str(needs.slots)} | known
 

@@ -17,11 +17,16 @@ from benchmarks.report import Fact, Figure, Line
 from benchmarks.spread import Runs, steady
 
 _BENCH = "llama-bench"
+_found: dict[str, tuning.Options] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One scenario with one model. Without `is_tuned` the tuned server runs with the options where tuning begins."""
+    """One scenario with one model.
+
+    The tuned server runs with the options that were found for the scenario before in this run, with whatever model; if
+    there are none they are searched with `is_tuned`, else it runs with those where the search begins.
+    """
 
     scenario: Scenario
     model: Model
@@ -62,10 +67,10 @@ def _tuned(plan: Plan) -> tuple[tuning.Options, dict[str, Fact]]:
     needs = plan.scenario.needs_at(plan.size)
     facts: dict[str, Fact] = {"context_tokens": needs.context_tokens, "slots": needs.slots}
     facts |= {"copy_GB_per_s": round(machine.copy_bytes_per_s() / 1e9, 1)} if plan.scenario.name == "decode" else {}
-    options = tuning.first(needs)
+    options = _found.get(plan.scenario.name, tuning.first(needs))
     if "tuned" in plan.kinds:
-        if plan.is_tuned:
-            options, _ = tuning.best(plan.scenario, plan.model)
+        if plan.is_tuned and plan.scenario.name not in _found:
+            options = _found[plan.scenario.name] = tuning.best(plan.scenario, plan.model)
         facts["tuned_llama-server"] = str(options)
     return options, facts
 

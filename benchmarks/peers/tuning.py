@@ -8,7 +8,7 @@ value of the scenario, played once at the quick size with the same seed.
 import asyncio
 import math
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from benchmarks.peers.contenders import Model, Needs, Stage
@@ -52,8 +52,8 @@ def rounds(best: Options, needs: Needs, cores: int) -> Generator[list[Options], 
         yield [replace(best, cache_mib=0)]
 
 
-def best(scenario: Scenario, model: Model) -> tuple[Options, Mapping[str, float]]:
-    """The best options, and what each that was tried gave."""
+def best(scenario: Scenario, model: Model) -> Options:
+    """The best options; what each that was tried gave is printed."""
     needs = scenario.needs_at("quick")
     chosen = first(needs)
     tried = {chosen: _value(scenario, model, needs, chosen)}
@@ -67,7 +67,7 @@ def best(scenario: Scenario, model: Model) -> tuple[Options, Mapping[str, float]
         try:
             step = search.send(chosen)
         except StopIteration:
-            return chosen, {str(options): value for options, value in tried.items()}
+            return chosen
 
 
 def _value(scenario: Scenario, model: Model, needs: Needs, options: Options) -> float:

@@ -56,7 +56,8 @@ def test_the_options_that_were_found_are_used_and_shown(monkeypatch: pytest.Monk
     if not are_programs_built():
         pytest.skip("llama-server is not compiled; scripts/engine-peers does it")
     found = tuning.Options(4, is_shared=False, batch=64, micro_batch=64, threads=1)
-    monkeypatch.setattr(tuning, "best", lambda *_: (found, {}))
+    monkeypatch.setattr(tuning, "best", lambda *_: found)
+    monkeypatch.setattr(race, "_found", {})
     eight = SCENARIOS["eight"]
     plan = race.Plan(eight, model(eight.nano_shape, "Q8_0"), "nano", 1, ("edged", "tuned"))
 
