@@ -23,7 +23,7 @@ from collections.abc import Iterator
 
 from benchmarks import report
 from benchmarks.engine import QUANTS
-from benchmarks.peers import race
+from benchmarks.peers import race, tuning
 from benchmarks.peers.company import OFFICE, ONE_NEIGHBOUR, TWO_NEIGHBOURS
 from benchmarks.peers.contenders import Kind, Model, model
 from benchmarks.peers.conversations import (
@@ -38,6 +38,7 @@ from benchmarks.peers.prompts import BESIDE_1500, BESIDE_4000, CROWD, PREFILL
 from benchmarks.peers.scenario import Scenario
 from benchmarks.peers.streaming import DECODE, EIGHT
 from benchmarks.peers.tasks import EMBEDDING, MEMORY, SCHEMA
+from benchmarks.peers.tuning import Options
 from benchmarks.shapes import SHAPES
 
 SCENARIOS = {
@@ -80,17 +81,26 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(f"{name:20} {scenario.what}" for name, scenario in SCENARIOS.items()))
         return 0
     began_s, figures = time.monotonic(), []
+    found: dict[str, Options] = {}
     for plan in _plans(chosen):
         passed_s = time.monotonic() - began_s
         if passed_s > 3600 * chosen.hours:
             print(f"not measured, because {chosen.hours:g} hours are over: {plan}", flush=True)
             continue
         print(f"{passed_s / 60:.0f} min: {plan}", flush=True)
-        figures.append(race.run(plan))
+        figures.append(race.run(plan, _options(plan, found)))
         if chosen.log:
             report.log(figures[-1:])
     report.show(figures)
     return int(any(line.note.startswith("failed") for figure in figures for line in figure.lines))
+
+
+def _options(plan: race.Plan, found: dict[str, Options]) -> Options:
+    """Those of the tuned server: what was found for the scenario with its first model, else where a search begins."""
+    name = plan.scenario.name
+    if plan.is_tuned and "tuned" in plan.kinds and name not in found:
+        found[name] = tuning.best(plan.scenario, plan.model)
+    return found.get(name) or tuning.first(plan.scenario.needs_at(plan.size))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,16 +17,11 @@ from benchmarks.report import Fact, Figure, Line
 from benchmarks.spread import Runs, steady
 
 _BENCH = "llama-bench"
-_found: dict[str, tuning.Options] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One scenario with one model.
-
-    The tuned server runs with the options that were found for the scenario before in this run, with whatever model; if
-    there are none they are searched with `is_tuned`, else it runs with those where the search begins.
-    """
+    """One scenario with one model. `is_tuned` asks for a search of llama-server's options first."""
 
     scenario: Scenario
     model: Model
@@ -52,27 +47,18 @@ class Results:
         return Runs(found) if found else None
 
 
-def run(plan: Plan) -> Figure:
-    """Tune, start, play all rounds, judge."""
-    options, conditions = _tuned(plan)
+def run(plan: Plan, options: tuning.Options) -> Figure:
+    """Start, play all rounds, judge. `options` are those of the tuned server."""
+    needs = plan.scenario.needs_at(plan.size)
+    conditions: dict[str, Fact] = {"scenario": plan.scenario.what, "size": plan.size, "rounds": plan.rounds}
+    conditions |= {"context_tokens": needs.context_tokens, "slots": needs.slots}
+    conditions |= {"copy_GB_per_s": round(machine.copy_bytes_per_s() / 1e9, 1)}
+    conditions |= {"tuned_llama-server": str(options)} if "tuned" in plan.kinds else {}
+
     before = machine.condition()
     results = _play(plan, options)
     disturbed = machine.disturbance(before, machine.condition())
-    conditions = {"scenario": plan.scenario.what, "size": plan.size, "rounds": plan.rounds, **conditions}
-    judged = tuple(lines(plan.scenario, results, disturbed))
-    return Figure(f"peers: {plan}", judged, conditions, plan.size != "whole")
-
-
-def _tuned(plan: Plan) -> tuple[tuning.Options, dict[str, Fact]]:
-    needs = plan.scenario.needs_at(plan.size)
-    facts: dict[str, Fact] = {"context_tokens": needs.context_tokens, "slots": needs.slots}
-    facts |= {"copy_GB_per_s": round(machine.copy_bytes_per_s() / 1e9, 1)} if plan.scenario.name == "decode" else {}
-    options = _found.get(plan.scenario.name, tuning.first(needs))
-    if "tuned" in plan.kinds:
-        if plan.is_tuned and plan.scenario.name not in _found:
-            options = _found[plan.scenario.name] = tuning.best(plan.scenario, plan.model)
-        facts["tuned_llama-server"] = str(options)
-    return options, facts
+    return Figure(f"peers: {plan}", tuple(lines(plan.scenario, results, disturbed)), conditions, plan.size != "whole")
 
 
 def _play(plan: Plan, options: tuning.Options) -> Results:

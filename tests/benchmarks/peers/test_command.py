@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.peers import __main__ as command
+from benchmarks.peers import tuning
 from benchmarks.peers.contenders import Model
 from benchmarks.peers.race import Plan
+from benchmarks.peers.scenario import Scenario
+from benchmarks.peers.tuning import Options
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +39,22 @@ def test_quick_is_one_small_round_of_everything() -> None:
 
     assert [plan.scenario.name for plan in quick] == list(command.SCENARIOS)
     assert {(plan.size, plan.rounds, plan.is_tuned) for plan in quick} == {("quick", 1, False)}
+
+
+def test_options_are_searched_once_per_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = []
+
+    def best(scenario: Scenario, _model: Model) -> Options:
+        searched.append(scenario.name)
+        return Options(3)
+
+    monkeypatch.setattr(tuning, "best", best)
+    found: dict[str, Options] = {}
+
+    used = {str(command._options(plan, found)) for plan in plans("decode")}
+
+    assert used == {str(Options(3))}
+    assert searched == ["decode"], "four models, one search"
 
 
 def test_a_peer_can_be_left_out() -> None:

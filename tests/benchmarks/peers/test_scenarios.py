@@ -16,7 +16,7 @@ from benchmarks.report import Figure
 def played(name: str, *kinds: Kind) -> Figure:
     scenario = SCENARIOS[name]
     plan = race.Plan(scenario, model(scenario.nano_shape, "Q8_0"), "nano", 1, kinds, is_tuned=False)
-    return race.run(plan)
+    return race.run(plan, tuning.first(scenario.needs))
 
 
 def check(figure: Figure, name: str, who: str) -> None:
@@ -52,16 +52,13 @@ def test_every_scenario_is_played_by_everybody_who_is_here(name: str) -> None:
         check(figure, name, kind)
 
 
-def test_the_options_that_were_found_are_used_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_options_that_were_found_are_used_and_shown() -> None:
     if not are_programs_built():
         pytest.skip("llama-server is not compiled; scripts/engine-peers does it")
-    found = tuning.Options(4, is_shared=False, batch=64, micro_batch=64, threads=1)
-    monkeypatch.setattr(tuning, "best", lambda *_: found)
-    monkeypatch.setattr(race, "_found", {})
     eight = SCENARIOS["eight"]
     plan = race.Plan(eight, model(eight.nano_shape, "Q8_0"), "nano", 1, ("edged", "tuned"))
 
-    figure = race.run(plan)
+    figure = race.run(plan, tuning.Options(4, is_shared=False, batch=64, micro_batch=64, threads=1))
 
     assert figure.conditions["tuned_llama-server"] == "-np 4 -no-kvu -b 64 -ub 64 -t 1"
     check(figure, "eight", "tuned")
