@@ -7,7 +7,7 @@
     python -m benchmarks.peers --list                what there is
 
 Run with the project's Python on a machine that does nothing else. The first run compiles llama-server and llama-bench
-from the engine's own source (`scripts/engine-peers`: a quarter of an hour on two cores). Progress goes to stdout as it
+from the engine's own source (`scripts/engine-peers`: some 15 minutes on two cores) and builds the models. Progress goes to stdout as it
 comes; then a table per scenario, and as the very last line one JSON document. `--log` appends to `benchmarks/LOG.md`.
 
 A ratio is published of five or more alternating pairs whose middle half lies within 8 %, and not at all when the
@@ -17,6 +17,7 @@ Exit code 1 means that a contender failed in some scenario. A missed promise is 
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -80,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.list:
         print("\n".join(f"{name:20} {scenario.what}" for name, scenario in SCENARIOS.items()))
         return 0
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # servers end with this
     began_s, figures = time.monotonic(), []
     found: dict[str, Options] = {}
     for plan in _plans(chosen):
