@@ -7,8 +7,9 @@
     python -m benchmarks.peers --list                what there is
 
 Run with the project's Python on a machine that does nothing else. The first run compiles llama-server and llama-bench
-from the engine's own source (`scripts/engine-peers`: some 15 minutes on two cores) and builds the models. Progress goes to stdout as it
-comes; then a table per scenario, and as the very last line one JSON document. `--log` appends to `benchmarks/LOG.md`.
+from the engine's own source (`scripts/engine-peers`: some 15 minutes on two cores) and builds the models. Progress goes
+to stdout as it comes; then a table per scenario, and as the very last line one JSON document. `--log` appends to
+`benchmarks/LOG.md`.
 
 A ratio is published of five or more alternating pairs whose middle half lies within 8 %, and not at all when the
 machine was throttled meanwhile. Unpublished ones say what they would be, so that a disturbed run can be understood.
