@@ -6,6 +6,7 @@
     │   ├── UnsupportedParameter     a field that exists elsewhere and not here (yet)
     │   ├── ContextLengthExceeded    the prompt alone fills the context
     │   ├── CapabilityMissing        the model cannot do that (no vision, no chat template)
+    │   ├── GrammarInvalid           the schema, regex or grammar of the answer cannot be used
     │   ├── Forbidden                this origin may not ask
     │   ├── HostNotAllowed           the Host header names somebody else
     │   ├── NotFound                 no such path
@@ -77,6 +78,12 @@ class CapabilityMissing(RequestError):
     """The chosen model cannot do what was asked."""
 
     code = "capability_missing"
+
+
+class GrammarInvalid(RequestError):
+    """What the answer was to look like cannot be read, cannot be met, or takes too long to follow."""
+
+    code = "grammar_invalid"
 
 
 class Forbidden(RequestError):

@@ -3,8 +3,9 @@
     daemon ── Load ──────────────▶ worker        the model's descriptor travels beside it (SCM_RIGHTS)
            ◀─ Loading*, Loaded | LoadFailed
            ── Generate, Cancel ──▶
-           ◀─ Accepted | Rejected               one of them per Generate, in order of arrival
+           ◀─ Accepted | Rejected | Failed      one of them per Generate, in order of arrival
            ◀─ Step                              the news of all sequences of one decode
+           ◀─ Failed                            the end of an accepted answer that cannot go on
 
     daemon ── Template ──────────▶ template      the model's chat template; rendering happens where nothing decodes
            ◀─ Compiled | Refused
@@ -21,20 +22,21 @@ Standard library only, and no asyncio: a worker's start-up time is a person's wa
 from __future__ import annotations
 
 import json
-import math
 import socket
 from array import array
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
+from collections.abc import Iterator
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Literal, TypeAlias, cast, get_args
 
-from edged.chat import FinishReason, Role, Sampling, TextPart
+from edged.chat import Constraint, FinishReason, Role, Sampling, TextPart, TokenLogprob
+from edged.typed import field_names, reader
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 _RECEIVE_BYTES = 256 * 1024
 _ANCILLARY_BYTES = socket.CMSG_SPACE(8 * array("i").itemsize)  # room for eight descriptors
+
+
+FailureCode: TypeAlias = Literal["grammar_invalid", "capability_missing", "invalid_request", "queue_full"]
 
 
 class WireError(Exception):
@@ -105,6 +107,8 @@ class Generate:
     max_tokens: int
     sampling: Sampling
     stop: tuple[str, ...]
+    logprobs: int | None = None
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,15 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """An answer cannot be given, or not to its end; `code` is the error's name and `message` a sentence."""
+
+    id: int
+    code: FailureCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """News of one sequence: `text` made of `tokens` tokens; with `finish`, its last word (`total` tokens in all)."""
 
@@ -140,6 +153,7 @@ class Output:
     tokens: int
     finish: FinishReason | None = None
     total: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +218,7 @@ Frame: TypeAlias = (
     | Cancel
     | Accepted
     | Rejected
+    | Failed
     | Step
     | Template
     | Compiled
@@ -227,7 +242,7 @@ def decode(line: bytes) -> Frame:
     """The frame in `line`, every field checked. Raises `WireError`."""
     try:
         name, body = json.loads(line)
-        frame = _reader(_FRAMES[name])(body)
+        frame = reader(_FRAMES[name])(body)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise WireError(f"not a frame ({error!r}): {line[:80]!r}") from error
     return cast("Frame", frame)
@@ -280,70 +295,10 @@ class Pipe:
         self._socket.sendall(encode(frame))
 
 
-def _fields_of(value: Any) -> dict[str, object]:
+def _fields_of(value: Any) -> dict[str, object] | str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")  # a character for each byte: pieces of tokens are not always UTF-8
     if not is_dataclass(value):
         raise TypeError(f"{type(value).__name__} has no place on the wire")
     kind: Any = type(value)
-    return {name: getattr(value, name) for name in _field_names(kind)}
-
-
-@cache
-def _field_names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
-
-
-Reader: TypeAlias = Callable[[Any], Any]
-
-
-@cache
-def _reader(kind: Any) -> Reader:
-    """A function that turns decoded JSON into a value of type `kind`, or raises ValueError or TypeError."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        (inner,) = [argument for argument in arguments if argument is not NoneType]
-        read = _reader(inner)
-        return lambda value: None if value is None else read(value)
-    if origin is Literal:
-        return _one_of(frozenset(arguments))
-    if origin is tuple:
-        element = _reader(arguments[0])
-        return lambda value: tuple([element(item) for item in _exactly(list, value)])
-    if is_dataclass(kind):
-        return _dataclass_reader(kind)
-    if kind is float:
-        return _finite
-    return lambda value: _exactly(kind, value)
-
-
-def _dataclass_reader(kind: Any) -> Reader:
-    hints = get_type_hints(kind)
-    readers = [(name, _reader(hints[name])) for name in _field_names(kind)]
-
-    def read(value: Any) -> Any:
-        if len(_exactly(dict, value)) != len(readers):
-            raise ValueError(f"{kind.__name__} with fields {sorted(value)}")
-        return kind(*[reader(value[name]) for name, reader in readers])
-
-    return read
-
-
-def _one_of(allowed: frozenset[object]) -> Reader:
-    def read(value: Any) -> Any:
-        if value not in allowed:
-            raise ValueError(f"{value!r} is not one of {sorted(map(str, allowed))}")
-        return value
-
-    return read
-
-
-def _finite(value: Any) -> float:
-    number = float(_exactly((int, float), value))
-    if not math.isfinite(number):  # Python's json reads NaN, Infinity and 1e999
-        raise ValueError(f"{number} is not a number")
-    return number
-
-
-def _exactly(kind: Any, value: Any) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{value!r} is not {kind}")
-    return value
+    return {name: getattr(value, name) for name in field_names(kind)}

@@ -25,6 +25,8 @@ _PARSE_INLINE_BYTES = 64 * 1024
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
+_VERBATIM = {("json_schema",), ("response_format", "json_schema", "schema")}
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -70,12 +72,17 @@ def _decode(data: bytes) -> Any:
     return value
 
 
-def _without_nulls(value: Any) -> Any:
-    """A field that is null is as good as absent: clients send what their own types happen to hold."""
+def _without_nulls(value: Any, path: tuple[str, ...] = ()) -> Any:
+    """A field that is null is as good as absent: clients send what their own types happen to hold.
+
+    Not inside what is the caller's own: in a schema, `"const": null` says something.
+    """
+    if path in _VERBATIM:
+        return value
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        return {key: _without_nulls(item, (*path, key)) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        return [_without_nulls(item, (*path, "")) for item in value]
     return value
 
 

@@ -18,11 +18,26 @@ from typing import TypeAlias
 import psutil
 
 from edged.chat import ChatRequest, Delta, Event, Finish
-from edged.errors import ContextLengthExceeded, EdgedError, LoadTimeout, ModelInvalid, WorkerCrashed, WorkerStalled
+from edged.errors import (
+    CapabilityMissing,
+    ContextLengthExceeded,
+    EdgedError,
+    GrammarInvalid,
+    InvalidRequest,
+    LoadTimeout,
+    ModelInvalid,
+    QueueFull,
+    RequestError,
+    Unavailable,
+    WorkerCrashed,
+    WorkerStalled,
+)
 from edged.local.child import Child
 from edged.wire import (
     Accepted,
     Cancel,
+    Failed,
+    FailureCode,
     Frame,
     Generate,
     Load,
@@ -47,6 +62,12 @@ _LOOK_EVERY_S = 2.0
 # stuck in less than a minute.
 _SLOWEST_DISK_BYTES_PER_S = 10_000_000
 _SHORTEST_LOAD_DEADLINE_S = 60.0
+_FAILURES: dict[FailureCode, type[RequestError | Unavailable]] = {
+    "grammar_invalid": GrammarInvalid,
+    "capability_missing": CapabilityMissing,
+    "invalid_request": InvalidRequest,
+    "queue_full": QueueFull,
+}
 
 
 @dataclass(slots=True)
@@ -164,7 +185,10 @@ class WorkerProcess:
             self._expect_news()
         for choice, id in enumerate(answers.ids):
             self._owed[id] = answers
-            self._child.send(Generate(id, prompt, max_tokens, request.sampling.for_choice(choice), request.stop))
+            sampling = request.sampling.for_choice(choice)
+            self._child.send(
+                Generate(id, prompt, max_tokens, sampling, request.stop, request.logprobs, request.constraint)
+            )
         try:
             yield answers
         finally:
@@ -195,6 +219,9 @@ class WorkerProcess:
             case Rejected(id, prompt_tokens, context_tokens):
                 if id in self._owed:
                     self._owed.pop(id).put(ContextLengthExceeded(prompt_tokens, context_tokens))
+            case Failed(id, code, message):
+                if id in self._owed:
+                    self._owed.pop(id).put(_FAILURES[code](message))
             case Loading(progress):
                 self.progress = progress
             case Loaded():
@@ -210,8 +237,8 @@ class WorkerProcess:
         if answers is None:
             return  # cancelled while the step was under way
         choice = output.id - answers.ids.start
-        if output.text:
-            answers.put(Delta(choice, output.text, output.tokens))
+        if output.text or output.logprobs:
+            answers.put(Delta(choice, output.text, output.tokens, output.logprobs))
         if output.finish:
             answers.put(Finish(choice, output.finish, output.total))
             del self._owed[output.id]
