@@ -32,6 +32,7 @@ class _Counts:
     def __init__(self, root: Any) -> None:
         self._root = root
         self._known: dict[int, int] = {}
+        self._all = sum(key in node for node in _nodes(root) for key in _PATTERNS)
 
     def patterns(self, node: Any) -> int:
         """How many patterns `node` holds, capped just above what is allowed: they may double at every reference."""
@@ -52,16 +53,18 @@ class _Counts:
     def _referred(self, reference: Any) -> int:
         if not isinstance(reference, str):
             return 0
+        pointer = reference.removeprefix("#")
+        if pointer and not pointer.startswith("/"):
+            return self._all  # by a name of its own: wherever that is, it is in here
         node = self._root
-        for step in reference.removeprefix("#").split("/")[1:]:
+        for step in pointer.split("/")[1:]:
             key = step.replace("~1", "/").replace("~0", "~")
             if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
                 node = node[int(key)]
             elif isinstance(node, dict) and key in node:
                 node = node[key]
             else:
-                node = self._root  # by a name of its own, or nowhere: whatever it is, it is in there
-                break
+                return 0  # nowhere: llguidance will say so
         return self.patterns(node)
 
 
