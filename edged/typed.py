@@ -41,7 +41,7 @@ def reader(kind: Any) -> Reader:
     if kind is float:
         return _finite
     if kind is bytes:
-        return lambda value: _exactly(str, value).encode("latin-1")  # type: ignore[no-any-return]
+        return lambda value: _exactly(str, value).encode("latin-1")
     return lambda value: _exactly(kind, value)
 
 

@@ -44,8 +44,9 @@ def _told(token: TokenLogprob | Candidate) -> dict[str, Any]:
 def _top(token: TokenLogprob) -> dict[str, float]:
     """The likeliest by their text; of two that read the same, the likelier. Always with the one that was drawn."""
     top: dict[str, float] = {}
-    for candidate in (*token.top, token):
+    for candidate in token.top:
         top.setdefault(_text(candidate.piece), candidate.logprob)
+    top.setdefault(_text(token.piece), token.logprob)
     return top
 
 

@@ -95,7 +95,8 @@ class Context:
 
         address = ctypes.cast(lib.llama_get_logits_ith(self._context, row), ctypes.c_void_p).value
         assert address is not None
-        return np.frombuffer((ctypes.c_float * self.model.vocabulary_tokens).from_address(address), np.float32)
+        output = (ctypes.c_float * self.model.vocabulary_tokens).from_address(address)
+        return np.frombuffer(memoryview(output).cast("B"), np.float32)
 
     def draw_from(self, chain: Any, logits: Logits) -> int:
         """The next token that `chain` draws from `logits`: `llama_sampler_sample` without the context."""

@@ -448,7 +448,7 @@ def test_json_of_a_schema_from_a_model_that_talks_noise(noise: OpenAI) -> None:
 def test_a_grammar_that_cannot_be_used_is_a_400_also_for_a_stream(noise: OpenAI) -> None:
     for stream in (False, True):
         with pytest.raises(openai.BadRequestError) as refused:
-            noise.chat.completions.create(  # type: ignore[call-overload]
+            noise.chat.completions.create(
                 model="tiny",
                 messages=[{"role": "user", "content": "Hello"}],
                 stream=stream,

@@ -12,7 +12,7 @@ import pytest
 from edged.chat import Bias, Constraint, Sampling
 from edged.wire import Failed, Output
 from edged.worker import constraint as module
-from edged.worker.batcher import Batcher, Job
+from edged.worker.batcher import Batcher, CannotDraw, Job
 from edged.worker.bindings import lib
 from edged.worker.constraint import Grammars
 from edged.worker.context import Context
@@ -223,7 +223,7 @@ def test_too_many_computations_left_behind_are_not_joined_by_more(
         for id in range(4):
             bench.ask(id, Constraint("regex", "a*"))
         bench.run()
-        with pytest.raises(module.CannotDraw, match="try again") as refused:
+        with pytest.raises(CannotDraw, match="try again") as refused:
             bench.ask(5, Constraint("regex", "a*"))
         assert refused.value.code == "queue_full"
     left = bench.grammars._left
