@@ -165,14 +165,10 @@ class Guard:
 def _tokenizer(model: Model) -> LLTokenizer:
     from llguidance import LLTokenizer
 
-    pieces, ends = [], []
-    for token in range(model.vocabulary_tokens):
-        piece = model.piece(token)
-        if model.is_end(token):
-            ends.append(token)
-        if not piece or model.is_end(token):
-            piece = _SPECIAL + model.control_text(token)
-        pieces.append(piece)
+    pieces = model.pieces()
+    ends = [token for token in range(len(pieces)) if model.is_end(token)]
+    for token in {*ends, *(token for token, piece in enumerate(pieces) if not piece)}:
+        pieces[token] = _SPECIAL + model.control_text(token)
     if not ends:
         raise CannotDraw(
             "This model has no end token: an answer inside a grammar could never end.", code="capability_missing"

@@ -76,6 +76,10 @@ class Model:
             piece = self._pieces[token] = self._piece(token, special=False)
         return piece
 
+    def pieces(self) -> list[bytes]:
+        """Every token's bytes, by id; a new list at every call."""
+        return [self._piece(token, special=False) for token in range(self.vocabulary_tokens)]
+
     def control_text(self, token: int) -> bytes:
         """What a control token is called; the same as `piece` for any other."""
         return self._piece(token, special=True)
