@@ -18,6 +18,7 @@ from typing import Literal, Protocol, Self, TypeAlias
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 FinishReason: TypeAlias = Literal["stop", "length"]
+ConstraintKind: TypeAlias = Literal["json_schema", "regex", "gbnf", "lark"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,14 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Bias:
+    """What is added to the logit of one token, by its id, before anything else looks at it."""
+
+    token: int
+    bias: float
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is drawn. `None` leaves the choice to the model's file, then to llama.cpp's default.
 
@@ -66,6 +75,7 @@ class Sampling:
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     seed: int | None = None
+    logit_bias: tuple[Bias, ...] | None = None
 
     def for_choice(self, choice: int) -> Sampling:
         """The same, for the `choice`-th of several answers: a fixed seed must not draw the same answer twice.
@@ -73,6 +83,18 @@ class Sampling:
         The largest number of 32 bits is no seed: to llama.cpp it means "draw one".
         """
         return self if self.seed is None else replace(self, seed=(self.seed + choice) % (2**32 - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What an answer must be: JSON of a schema, a match of a regex, a sentence of a grammar (GBNF or Lark).
+
+    A lenient schema may hold keywords that cannot be enforced; they are left to the model. A strict one must not.
+    """
+
+    kind: ConstraintKind
+    text: str
+    is_lenient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +117,7 @@ class ChatRequest:
     """What a caller wants. Either `messages`, or `raw_prompt`, which bypasses the model's chat template.
 
     `max_tokens` is an upper bound; the context is another. `n` answers share the prompt. `echo` repeats the raw prompt
-    in front of the answer.
+    in front of the answer. With `logprobs` every token tells how likely it was, beside that many of the likeliest.
     """
 
     id: str
@@ -107,6 +129,8 @@ class ChatRequest:
     stop: tuple[str, ...] = ()
     n: int = 1
     echo: bool = False
+    logprobs: int | None = None
+    constraint: Constraint | None = None
     caller: Caller = Caller()
 
 
@@ -148,12 +172,37 @@ class ModelCard:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A token that could have been drawn: its bytes, and the natural logarithm of its probability."""
+
+    piece: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token that was drawn, and the likeliest in its place, likeliest first.
+
+    Probabilities are the model's own: the softmax of its raw logits, before bias, constraint, truncation, temperature.
+    """
+
+    piece: bytes
+    logprob: float
+    top: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of text of one choice; never empty. `tokens` is how many were drawn to make it."""
+    """A piece of text of one choice; empty only where `logprobs` come alone. `tokens` were drawn to make it.
+
+    The pieces in the `logprobs` of all deltas of a choice, one after the other, are its text; only the last may be
+    longer, where a stop string begins inside it. A token comes with the delta that shows its first character.
+    """
 
     choice: int
     text: str
     tokens: int = 1
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

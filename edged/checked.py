@@ -1,7 +1,8 @@
 """Decoded JSON becomes a value of a given type, every field checked: for what comes from somebody who may be anybody.
 
-A type is a dataclass of such types, `str`, `int`, `float`, `bool`, a `Literal`, `tuple[X, ...]` or `X | None`. Nothing
-is converted but integers to floats, nothing is added and nothing may be missing.
+A type is a dataclass of such types, `str`, `int`, `float`, `bool`, `bytes` (a string with one character for each:
+pieces of tokens are not always UTF-8), a `Literal`, `tuple[X, ...]` or `X | None`. Nothing else is converted but integers to
+floats, nothing is added and nothing may be missing.
 """
 
 from __future__ import annotations
@@ -33,11 +34,15 @@ def reader(kind: Any) -> Reader:
         return _dataclass_reader(kind)
     if kind is float:
         return _finite
+    if kind is bytes:
+        return lambda value: _exactly(str, value).encode("latin-1")
     return lambda value: _exactly(kind, value)
 
 
-def fields_of(value: Any) -> dict[str, object]:
-    """A dataclass as `json.dumps` wants it from its `default`. Raises `TypeError` for anything else."""
+def fields_of(value: Any) -> dict[str, object] | str:
+    """A dataclass or bytes as `json.dumps` wants them from its `default`. Raises `TypeError` for anything else."""
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
     if not is_dataclass(value):
         raise TypeError(f"{type(value).__name__} has no place on the wire")
     kind: Any = type(value)

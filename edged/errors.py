@@ -7,6 +7,7 @@
     │   ├── ContextLengthExceeded    the prompt alone fills the context
     │   │   └── InputTooLong         a text is longer than the model can read for a vector or a score
     │   ├── CapabilityMissing        the model cannot do that (no vision, no chat template)
+    │   ├── GrammarInvalid           the schema, regex or grammar of the answer cannot be used
     │   ├── Forbidden                this origin may not ask
     │   ├── HostNotAllowed           the Host header names somebody else
     │   ├── NotFound                 no such path
@@ -90,6 +91,12 @@ class CapabilityMissing(RequestError):
     """The chosen model cannot do what was asked."""
 
     code = "capability_missing"
+
+
+class GrammarInvalid(RequestError):
+    """What the answer was to look like cannot be read, cannot be met, or takes too long to follow."""
+
+    code = "grammar_invalid"
 
 
 class Forbidden(RequestError):

@@ -3,7 +3,8 @@
     daemon ── Load ──────────────▶ worker        the model's descriptor travels beside it (SCM_RIGHTS)
            ◀─ Loading*, Loaded | LoadFailed
            ── Generate, Cancel ──▶
-           ◀─ Accepted | Rejected               one of them per Generate, in order of arrival
+           ◀─ Accepted | Rejected | Failed      one of them per Generate, in order of arrival
+           ◀─ Failed                            the end of an accepted answer that cannot go on
            ── Embed, Rank ───────▶
            ◀─ Embedded | Scored | Rejected | Starved    one of them per Embed or Rank
            ◀─ Step                              the news of all sequences of one decode, or of one step for vectors
@@ -30,7 +31,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from edged.chat import FinishReason, Role, Sampling, TextPart
+from edged.chat import Constraint, FinishReason, Role, Sampling, TextPart, TokenLogprob
 from edged.checked import fields_of, reader
 
 Pooling: TypeAlias = Literal["mean", "cls", "last", "rank"]
@@ -38,6 +39,9 @@ Pooling: TypeAlias = Literal["mean", "cls", "last", "rank"]
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 _RECEIVE_BYTES = 256 * 1024
 _ANCILLARY_BYTES = socket.CMSG_SPACE(8 * array("i").itemsize)  # room for eight descriptors
+
+
+FailureCode: TypeAlias = Literal["grammar_invalid", "capability_missing", "invalid_request", "queue_full"]
 
 
 class WireError(Exception):
@@ -114,6 +118,8 @@ class Generate:
     max_tokens: int
     sampling: Sampling
     stop: tuple[str, ...]
+    logprobs: int | None = None
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,15 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """An answer cannot be given, or not to its end; `code` is the error's name and `message` a sentence."""
+
+    id: int
+    code: FailureCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """News of one sequence: `text` made of `tokens` tokens; with `finish`, its last word (`total` tokens in all)."""
 
@@ -167,6 +182,7 @@ class Output:
     tokens: int
     finish: FinishReason | None = None
     total: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +274,7 @@ Frame: TypeAlias = (
     | Cancel
     | Accepted
     | Rejected
+    | Failed
     | Step
     | Embedded
     | Scored

@@ -26,6 +26,7 @@ from edged.chat import (
     Event,
     Ranking,
     RerankRequest,
+    TokenLogprob,
 )
 from edged.errors import EdgedError
 from edged.wire import Embed, Rank
@@ -109,19 +110,47 @@ class FakeLlama:
 class FakeSampler:
     """Draws by output, seed and how often it has drawn: a draw too many, too few or from elsewhere changes the text."""
 
-    def __init__(self, llama: FakeLlama, seed: int = 0, *, end_in: int = 12) -> None:
+    def __init__(
+        self, llama: FakeLlama, seed: int = 0, *, end_in: int = 12, late_in: int = 0, is_scored: bool = False
+    ) -> None:
         self._llama = llama
         self._seed = seed
         self._end_in = end_in
+        self._late_in = late_in
+        self._is_scored = is_scored
+        self._looks = 0
+        self._last = END
+        self._kept: int | None = None
         self._draws = 0
         self._is_open = True
         llama.open_samplers += 1
 
-    def draw(self, row: int) -> int:
+    @property
+    def is_ready(self) -> bool:
+        """Not at every `late_in`-th look, as if a grammar's mask took longer than the decode."""
+        self._looks += 1
+        return not self._late_in or self._looks % self._late_in != 0
+
+    @property
+    def score(self) -> TokenLogprob | None:
+        """The last token, as likely as its number."""
+        return TokenLogprob(PIECES[self._last], -float(self._last)) if self._is_scored else None
+
+    def keep(self, row: int) -> None:
+        """Note the output of a row, over what was kept before its cells were lost."""
+        self._kept = self._llama.output(row)
+
+    def draw(self, row: int | None) -> int:
         """The next token; about every `end_in`-th is the end."""
         assert self._is_open, "a closed sampler drew"
         self._draws += 1
-        drawn = _hash([self._llama.output(row), self._seed, self._draws])
+        output = self._kept if row is None else self._llama.output(row)
+        assert output is not None, "nothing was kept to draw from"
+        self._kept = None
+        self._last = self._token(_hash([output, self._seed, self._draws]))
+        return self._last
+
+    def _token(self, drawn: int) -> int:
         return END if drawn % self._end_in == 0 else 1 + drawn // self._end_in % (len(PIECES) - 1)
 
     def close(self) -> None:
@@ -200,11 +229,13 @@ def job(
     stop: tuple[str, ...] = (),
     seed: int = 0,
     end_in: int = 12,
+    late_in: int = 0,
+    is_scored: bool = False,
 ) -> Job:
     """A submission, its bound cut to the context as the worker cuts it."""
     most = min(max_tokens, llama.context_tokens - len(prompt))
     sequence = Sequence(id, list(prompt), len(prompt), most, StopFilter(stop))
-    return Job(sequence, FakeSampler(llama, seed, end_in=end_in))
+    return Job(sequence, FakeSampler(llama, seed, end_in=end_in, late_in=late_in, is_scored=is_scored))
 
 
 @dataclass(slots=True)

@@ -56,6 +56,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         int: st.integers(-(2**63), 2**64),
         float: st.floats(allow_nan=False, allow_infinity=False),
         bool: st.booleans(),
+        bytes: st.binary(max_size=20),
     }[kind]
 
 

@@ -27,6 +27,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Closed to unknown fields; "5" is not 5.
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+_VERBATIM = {("json_schema",), ("response_format", "json_schema", "schema")}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -81,12 +82,17 @@ def _decode(data: bytes) -> Any:
     return value
 
 
-def _without_nulls(value: Any) -> Any:
-    """A field that is null is as good as absent: clients send what their own types happen to hold."""
+def _without_nulls(value: Any, path: tuple[str, ...] = ()) -> Any:
+    """A field that is null is as good as absent: clients send what their own types happen to hold.
+
+    Not inside what is the caller's own: in a schema, `"const": null` says something.
+    """
+    if path in _VERBATIM:
+        return value
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        return {key: _without_nulls(item, (*path, key)) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        return [_without_nulls(item, (*path, "")) for item in value]
     return value
 
 

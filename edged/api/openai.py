@@ -7,28 +7,29 @@ llama-server (tools/server/README.md of llama.cpp).
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from edged.api.body import STRICT, check_text_bytes
+from edged.api.body import check_text_bytes
+from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
 from edged.api.errors import openai_body
+from edged.api.logprobs import characters, chat_logprobs, completion_logprobs
+from edged.api.message import MessageBody, Strict
 from edged.chat import (
+    Bias,
     Caller,
     ChatRequest,
+    Constraint,
     Delta,
     Event,
-    ImagePart,
-    Message,
     ModelCard,
-    Part,
     Sampling,
-    TextPart,
+    TokenLogprob,
     Usage,
 )
 from edged.errors import EdgedError, InvalidRequest
@@ -39,59 +40,32 @@ _SEEDS = 2**32 - 1
 _LARGEST_COUNT = 2**31 - 1
 # More stop strings than any client sends; each costs a search per token.
 _MAX_STOPS = 16
+# More tokens than any client weighs; each costs a look-up per token drawn.
+_MAX_BIASES = 1024
+_MAX_LOGPROBS = 20
 # OpenAI's documented default for the older endpoint.
 _COMPLETION_TOKENS = 16
 DONE = b"data: [DONE]\n\n"
 
 
-class _Strict(BaseModel):
-    model_config = STRICT
-
-
-class _TextPart(_Strict):
-    type: Literal["text"]
-    text: str
-
-
-class _ImageUrl(_Strict):
-    url: str
-    detail: Literal["auto", "low", "high"] = "auto"
-
-
-class _ImagePart(_Strict):
-    type: Literal["image_url"]
-    image_url: _ImageUrl
-
-
-_Part: TypeAlias = Annotated[_TextPart | _ImagePart, Field(discriminator="type")]
-
-
-class _Message(_Strict):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[_Part] = ""
-    # What the official client echoes back of an answer, in the only form in which it means nothing.
-    annotations: Annotated[list[Any], Field(max_length=0)] = []
-
-
-class _StreamOptions(_Strict):
+class _StreamOptions(Strict):
     include_usage: bool = False
     include_obfuscation: Literal[False] = False
 
 
-class _TextFormat(_Strict):
-    type: Literal["text"]
-
-
 _Stop: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 _Tokens: TypeAlias = Annotated[int, Field(ge=1, le=_LARGEST_COUNT)]
+_TokenId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
+_BiasValue: TypeAlias = Annotated[float, Field(ge=-100, le=100)]
+_Grammar: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 
 
-class _Common(_Strict):
+class _Common(Strict):
     model: Annotated[str, StringConstraints(max_length=256)] | None = None
     stream: bool = False
     stream_options: _StreamOptions = _StreamOptions()
     n: Annotated[int, Field(ge=1, le=64)] = 1
-    stop: _Stop | Annotated[list[_Stop], Field(max_length=_MAX_STOPS)] = []
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=_MAX_STOPS)] = Field(default_factory=list)
     temperature: Annotated[float, Field(ge=0, le=5)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=_LARGEST_COUNT)] | None = None
@@ -101,6 +75,10 @@ class _Common(_Strict):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     user: Annotated[str, StringConstraints(max_length=256)] = ""
+    logit_bias: Annotated[dict[_TokenId, _BiasValue], Field(max_length=_MAX_BIASES, default_factory=dict)]
+    grammar: _Grammar | None = None
+    json_schema: dict[str, Any] | None = None
+    regex: _Grammar | None = None
 
     def sampling(self) -> Sampling:
         """The sampling fields, in our words."""
@@ -113,29 +91,41 @@ class _Common(_Strict):
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
             seed=None if self.seed is None else self.seed % _SEEDS,
+            logit_bias=tuple(Bias(int(token), bias) for token, bias in self.logit_bias.items()) or None,
         )
 
     def stops(self) -> tuple[str, ...]:
         """The stop strings; one alone may come without a list."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
+    def constraints(self) -> dict[str, Constraint | None]:
+        """What the answer must look like, by the field that says so."""
+        return {
+            "grammar": of_grammar(self.grammar) if self.grammar else None,
+            "json_schema": None if self.json_schema is None else of_schema(self.json_schema, is_lenient=True),
+            "regex": Constraint("regex", self.regex) if self.regex else None,
+        }
+
 
 class ChatBody(_Common):
     """`POST /v1/chat/completions`."""
 
-    messages: Annotated[list[_Message], Field(min_length=1, max_length=4096)]
+    messages: Annotated[list[MessageBody], Field(min_length=1, max_length=4096)]
     max_tokens: _Tokens | None = None
     max_completion_tokens: _Tokens | None = None
     safety_identifier: Annotated[str, StringConstraints(max_length=256)] = ""
     # Accepted where they ask for what happens anyway.
     store: Literal[False] = False
-    logprobs: Literal[False] = False
     service_tier: Literal["auto", "default"] = "auto"
-    response_format: _TextFormat = _TextFormat(type="text")
+    response_format: ResponseFormat = ANY_TEXT
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=_MAX_LOGPROBS)] | None = None
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
-        messages = tuple(_message(index, message) for index, message in enumerate(self.messages))
+        if self.top_logprobs is not None and not self.logprobs:
+            raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
+        messages = tuple(message.to_message(index) for index, message in enumerate(self.messages))
         check_text_bytes(sum(len(message.text.encode()) for message in messages), text_bytes)
         return ChatRequest(
             id=id,
@@ -145,6 +135,8 @@ class ChatBody(_Common):
             max_tokens=self.max_completion_tokens or self.max_tokens,
             stop=self.stops(),
             n=self.n,
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            constraint=the_one({"response_format": self.response_format.constraint(), **self.constraints()}),
             caller=Caller("openai", address=address, user=self.safety_identifier or self.user),
         )
 
@@ -155,6 +147,7 @@ class CompletionBody(_Common):
     prompt: str
     max_tokens: Annotated[int, Field(ge=0, le=_LARGEST_COUNT)] = _COMPLETION_TOKENS
     echo: bool = False
+    logprobs: Annotated[int, Field(ge=0, le=_MAX_LOGPROBS)] | None = None
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
@@ -163,6 +156,10 @@ class CompletionBody(_Common):
             raise InvalidRequest("The prompt is empty.", param="prompt")
         if self.max_tokens == 0 and not self.echo:
             raise InvalidRequest("max_tokens may be 0 only together with echo.", param="max_tokens")
+        if self.echo and self.logprobs is not None:
+            raise InvalidRequest(
+                "The prompt's log-probabilities are not known; send echo or logprobs.", param="logprobs"
+            )
         return ChatRequest(
             id=id,
             model=self.model,
@@ -172,28 +169,10 @@ class CompletionBody(_Common):
             stop=self.stops(),
             n=self.n,
             echo=self.echo,
+            logprobs=self.logprobs,
+            constraint=the_one(self.constraints()),
             caller=Caller("openai", address=address, user=self.user),
         )
-
-
-def _message(index: int, message: _Message) -> Message:
-    role: Literal["system", "user", "assistant"] = "system" if message.role == "developer" else message.role
-    if isinstance(message.content, str):
-        return Message(role, (TextPart(message.content),))
-    return Message(role, tuple(_part(f"messages.{index}.content", part) for part in message.content))
-
-
-def _part(place: str, part: _TextPart | _ImagePart) -> Part:
-    if isinstance(part, _TextPart):
-        return TextPart(part.text)
-    header, comma, payload = part.image_url.url.partition(",")
-    if not (header.startswith("data:image/") and header.endswith(";base64") and comma):
-        raise InvalidRequest("Images are taken as data:image/…;base64 only; nothing is fetched.", param=place)
-    try:
-        data = base64.b64decode(payload, validate=True)
-    except binascii.Error as error:
-        raise InvalidRequest(f"The image is not base64: {error}.", param=place) from None
-    return ImagePart(header.removeprefix("data:").removesuffix(";base64"), data)
 
 
 def models_body(cards: list[ModelCard]) -> dict[str, Any]:
@@ -247,12 +226,15 @@ class Answer:
     is_chat: bool
     include_usage: bool
     created_s: int = field(default_factory=lambda: int(time.time()))
+    _told: dict[int, int] = field(default_factory=dict)  # characters whose tokens were told, by choice
 
-    def whole(self, exchange: Exchange, texts: list[str], reasons: list[str]) -> dict[str, Any]:
-        """The body of an answer that is not streamed."""
+    def whole(
+        self, exchange: Exchange, texts: list[str], reasons: list[str], scores: dict[int, list[TokenLogprob]]
+    ) -> dict[str, Any]:
+        """The body of an answer that is not streamed; `scores` are the tokens of each choice."""
         echoed = self._echo()
         choices = [
-            {"index": index, "finish_reason": reason, "logprobs": None}
+            {"index": index, "finish_reason": reason, "logprobs": self._logprobs(index, scores.get(index, []))}
             | (
                 {"message": {"role": "assistant", "content": text, "refusal": None}}
                 if self.is_chat
@@ -275,7 +257,9 @@ class Answer:
     def event(self, exchange: Exchange, event: Event, *, is_last: bool) -> bytes:
         """A delta or a finish; the last chunk of all carries the facts."""
         if isinstance(event, Delta):
-            return self._chunk(exchange, event.choice, {"content": event.text} if self.is_chat else event.text)
+            content: dict[str, str] | str = {"content": event.text} if self.is_chat else event.text
+            logprobs = self._logprobs(event.choice, event.logprobs)
+            return self._chunk(exchange, event.choice, content, logprobs=logprobs)
         extra = {"edged": edged_facts(exchange)} if is_last and not self.include_usage else {}
         return self._chunk(exchange, event.choice, {} if self.is_chat else "", event.reason, extra)
 
@@ -292,6 +276,16 @@ class Answer:
         body["error"]["partial"] = True
         return _sse(body)
 
+    def _logprobs(self, choice: int, scores: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        """None where they were not asked for."""
+        if self.request.logprobs is None:
+            return None
+        if self.is_chat:
+            return chat_logprobs(scores)
+        offset = self._told.get(choice, 0)
+        self._told[choice] = offset + sum(map(characters, scores))
+        return completion_logprobs(scores, offset)
+
     def _echo(self) -> str:
         return self.request.raw_prompt or "" if self.request.echo else ""
 
@@ -302,8 +296,11 @@ class Answer:
         content: dict[str, str] | str,
         reason: str | None = None,
         extra: dict[str, Any] | None = None,
+        logprobs: dict[str, Any] | None = None,
     ) -> bytes:
         choice = {"index": index, "delta" if self.is_chat else "text": content, "finish_reason": reason}
+        if logprobs is not None:
+            choice["logprobs"] = logprobs
         return _sse(self._envelope(exchange, [choice], streamed=True) | (extra or {}))
 
     def _envelope(self, exchange: Exchange, choices: list[dict[str, Any]], *, streamed: bool) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from edged.api.openai import Answer
-from edged.chat import Admission, ChatRequest, Delta, Event, Finish
+from edged.chat import Admission, ChatRequest, Delta, Event, Finish, TokenLogprob
 from edged.errors import EdgedError
 from edged.observe import Observed, Recorded
 
@@ -33,13 +33,15 @@ Result = TypeVar("Result")
 async def respond(backend: Observed, wanted: ChatRequest, answer: Answer) -> web.Response:
     """The whole answer at once. Raises what admission or generation raises: nothing was sent yet."""
     texts, reasons = [""] * wanted.n, ["stop"] * wanted.n
+    scores: dict[int, list[TokenLogprob]] = {}
     async with await backend.complete(wanted) as completion:
         async for event in completion:
             if isinstance(event, Delta):
                 texts[event.choice] += event.text
+                scores.setdefault(event.choice, []).extend(event.logprobs)
             else:
                 reasons[event.choice] = event.reason
-        body = answer.whole(completion.exchange, texts, reasons)
+        body = answer.whole(completion.exchange, texts, reasons, scores)
         return web.json_response(body, headers=origin_headers(completion.admission))
 
 

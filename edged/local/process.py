@@ -18,7 +18,20 @@ from typing import TypeAlias, TypeVar
 import psutil
 
 from edged.chat import ChatRequest, Delta, Event, Finish
-from edged.errors import ContextLengthExceeded, EdgedError, LoadTimeout, ModelInvalid, WorkerCrashed, WorkerStalled
+from edged.errors import (
+    CapabilityMissing,
+    ContextLengthExceeded,
+    EdgedError,
+    GrammarInvalid,
+    InvalidRequest,
+    LoadTimeout,
+    ModelInvalid,
+    QueueFull,
+    RequestError,
+    Unavailable,
+    WorkerCrashed,
+    WorkerStalled,
+)
 from edged.local.child import Child
 from edged.local.measuring import Measured, Measuring
 from edged.wire import (
@@ -26,6 +39,8 @@ from edged.wire import (
     Cancel,
     Embed,
     Embedded,
+    Failed,
+    FailureCode,
     Frame,
     Generate,
     Load,
@@ -53,6 +68,12 @@ _LOOK_EVERY_S = 2.0
 # stuck in less than a minute.
 _SLOWEST_DISK_BYTES_PER_S = 10_000_000
 _SHORTEST_LOAD_DEADLINE_S = 60.0
+_FAILURES: dict[FailureCode, type[RequestError | Unavailable]] = {
+    "grammar_invalid": GrammarInvalid,
+    "capability_missing": CapabilityMissing,
+    "invalid_request": InvalidRequest,
+    "queue_full": QueueFull,
+}
 
 
 @dataclass(slots=True)
@@ -168,7 +189,8 @@ class WorkerProcess:
         with self._cancelling(answers.ids):
             for choice, id in enumerate(answers.ids):
                 sampling = request.sampling.for_choice(choice)
-                self._ask(answers, Generate(id, prompt, max_tokens, sampling, request.stop))
+                frame = Generate(id, prompt, max_tokens, sampling, request.stop, request.logprobs, request.constraint)
+                self._ask(answers, frame)
             yield answers
 
     async def measure(self, texts: Sequence[Embed | Rank]) -> list[Measured]:
@@ -242,6 +264,10 @@ class WorkerProcess:
                 if measuring := self._owing(id, Measuring):
                     measuring.put(frame)
                     del self._owed[id]
+            case Failed(id, code, message):
+                if answers := self._owing(id, Answers):
+                    answers.put(_FAILURES[code](message))
+                    del self._owed[id]
             case Loading(progress):
                 self.progress = progress
             case Loaded():
@@ -257,8 +283,8 @@ class WorkerProcess:
         if answers is None:
             return  # cancelled while the step was under way
         choice = output.id - answers.ids.start
-        if output.text:
-            answers.put(Delta(choice, output.text, output.tokens))
+        if output.text or output.logprobs:
+            answers.put(Delta(choice, output.text, output.tokens, output.logprobs))
         if output.finish:
             answers.put(Finish(choice, output.finish, output.total))
             del self._owed[output.id]

@@ -15,6 +15,7 @@ from edged.wire import (
     Accepted,
     Cancel,
     Embed,
+    Failed,
     Frame,
     Generate,
     Load,
@@ -29,9 +30,10 @@ from edged.wire import (
     Step,
 )
 from edged.worker.background import Background
-from edged.worker.batcher import Batcher, Job
+from edged.worker.batcher import Batcher, CannotDraw, Job
 from edged.worker.bindings import EngineError
 from edged.worker.confine import confine
+from edged.worker.constraint import Grammars
 from edged.worker.context import Context
 from edged.worker.model import Model
 from edged.worker.pace import SMALLEST_CHUNK_TOKENS, Pace
@@ -42,6 +44,8 @@ from edged.worker.vectors import VectorContext
 
 # How finely loading is reported; a frame per tensor would be noise.
 _PROGRESS_STEP = 0.02
+# How long to sleep at most while everybody waits for a grammar: new requests and cancellations are seen then.
+_GRAMMAR_WAIT_S = 0.02
 
 
 class Worker:
@@ -52,6 +56,7 @@ class Worker:
         self._context = context
         self._batcher = Batcher(context, context.model)
         self._pace = Pace()
+        self._grammars = Grammars(context.model)
         self._background = background
 
     @property
@@ -65,6 +70,8 @@ class Worker:
                 self._background.rest()
             for frame in self._pipe.receive(wait=self._is_idle):
                 self._obey(frame)
+            if self._batcher.is_stalled:
+                self._grammars.wait(_GRAMMAR_WAIT_S)
             if not self._batcher.is_idle:
                 self._step()
             elif not self._background.is_idle:
@@ -88,13 +95,28 @@ class Worker:
         if room < 1 or not tokens:
             self._pipe.send(Rejected(wanted.id, len(tokens), self._context.context_tokens))
             return
+        try:
+            sampler = self._sampler(wanted, tokens)
+        except CannotDraw as error:
+            self._pipe.send(Failed(wanted.id, error.code, str(error)))
+            return
         self._pipe.send(Accepted(wanted.id, len(tokens)))
         most = min(room, wanted.max_tokens)
         if most == 0:  # legal for completions that only echo
+            sampler.close()
             self._pipe.send(Step((Output(wanted.id, "", 0, "length"),), 0, 0.0, 0.0, 0.0))
             return
         sequence = Sequence(wanted.id, tokens, len(tokens), most, StopFilter(wanted.stop))
-        self._batcher.submit(Job(sequence, ChainSampler(self._context, wanted.sampling, tokens)))
+        self._batcher.submit(Job(sequence, sampler))
+
+    def _sampler(self, wanted: Generate, prompt: list[int]) -> ChainSampler:
+        known = self._context.model.vocabulary_tokens
+        for bias in wanted.sampling.logit_bias or ():
+            if not 0 <= bias.token < known:
+                message = f"logit_bias names token {bias.token}; this model's tokens run from 0 to {known - 1}."
+                raise CannotDraw(message, code="invalid_request")
+        guard = None if wanted.constraint is None else self._grammars.guard(wanted.constraint)
+        return ChainSampler(self._context, wanted.sampling, prompt, logprobs=wanted.logprobs, guard=guard)
 
     def _step(self) -> None:
         began, decode_s, sample_s = perf_counter(), self._context.decode_s, self._context.sample_s
@@ -102,6 +124,10 @@ class Worker:
         if self._background.is_due:
             most = min(most, SMALLEST_CHUNK_TOKENS)
         outputs, prompt_tokens = self._batcher.step(most)
+        for failed in self._batcher.take_failed():
+            self._pipe.send(failed)
+        if self._context.decode_s == decode_s and not outputs:
+            return  # everybody waits for a grammar
         step_s = perf_counter() - began
         self._pace.observe(prompt_tokens, step_s)
         self._pipe.send(

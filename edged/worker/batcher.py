@@ -8,6 +8,9 @@ A step is: admit, make room, build the batch, decode, sample, collect. The conte
 sequences share; a cell holds one token of one sequence. A preempted sequence keeps its tokens and its sampler and is
 computed again later, so its text does not change.
 
+A sequence whose sampler is not ready (a grammar's mask is still being computed) keeps its output and draws from it in a
+later step; meanwhile it is in no batch, and delays nobody.
+
 No llama_cpp, no sockets, no clock: the arithmetic is tested without a model.
 """
 
@@ -19,7 +22,8 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from edged.wire import Output
+from edged.chat import TokenLogprob
+from edged.wire import Failed, FailureCode, Output
 from edged.worker.sequence import Sequence
 
 # A sequence is admitted beside others only if each running one can still grow by this much: otherwise the newcomer's
@@ -29,6 +33,14 @@ GROWTH_RESERVE_TOKENS = 128
 
 class MemoryFull(Exception):
     """The engine found no cells for a batch; its memory is as it was before."""
+
+
+class CannotDraw(Exception):
+    """A sequence gets no further token; the text tells its caller why, `code` is the error's name."""
+
+    def __init__(self, message: str, *, code: FailureCode = "grammar_invalid") -> None:
+        super().__init__(message)
+        self.code: FailureCode = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +56,22 @@ class Row:
 class Sampler(Protocol):
     """Draws the next token of one sequence and remembers what it drew."""
 
-    def draw(self, row: int) -> int:
-        """The next token from the output of batch row `row`."""
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next token can be drawn now."""
+        ...
+
+    @property
+    def score(self) -> TokenLogprob | None:
+        """How likely the last token was; None where nobody wants to know."""
+        ...
+
+    def draw(self, row: int | None) -> int:
+        """The next token from the output of batch row `row`, or from the kept one. Raises `CannotDraw`."""
+        ...
+
+    def keep(self, row: int) -> None:
+        """Keep the output of batch row `row`: the next token is drawn from it after another decode."""
         ...
 
     def close(self) -> None:
@@ -126,11 +152,17 @@ class Batcher:
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
         self._free_slots = list(range(engine.sequences))
+        self._failed: list[Failed] = []
 
     @property
     def is_idle(self) -> bool:
         """Nothing to do until the next submission."""
         return not self._waiting and not self._running
+
+    @property
+    def is_stalled(self) -> bool:
+        """Something runs, but all of it waits for samplers: there is nothing to decode."""
+        return bool(self._running) and all(job.sequence.pending == 0 for job in self._running)
 
     @property
     def has_decoding(self) -> bool:
@@ -153,16 +185,24 @@ class Batcher:
         Returns the outputs and how many prompt tokens were read.
         """
         self._admit()
+        late = self._draw_late()
+        if self.is_stalled or not self._running:
+            return late, 0
         while not (chunks := self._chunks(prefill_tokens)):
             self._make_room()
         try:
             self._engine.decode(_rows(chunks))
         except MemoryFull:
             self._make_room()
-            return self._collect(self._running), 0
+            return late + self._collect(self._running), 0
         read = sum(count for job, count in chunks if not job.sequence.is_decoding)
         self._advance(chunks)
-        return self._collect(self._running), read
+        return late + self._collect(self._running), read
+
+    def take_failed(self) -> list[Failed]:
+        """Sequences that ended since the last call because nothing could be drawn for them."""
+        taken, self._failed = self._failed, []
+        return taken
 
     def _admit(self) -> None:
         while self._waiting and self._free_slots and self._fits(self._waiting[0].sequence):
@@ -204,9 +244,27 @@ class Batcher:
         for job, count in chunks:
             row += count
             job.sequence.in_memory += count
-            if job.sequence.pending == 0:
-                token = job.sampler.draw(row)
-                job.sequence.accept(token, self._vocabulary.piece(token), is_end=self._vocabulary.is_end(token))
+            if job.sequence.pending == 0 and job.sampler.is_ready:
+                self._draw(job, row)
+            elif job.sequence.pending == 0:
+                job.sampler.keep(row)
+
+    def _draw_late(self) -> list[Output]:
+        ready = [job for job in self._running if job.sequence.pending == 0 and job.sampler.is_ready]
+        for job in ready:
+            self._draw(job, None)
+        return self._collect(ready)
+
+    def _draw(self, job: Job, row: int | None) -> None:
+        sequence = job.sequence
+        try:
+            token = job.sampler.draw(row)
+        except CannotDraw as error:
+            self._failed.append(Failed(sequence.id, error.code, str(error)))
+            self._retire(job)
+            return
+        piece, is_end = self._vocabulary.piece(token), self._vocabulary.is_end(token)
+        sequence.accept(token, piece, is_end=is_end, score=job.sampler.score)
 
     def _collect(self, jobs: Iterable[Job]) -> list[Output]:
         outputs = []
@@ -214,7 +272,8 @@ class Batcher:
             sequence = job.sequence
             if sequence.said or sequence.finish:
                 text, tokens = sequence.take_said()
-                outputs.append(Output(sequence.id, text, tokens, sequence.finish, sequence.generated))
+                scores = sequence.take_scores()
+                outputs.append(Output(sequence.id, text, tokens, sequence.finish, sequence.generated, scores))
             if sequence.finish:
                 self._retire(job)
         return outputs

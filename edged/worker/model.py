@@ -83,6 +83,21 @@ class Model:
             piece = self._pieces[token] = self._piece(token, special=False)
         return piece
 
+    def pieces(self) -> list[bytes]:
+        """Every token's bytes, by id; a new list at every call."""
+        return [self._piece(token, special=False) for token in range(self.vocabulary_tokens)]
+
+    def control_text(self, token: int) -> bytes:
+        """What a control token is called; the same as `piece` for any other."""
+        return self._piece(token, special=True)
+
+    @property
+    def vocabulary_address(self) -> int:
+        """Where llama.cpp keeps the vocabulary, for a library that tokenizes with it."""
+        address = ctypes.cast(self._vocab, ctypes.c_void_p).value
+        assert address is not None
+        return address
+
     def is_end(self, token: int) -> bool:
         """Whether the model ends its turn with this token."""
         return bool(lib.llama_vocab_is_eog(self._vocab, token))

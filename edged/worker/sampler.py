@@ -1,13 +1,20 @@
-"""How the next token is drawn: what the caller, the model's file and llama.cpp say, and the chain that does it."""
+"""How the next token is drawn: what the caller, the model's file and llama.cpp say, and the chain that does it.
+
+    raw logits ─▶ score ─▶ grammar's mask ─▶ bias ─▶ penalties ─▶ truncation ─▶ temperature ─▶ draw
+
+The score of a token (its log-probability) is taken from the raw logits: what the model thinks, not what was left of it.
+A sampler without grammar and scores never leaves llama.cpp, and a worker that needs neither loads no numpy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from edged.chat import Sampling
+from edged.chat import Bias, Candidate, Sampling, TokenLogprob
 from edged.worker.bindings import lib
-from edged.worker.context import Context
+from edged.worker.constraint import Guard
+from edged.worker.context import Context, Logits
 
 # How far back repetition counts; llama.cpp's default (common/common.h, penalty_last_n).
 PENALTY_WINDOW_TOKENS = 64
@@ -23,33 +30,97 @@ DEFAULT_SAMPLING = Sampling(
     presence_penalty=0.0,
 )
 _RANDOM_SEED = 0xFFFFFFFF  # LLAMA_DEFAULT_SEED: llama.cpp draws one
+# What OpenAI's interface says of a token that is all but impossible (API reference, chat object, logprobs).
+_IMPOSSIBLE = -9999.0
 
 
 class ChainSampler:
-    """llama.cpp's sampler chain for one answer, in llama.cpp's own order: penalties, truncation, temperature, draw."""
+    """llama.cpp's sampler chain for one answer, in llama.cpp's own order, under the eyes of a grammar."""
 
-    def __init__(self, context: Context, wanted: Sampling, prompt: Sequence[int]) -> None:
-        """Draw as `wanted`; penalties count the end of `prompt` as said, as llama.cpp's own programs do."""
+    def __init__(
+        self,
+        context: Context,
+        wanted: Sampling,
+        prompt: Sequence[int],
+        *,
+        logprobs: int | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        """Draw as `wanted`; penalties count the end of `prompt` as said, as llama.cpp's own programs do.
+
+        With `logprobs`, `score` tells how likely each token was, beside that many of the likeliest.
+        """
         model = context.model
         sampling = resolve(wanted, model.sampling, DEFAULT_SAMPLING)
+        self.score: TokenLogprob | None = None
         self._context = context
+        self._logprobs = logprobs
+        self._guard = guard
+        self._kept: Logits | None = None
         self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         for link in _links(sampling, model.vocabulary_tokens):
             lib.llama_sampler_chain_add(self._chain, link)
         for token in prompt[-PENALTY_WINDOW_TOKENS:]:
             lib.llama_sampler_accept(self._chain, token)
 
-    def draw(self, row: int) -> int:
-        """The next token from the output of batch row `row`."""
-        return self._context.draw(self._chain, row)
+    @property
+    def is_ready(self) -> bool:
+        """Whether the grammar, where there is one, knows what may follow."""
+        return self._guard is None or self._guard.is_ready
+
+    def draw(self, row: int | None) -> int:
+        """The next token from the output of batch row `row`, or from the kept one. Raises `CannotDraw`."""
+        if self._guard is None and self._logprobs is None:
+            assert row is not None
+            return self._context.draw(self._chain, row)
+        logits = self._kept if row is None else self._context.logits(row)
+        self._kept = None
+        assert logits is not None
+        raw = logits if self._guard is None or self._logprobs is None else logits.copy()
+        if self._guard is not None:
+            self._guard.restrict(logits)
+        token = self._context.draw_from(self._chain, logits) if row is None else self._context.draw(self._chain, row)
+        if self._guard is not None:
+            self._guard.follow(token)
+        if self._logprobs is not None:
+            self.score = self._scored(raw, token, self._logprobs)
+        return token
+
+    def keep(self, row: int) -> None:
+        """Keep the output of batch row `row` for a later draw."""
+        self._kept = self._context.logits(row).copy()
 
     def close(self) -> None:
-        """Free the chain."""
+        """Free the chain, and let the grammar go."""
         lib.llama_sampler_free(self._chain)
+        if self._guard is not None:
+            self._guard.close()
+
+    def _scored(self, raw: Logits, token: int, count: int) -> TokenLogprob:
+        tokens, logprobs = likeliest(raw, token, count)
+        piece = self._context.model.piece
+        top = [Candidate(piece(id), logprob) for id, logprob in zip(tokens[1:], logprobs[1:], strict=True)]
+        return TokenLogprob(piece(token), logprobs[0], tuple(top))
+
+
+def likeliest(raw: Logits, token: int, count: int) -> tuple[list[int], list[float]]:
+    """`token` and then the `count` likeliest tokens, likeliest first, with the log of their softmax probabilities."""
+    import numpy as np
+
+    count = min(count, len(raw))
+    top = np.argpartition(raw, -count)[-count:] if count else np.zeros(0, np.int64)
+    # Equal logits in the order of their ids, so that the same answer is told the same way twice.
+    top = top[np.lexsort((top, -raw[top]))]
+    tokens = [token, *top.tolist()]
+    largest = float(raw.max())
+    total = largest + float(np.log(np.exp(raw - largest, dtype=np.float64).sum()))
+    return tokens, [max(round(float(raw[id]) - total, 6), _IMPOSSIBLE) for id in tokens]
 
 
 def _links(sampling: Sampling, vocabulary_tokens: int) -> list[Any]:
     links = []
+    if sampling.logit_bias:
+        links.append(_bias(sampling.logit_bias, vocabulary_tokens))
     penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
     if penalties != (1.0, 0.0, 0.0):
         links.append(lib.llama_sampler_init_penalties(vocabulary_tokens, PENALTY_WINDOW_TOKENS, *penalties))
@@ -63,6 +134,11 @@ def _links(sampling: Sampling, vocabulary_tokens: int) -> list[Any]:
         lib.llama_sampler_init_temp(sampling.temperature),
         lib.llama_sampler_init_dist(_RANDOM_SEED if sampling.seed is None else sampling.seed),
     ]
+
+
+def _bias(biases: Sequence[Bias], vocabulary_tokens: int) -> Any:
+    table = (lib.llama_logit_bias * len(biases))(*[(bias.token, bias.bias) for bias in biases])
+    return lib.llama_sampler_init_logit_bias(vocabulary_tokens, len(biases), table)  # which copies the table
 
 
 def resolve(*choices: Sampling) -> Sampling:

@@ -4,7 +4,8 @@
              └──in memory──┘ └pending┘     `in_memory` counts from the front; pending tokens are decoded next
 
 Text is released late on purpose: a UTF-8 character may be split across tokens, and the beginning of a stop string must
-not be shown before it is known not to be one.
+not be shown before it is known not to be one. The log-probabilities of the tokens wait with it: a token's goes out with
+the first character that it made.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass, field
 
-from edged.chat import FinishReason
+from edged.chat import FinishReason, TokenLogprob
 
 
 class StopFilter:
@@ -59,6 +60,9 @@ class Sequence:
     finish: FinishReason | None = None
     said: str = ""
     said_tokens: int = 0
+    _decoded: int = 0  # characters that the tokens so far have made, and how many of them were released
+    _released: int = 0
+    _scores: list[tuple[int, TokenLogprob]] = field(default_factory=list)  # each with the characters before it
     _decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
     )
@@ -78,16 +82,24 @@ class Sequence:
         """Tokens drawn so far."""
         return len(self.tokens) - self.prompt_tokens
 
-    def accept(self, token: int, piece: bytes, *, is_end: bool) -> None:
-        """Take the next token. Afterwards `finish` tells whether it was the last, `take_said` what to show."""
+    def accept(self, token: int, piece: bytes, *, is_end: bool, score: TokenLogprob | None = None) -> None:
+        """Take the next token. Afterwards `finish` tells whether it was the last, `take_said` what to show.
+
+        An end token makes no text and is not scored.
+        """
         self.tokens.append(token)
         self.said_tokens += 1
         if is_end:
             self.end("stop")
             return
-        text, met_stop = self.stops.push(self._decoder.decode(piece))
-        self.said += text
+        if score is not None:
+            self._scores.append((self._decoded, score))
+        decoded = self._decoder.decode(piece)
+        self._decoded += len(decoded)
+        text, met_stop = self.stops.push(decoded)
+        self._say(text)
         if met_stop:
+            self._scores = [(start, score) for start, score in self._scores if start < self._released]
             self.finish = "stop"
         elif self.generated >= self.max_tokens:
             self.end("length")
@@ -98,11 +110,23 @@ class Sequence:
         self.said, self.said_tokens = "", 0
         return taken
 
+    def take_scores(self) -> tuple[TokenLogprob, ...]:
+        """Scores of the tokens whose text was begun by now and that were not taken yet; at the end, all."""
+        count = len(self._scores)
+        if self.finish is None:
+            count = sum(start < self._released for start, _ in self._scores)
+        taken, self._scores = self._scores[:count], self._scores[count:]
+        return tuple(score for _, score in taken)
+
     def forget(self) -> None:
         """The memory no longer holds this sequence: all its tokens are pending again."""
         self.slot, self.in_memory = None, 0
 
     def end(self, reason: FinishReason) -> None:
         """Nothing follows: what was held back may be said now."""
-        self.said += self.stops.push(self._decoder.decode(b"", final=True))[0] + self.stops.flush()
+        self._say(self.stops.push(self._decoder.decode(b"", final=True))[0] + self.stops.flush())
         self.finish = reason
+
+    def _say(self, text: str) -> None:
+        self.said += text
+        self._released += len(text)

@@ -138,8 +138,6 @@ UNSUPPORTED = {
     "parallel_tool_calls": True,
     "functions": [],
     "function_call": "none",
-    "logit_bias": {"50256": -100},
-    "top_logprobs": 3,
     "metadata": {"a": "b"},
     "modalities": ["text"],
     "audio": {"voice": "alloy", "format": "wav"},
@@ -160,7 +158,7 @@ def test_a_field_that_is_not_honoured_is_refused_by_name(name: str) -> None:
     assert name in str(refused)
 
 
-@pytest.mark.parametrize("name", ["suffix", "best_of", "logprobs", "logit_bias"])
+@pytest.mark.parametrize("name", ["suffix", "best_of", "top_logprobs", "response_format"])
 def test_a_field_of_the_older_endpoint_that_is_not_honoured_is_refused_by_name(name: str) -> None:
     refused = refusal(json.dumps({"prompt": "x", name: 2}), CompletionBody)
 
@@ -169,7 +167,7 @@ def test_a_field_of_the_older_endpoint_that_is_not_honoured_is_refused_by_name(n
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("store", True), ("logprobs", True), ("service_tier", "flex"), ("response_format", {"type": "json_object"})],
+    [("store", True), ("service_tier", "flex"), ("response_format", {"type": "yaml"})],
 )
 def test_a_value_that_is_not_honoured_is_refused_with_its_field(name: str, value: object) -> None:
     refused = refusal(json.dumps({"messages": HI, name: value}))
@@ -358,7 +356,7 @@ def test_a_failure_in_a_stream_byte_for_byte() -> None:
 
 
 def test_a_whole_answer() -> None:
-    whole = asked(n=2).whole(exchange(), ["a", "b"], ["stop", "length"])
+    whole = asked(n=2).whole(exchange(), ["a", "b"], ["stop", "length"], {})
 
     assert whole == {
         "id": "chatcmpl-abc",
@@ -380,7 +378,7 @@ def test_a_whole_answer() -> None:
 
 def test_a_whole_completion_repeats_the_prompt_where_it_was_asked_to() -> None:
     for echo, text in ((True, "Once upon"), (False, " upon")):
-        choice = asked(is_chat=False, echo=echo).whole(exchange(), [" upon"], ["stop"])["choices"][0]
+        choice = asked(is_chat=False, echo=echo).whole(exchange(), [" upon"], ["stop"], {})["choices"][0]
         assert choice == {"index": 0, "finish_reason": "stop", "logprobs": None, "text": text}
 
 

@@ -138,6 +138,7 @@ EVERY_ERROR = [kind for kind in vars(errors).values() if inspect.isclass(kind) a
 # Design, section 3.4. What is not named there takes its parent's.
 STATUS = {
     "invalid_request": 400, "unsupported_parameter": 400, "context_length_exceeded": 400, "capability_missing": 400,
+    "grammar_invalid": 400,
     "forbidden": 403, "model_not_found": 404, "not_found": 404, "method_not_allowed": 405, "payload_too_large": 413,
     "unsupported_media_type": 415, "host_not_allowed": 421, "model_invalid": 422, "template_limit": 422,
     "internal": 500, "queue_full": 503, "model_loading": 503, "worker_crashed": 503, "worker_stalled": 503,

@@ -377,3 +377,81 @@ async def test_eight_streams_at_once_say_what_they_say_one_after_another(
 
     assert together == alone
     assert len(set(alone)) > 4, "the questions have answers of their own"
+
+
+def test_log_probabilities_make_the_text_streamed_or_not(noise: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "tiny", "max_tokens": 24, "seed": 3, "logprobs": True, "top_logprobs": 4}
+    whole = chat(noise, "你好 🙂", **asked)
+    found = whole.choices[0].logprobs
+    assert found is not None
+    assert found.content is not None
+    streamed = [
+        token
+        for chunk in chunks(noise, "你好 🙂", **asked)
+        for choice in chunk.choices
+        if choice.logprobs
+        for token in choice.logprobs.content or []
+    ]
+
+    assert len(found.content) == 24
+    assert bytes(byte for token in found.content for byte in token.bytes or []).decode(errors="replace") == text_of(
+        whole
+    )
+    assert [token.model_dump() for token in streamed] == [token.model_dump() for token in found.content]
+    for token in found.content:
+        assert token.logprob <= 0
+        likely = [other.logprob for other in token.top_logprobs]
+        assert len(likely) == 4
+        assert likely == sorted(likely, reverse=True)
+        assert token.logprob <= likely[0]
+
+
+def test_log_probabilities_of_a_completion_stand_side_by_side(noise: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "tiny", "prompt": "Once", "max_tokens": 12, "seed": 3, "logprobs": 2}
+    answer = noise.completions.create(**asked)
+    found = answer.choices[0].logprobs
+    assert found is not None
+    lists = (found.tokens, found.token_logprobs, found.top_logprobs, found.text_offset)
+    pieces = [chunk.choices[0].logprobs for chunk in noise.completions.create(**asked, stream=True)]
+
+    assert [len(values or []) for values in lists] == [12] * 4
+    assert (found.text_offset or [])[0] == 0
+    for token, logprob, top in zip(
+        found.tokens or [], found.token_logprobs or [], found.top_logprobs or [], strict=True
+    ):
+        assert top[token] == logprob
+        assert 2 <= len(top) <= 3
+    streamed = [offset for piece in pieces if piece for offset in piece.text_offset or []]
+    assert streamed == found.text_offset
+
+
+def test_who_does_not_ask_is_told_no_log_probabilities(noise: OpenAI) -> None:
+    assert chat(noise, "Hello", model="tiny", max_tokens=2).choices[0].logprobs is None
+
+
+def test_json_of_a_schema_from_a_model_that_talks_noise(noise: OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"ok": {"type": "boolean"}, "nothing": {"const": None}, "colour": {"enum": ["red", "蓝"]}},
+        "required": ["ok", "nothing", "colour"],
+        "additionalProperties": False,
+    }
+    wanted: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "thing", "strict": True, "schema": schema}}
+    asked: dict[str, Any] = {"model": "tiny", "max_tokens": 400, "response_format": wanted}
+
+    for answer in (chat(noise, "A thing", **asked), chunks(noise, "A thing", **asked)):
+        thing = json.loads(text_of(answer))
+        assert list(thing) == ["ok", "nothing", "colour"]
+        assert thing["nothing"] is None
+
+
+def test_a_grammar_that_cannot_be_used_is_a_400_also_for_a_stream(noise: OpenAI) -> None:
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as refused:
+            noise.chat.completions.create(
+                model="tiny",
+                messages=[{"role": "user", "content": "Hello"}],
+                stream=stream,
+                extra_body={"grammar": "root ::= nope"},
+            )
+        assert refused.value.code == "grammar_invalid"

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from edged.wire import Output
-from edged.worker.batcher import Batcher, Row, shares
-from tests.fakes import PIECES, FakeLlama, job
+from edged.wire import Failed, Output
+from edged.worker.batcher import Batcher, CannotDraw, Row, shares
+from tests.fakes import PIECES, FakeLlama, FakeSampler, job
 
 # More than any test's sequences could need, preemptions included: being stuck is reported, not waited for.
 MANY_STEPS = 5000
@@ -60,11 +60,19 @@ class Crowd(RuleBasedStateMachine):
         self.came: dict[int, list[Output]] = {}
         self.cancelled: set[int] = set()
 
-    @rule(target=ids, prompt=prompts, max_tokens=st.integers(1, 90), stop=stops, seed=st.integers(0, 9))
-    def submit(self, prompt: list[int], max_tokens: int, stop: tuple[str, ...], seed: int) -> int:
+    @rule(
+        target=ids,
+        prompt=prompts,
+        max_tokens=st.integers(1, 90),
+        stop=stops,
+        seed=st.integers(0, 9),
+        late_in=st.sampled_from([0, 2, 3, 7]),
+    )
+    def submit(self, prompt: list[int], max_tokens: int, stop: tuple[str, ...], seed: int, late_in: int) -> int:
         id = len(self.asked) + 1
         self.asked[id] = {"prompt": prompt, "max_tokens": max_tokens, "stop": stop, "seed": seed, "end_in": 40}
-        self.batcher.submit(job(self.llama, id, prompt, max_tokens=max_tokens, stop=stop, seed=seed, end_in=40))
+        late = job(self.llama, id, prompt, max_tokens=max_tokens, stop=stop, seed=seed, end_in=40, late_in=late_in)
+        self.batcher.submit(late)
         return id
 
     @rule(id=ids)
@@ -293,3 +301,52 @@ def test_the_fake_itself_refuses_what_llama_would_refuse() -> None:
     for rows in breaches():
         with pytest.raises(AssertionError):
             FakeLlama().decode([Row(token, position, slot, False) for token, position, slot in rows])
+
+
+class NeverReady(FakeSampler):
+    """Waits for its grammar until it is told that none will come."""
+
+    refuses = False
+
+    @property
+    def is_ready(self) -> bool:
+        return self.refuses
+
+    def draw(self, row: int | None) -> int:
+        raise CannotDraw("No grammar.", code="grammar_invalid")
+
+
+def test_whoever_waits_for_a_sampler_delays_nobody_and_a_refusal_ends_only_its_own() -> None:
+    llama = FakeLlama()
+    batcher = Batcher(llama, llama)
+    batcher.submit(job(llama, 1, [1, 2, 3], max_tokens=9, seed=4, end_in=100))
+    waiting = job(llama, 2, [4, 5])
+    waiting.sampler.close()
+    sampler = waiting.sampler = NeverReady(llama)
+    batcher.submit(waiting)
+
+    outputs = [output for _ in range(20) for output in batcher.step(16)[0]]
+
+    assert told(outputs) == alone([1, 2, 3], context_tokens=1024, max_tokens=9, seed=4, end_in=100)
+    assert batcher.is_stalled
+    decodes = len(llama.decodes)
+    assert batcher.step(16) == ([], 0)
+    assert len(llama.decodes) == decodes, "nothing was left to decode"
+    assert batcher.take_failed() == []
+    sampler.refuses = True
+    assert batcher.step(16) == ([], 0)
+    assert batcher.take_failed() == [Failed(2, "grammar_invalid", "No grammar.")]
+    assert batcher.is_idle
+    assert (llama.cells, llama.open_samplers) == ({}, 0)
+
+
+def test_scores_come_with_the_words_and_are_complete_at_the_end() -> None:
+    llama = FakeLlama()
+    batcher = Batcher(llama, llama)
+    batcher.submit(job(llama, 1, [1, 2, 3], max_tokens=40, seed=1, end_in=1000, is_scored=True))
+
+    outputs = run(batcher)[1]
+
+    scores = [score for output in outputs for score in output.logprobs]
+    assert len(scores) == outputs[-1].total
+    assert b"".join(score.piece for score in scores).decode(errors="replace") == told(outputs)[0]

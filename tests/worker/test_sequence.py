@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from edged.chat import TokenLogprob
 from edged.worker.sequence import Sequence, StopFilter
 
 # A small alphabet makes stop strings overlap with themselves and with each other.
@@ -190,3 +191,42 @@ def test_nothing_ends_before_its_time(finish: str) -> None:
     held.accept(1, b"a", is_end=finish == "stop")
 
     assert held.finish == finish
+
+
+@given(texts, stop_strings, st.lists(st.integers(0, 100), max_size=30))
+@example("你a", ("a",), [1, 2])
+def test_scores_make_the_text_however_characters_and_stop_strings_are_cut(
+    text: str, stops: tuple[str, ...], cuts: list[int]
+) -> None:
+    data = text.encode()
+    places = sorted({cut % (len(data) + 1) for cut in cuts})
+    pieces = [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+    sequence = Sequence(1, [1], 1, len(pieces), StopFilter(stops))
+    said = ""
+    scores: list[TokenLogprob] = []
+
+    for piece in pieces:
+        sequence.accept(2, piece, is_end=False, score=TokenLogprob(piece, -1.0))
+        said += sequence.take_said()[0]
+        scores += sequence.take_scores()
+        told = b"".join(score.piece for score in scores)
+        assert told.startswith(said.encode()) or sequence.finish
+        if sequence.finish:
+            break
+
+    assert b"".join(score.piece for score in scores).startswith(said.encode())
+    if sequence.finish == "length":
+        assert [score.piece for score in scores] == pieces
+    else:
+        last = len(scores[-1].piece) if scores else 0
+        told_bytes = sum([len(score.piece) for score in scores])
+        assert told_bytes - last <= len(said.encode())
+
+
+def test_an_end_token_is_not_scored() -> None:
+    sequence = Sequence(1, [1], 1, 9, StopFilter(()))
+
+    sequence.accept(2, b"a", is_end=False, score=TokenLogprob(b"a", -1.0))
+    sequence.accept(3, b"", is_end=True, score=TokenLogprob(b"", -2.0))
+
+    assert sequence.take_scores() == (TokenLogprob(b"a", -1.0),)
