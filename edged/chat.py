@@ -17,6 +17,10 @@ from typing import Literal, Protocol, Self, TypeAlias
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 FinishReason: TypeAlias = Literal["stop", "length"]
+# Somebody waits for the words; or nobody does, and it gives way to those who do.
+Lane: TypeAlias = Literal["interactive", "background"]
+# What to do with a conversation that outgrew the context: refuse it, or leave out whole turns, oldest first.
+Overflow: TypeAlias = Literal["refuse", "drop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ class ChatRequest:
     """What a caller wants. Either `messages`, or `raw_prompt`, which bypasses the model's chat template.
 
     `max_tokens` is an upper bound; the context is another. `n` answers share the prompt. `echo` repeats the raw prompt
-    in front of the answer.
+    in front of the answer. `deadline_s` is how long the caller is willing to wait for the first word.
     """
 
     id: str
@@ -107,6 +111,9 @@ class ChatRequest:
     n: int = 1
     echo: bool = False
     caller: Caller = Caller()
+    lane: Lane = "interactive"
+    overflow: Overflow = "refuse"
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What is known once a backend has accepted: who answers, and what it already took to get here."""
+    """What is known once a backend has accepted: who answers, and what it already took to get here.
+
+    `dropped_messages` were left out because the conversation outgrew the context. `first_token_predicted_s` is what was
+    expected on arrival, in seconds since then; None while too little was measured to say.
+    """
 
     model: str
     served_by: str
@@ -162,6 +173,8 @@ class Admission:
     attempts: int = 1
     queue_s: float = 0.0
     cached_tokens: int = 0
+    dropped_messages: int = 0
+    first_token_predicted_s: float | None = None
 
 
 @dataclass(slots=True)

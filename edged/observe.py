@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from edged.chat import Admission, Backend, ChatRequest, Completion, Delta, Event, Usage
+from edged.chat import Admission, Backend, ChatRequest, Completion, Delta, Event, Lane, Usage
 from edged.errors import EdgedError
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class Exchange:
     dialect: str
     account: str
     requested_model: str | None
+    lane: Lane = "interactive"
     began_s: float = field(default_factory=time.time)
     admission: Admission | None = None
     outcome: Outcome = "running"
@@ -146,7 +147,7 @@ class Observed:
     async def complete(self, request: ChatRequest) -> Recorded:
         """As the inner backend; the exchange is filled while the answer is iterated, and ended with it."""
         caller = request.caller
-        exchange = Exchange(request.id, caller.dialect, caller.account, request.model)
+        exchange = Exchange(request.id, caller.dialect, caller.account, request.model, request.lane)
         self._journal.begin(exchange)
         try:
             completion = await self._inner.complete(request)

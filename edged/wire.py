@@ -5,6 +5,8 @@
            ── Generate, Cancel ──▶
            ◀─ Accepted | Rejected               one of them per Generate, in order of arrival
            ◀─ Step                              the news of all sequences of one decode
+           ── Count ─────────────▶
+           ◀─ Counted                           one per Count
 
     daemon ── Template ──────────▶ template      the model's chat template; rendering happens where nothing decodes
            ◀─ Compiled | Refused
@@ -30,7 +32,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
 
-from edged.chat import FinishReason, Role, Sampling, TextPart
+from edged.chat import FinishReason, Lane, Role, Sampling, TextPart
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 _RECEIVE_BYTES = 256 * 1024
@@ -98,13 +100,17 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Answer `prompt` with at most `max_tokens` tokens; a smaller room in the context is a smaller bound."""
+    """Answer `prompt` with at most `max_tokens` tokens; a smaller room in the context is a smaller bound.
+
+    When cells run short, those of the background lane give theirs up first.
+    """
 
     id: int
     prompt: tuple[Span, ...]
     max_tokens: int
     sampling: Sampling
     stop: tuple[str, ...]
+    lane: Lane = "interactive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +122,11 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The prompt fits the context and will be answered."""
+    """The prompt will be answered; `cached_tokens` of it were in memory and are not computed again."""
 
     id: int
     prompt_tokens: int
+    cached_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +161,22 @@ class Step:
     step_s: float
     decode_s: float
     sample_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many tokens are these prompts? Each is counted for itself, as if it were the whole."""
+
+    id: int
+    prompts: tuple[tuple[Span, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The lengths that `Count` asked for, in its order."""
+
+    id: int
+    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +228,8 @@ Frame: TypeAlias = (
     | Accepted
     | Rejected
     | Step
+    | Count
+    | Counted
     | Template
     | Compiled
     | Render

@@ -267,6 +267,8 @@ def test_a_frame_larger_than_any_buffer_passes_through() -> None:
 
 
 def test_a_generate_frame_keeps_none_apart_from_zero() -> None:
-    frame = Generate(1, (Span("hi"), Span("<|end|>", literal=True)), 0, Sampling(temperature=0.0, seed=None), ("x",))
+    frame = Generate(
+        1, (Span("hi"), Span("<|end|>", literal=True)), 0, Sampling(temperature=0.0, seed=None), ("x",), "interactive"
+    )
 
     assert decode(encode(frame)) == frame

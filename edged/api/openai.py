@@ -17,12 +17,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from edged.api.errors import openai_body
+from edged.api.wishes import is_housekeeping
 from edged.chat import (
     Caller,
     ChatRequest,
     Delta,
     Event,
     ImagePart,
+    Lane,
     Message,
     ModelCard,
     Part,
@@ -131,7 +133,9 @@ class ChatBody(_Common):
     # Accepted where they ask for what happens anyway.
     store: Literal[False] = False
     logprobs: Literal[False] = False
-    service_tier: Literal["auto", "default"] = "auto"
+    service_tier: Literal["auto", "default", "flex"] = "auto"
+    # As in OpenAI's Responses API: "auto" leaves out the oldest turns of a conversation that outgrew the context.
+    truncation: Literal["auto", "disabled"] = "disabled"
     response_format: _TextFormat = _TextFormat(type="text")
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
@@ -147,7 +151,14 @@ class ChatBody(_Common):
             stop=self.stops(),
             n=self.n,
             caller=Caller("openai", address=address, user=self.safety_identifier or self.user),
+            lane=self._lane(messages),
+            overflow="drop" if self.truncation == "auto" else "refuse",
         )
+
+    def _lane(self, messages: tuple[Message, ...]) -> Lane:
+        """A developer's message at the end is an instruction to answer by; only a system's asks for a summary."""
+        asks_for_itself = self.messages[-1].role != "developer" and is_housekeeping(messages, self.stream)
+        return "background" if self.service_tier == "flex" or asks_for_itself else "interactive"
 
 
 class CompletionBody(_Common):
@@ -229,12 +240,18 @@ def edged_facts(exchange: Exchange) -> dict[str, Any]:
         "served_by": admission.served_by,
         "model": admission.model,
         "route": admission.route,
-        "lane": "interactive",
+        "lane": exchange.lane,
         "attempts": admission.attempts,
         "queue_ms": round(admission.queue_s * 1000, 1),
-        "ttft_ms": None if exchange.first_token_s is None else round(exchange.first_token_s * 1000, 1),
+        "ttft_ms": _ms(exchange.first_token_s),
+        "ttft_predicted_ms": _ms(admission.first_token_predicted_s),
         "cached_tokens": admission.cached_tokens,
+        "dropped_messages": admission.dropped_messages,
     }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
 
 
 def usage_body(usage: Usage) -> dict[str, Any]:

@@ -20,9 +20,12 @@ import psutil
 from edged.chat import ChatRequest, Delta, Event, Finish
 from edged.errors import ContextLengthExceeded, EdgedError, LoadTimeout, ModelInvalid, WorkerCrashed, WorkerStalled
 from edged.local.child import Child
+from edged.local.outlook import Outlook, Run
 from edged.wire import (
     Accepted,
     Cancel,
+    Count,
+    Counted,
     Frame,
     Generate,
     Load,
@@ -89,13 +92,13 @@ class Answers:
         """Something happened; an error is the end of all of them."""
         self._news.put_nowait(news)
 
-    async def admitted(self) -> int:
-        """Wait until the worker has accepted the prompt; how many tokens it has. Raises why not."""
+    async def admitted(self) -> Accepted:
+        """Wait until the worker has accepted: how long the prompt is, and what of it was in memory. Raises why not."""
         news = await self._news.get()
         if isinstance(news, EdgedError):
             raise news
         assert isinstance(news, Accepted)
-        return news.prompt_tokens
+        return news
 
     async def events(self) -> AsyncIterator[Event]:
         """Deltas and finishes until every choice has finished; raises the error that ended them instead."""
@@ -118,12 +121,15 @@ class WorkerProcess:
         self.work = Work()
         self.progress = 0.0
         self.card: Loaded | None = None
+        self.outlook = Outlook()
         self._on_gone = on_gone
         self._error: EdgedError | None = None
         self._child: Child | None = None
         self._settled = asyncio.Event()
         self._next_id = 1
         self._owed: dict[int, Answers] = {}
+        self._runs: dict[int, Run] = {}
+        self._counting: dict[int, asyncio.Future[tuple[int, ...]]] = {}
         self._heard_s = 0.0
         self._burnt_s = 0.0
         self._watchdog: asyncio.TimerHandle | None = None
@@ -152,9 +158,29 @@ class WorkerProcess:
             raise self._error
         return self.card
 
+    async def count(self, prompts: tuple[tuple[Span, ...], ...]) -> tuple[int, ...]:
+        """How many tokens each prompt has, for itself. Raises what the worker died of."""
+        if self._error is not None:
+            raise self._error
+        assert self._child is not None
+        id, self._next_id = self._next_id, self._next_id + 1
+        counted: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+        self._counting[id] = counted
+        self._expect_news()
+        self._child.send(Count(id, prompts))
+        try:
+            return await counted
+        finally:
+            self._counting.pop(id, None)
+
     @contextmanager
-    def answering(self, request: ChatRequest, prompt: tuple[Span, ...], max_tokens: int) -> Iterator[Answers]:
-        """Ask for the `n` answers that `request` wants to `prompt`; leaving cancels what still runs."""
+    def answering(
+        self, request: ChatRequest, prompt: tuple[Span, ...], max_tokens: int, run: Run | None = None
+    ) -> Iterator[Answers]:
+        """Ask for the `n` answers that `request` wants to `prompt`; leaving cancels what still runs.
+
+        `run` is their entry in `outlook`, which follows them.
+        """
         if self._error is not None:
             raise self._error
         assert self._child is not None
@@ -164,11 +190,15 @@ class WorkerProcess:
             self._expect_news()
         for choice, id in enumerate(answers.ids):
             self._owed[id] = answers
-            self._child.send(Generate(id, prompt, max_tokens, request.sampling.for_choice(choice), request.stop))
+            if run is not None:
+                self._runs[id] = run
+            sampling = request.sampling.for_choice(choice)
+            self._child.send(Generate(id, prompt, max_tokens, sampling, request.stop, lane=request.lane))
         try:
             yield answers
         finally:
             for id in answers.ids:
+                self._runs.pop(id, None)
                 if self._owed.pop(id, None) is not None:
                     self._child.send(Cancel(id))
 
@@ -187,14 +217,20 @@ class WorkerProcess:
         match frame:
             case Step():
                 self.work.add(frame)
+                self._follow(frame)
                 for output in frame.outputs:
                     self._deliver(output)
-            case Accepted(id):
+            case Accepted(id, prompt_tokens, cached_tokens):
+                if id in self._runs:
+                    self._runs[id].begin(prompt_tokens - cached_tokens)
                 if id in self._owed:
                     self._owed[id].put(frame)
             case Rejected(id, prompt_tokens, context_tokens):
                 if id in self._owed:
                     self._owed.pop(id).put(ContextLengthExceeded(prompt_tokens, context_tokens))
+            case Counted(id, tokens):
+                if id in self._counting and not self._counting[id].done():
+                    self._counting[id].set_result(tokens)
             case Loading(progress):
                 self.progress = progress
             case Loaded():
@@ -204,6 +240,14 @@ class WorkerProcess:
                 self._error = ModelInvalid(f"llama.cpp could not load the model {self.name}: {message}")
             case _:
                 raise WireError(f"a worker does not send {type(frame).__name__}")
+
+    def _follow(self, step: Step) -> None:
+        told = [(self._runs[output.id], output) for output in step.outputs if output.id in self._runs]
+        self.outlook.note_step(step, [run for run, _ in told])
+        for run, output in told:
+            run.drawn += output.tokens / run.slots
+            if output.finish:
+                self.outlook.rates.note_answer(output.total)
 
     def _deliver(self, output: Output) -> None:
         answers = self._owed.get(output.id)
@@ -226,7 +270,7 @@ class WorkerProcess:
     def _look(self) -> None:
         """Is it still at work? Asked every two seconds while it owes something."""
         self._watchdog = None
-        if not self._owed:
+        if not self._owed and not self._counting:
             return
         loop = asyncio.get_running_loop()
         silent_s, burnt_s = loop.time() - self._heard_s, self._cpu_s()
@@ -260,6 +304,9 @@ class WorkerProcess:
             self._watchdog.cancel()
         self.interrupt(self._error)
         self._owed.clear()
+        for counted in self._counting.values():
+            if not counted.done():
+                counted.set_exception(self._error)
         self._settled.set()
         self._on_gone(self._error)
 

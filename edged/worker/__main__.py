@@ -13,6 +13,8 @@ from time import perf_counter
 from edged.wire import (
     Accepted,
     Cancel,
+    Count,
+    Counted,
     Frame,
     Generate,
     Load,
@@ -61,6 +63,9 @@ class Worker:
                 self._admit(frame)
             case Cancel(id):
                 self._batcher.cancel(id)
+            case Count(id, prompts):
+                lengths = tuple(len(tokens_of(prompt, self._context.model)) for prompt in prompts)
+                self._pipe.send(Counted(id, lengths))
             case _:
                 raise ValueError(f"a worker does not take {type(frame).__name__}")
 
@@ -70,7 +75,7 @@ class Worker:
         if room < 1 or not tokens:
             self._pipe.send(Rejected(wanted.id, len(tokens), self._context.context_tokens))
             return
-        self._pipe.send(Accepted(wanted.id, len(tokens)))
+        self._pipe.send(Accepted(wanted.id, len(tokens), 0))
         most = min(room, wanted.max_tokens)
         if most == 0:  # legal for completions that only echo
             self._pipe.send(Step((Output(wanted.id, "", 0, "length"),), 0, 0.0, 0.0, 0.0))
