@@ -342,14 +342,14 @@ def test_nobody_starves_while_strangers_keep_coming(seed: int, sequences: int) -
     """A line that is never empty, everybody in it new; who comes again and again, and an errand, get through."""
     chance, device, strangers = random.Random(seed), Device(sequences), itertools.count()
     patient, regular, times = device.send(errand(), 3), device.send(person("regular"), 3), 0
-    for _ in range(600):
+    for _ in range(150):
         while len(device.line) < 12:
             device.send(person(f"stranger {next(strangers)}"), chance.randint(1, 5))
         device.tick()
         if regular.granted_s is not None:
             regular, times = device.send(person("regular"), 3), times + 1
     assert patient.granted_s is not None
-    assert times >= 10
+    assert times >= 3
 
 
 def test_an_errand_gets_through_while_people_keep_all_sequences_busy() -> None:
