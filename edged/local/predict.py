@@ -169,7 +169,7 @@ class _Play:
     def __init__(self, running: Sequence[Effort], line: Sequence[Effort], free: int, rates: Rates) -> None:
         self._rates = rates
         self._runs = [_Run(effort.prompt_tokens, effort.answer_tokens, effort.slots) for effort in running]
-        self._line = deque(_Run(effort.prompt_tokens, effort.answer_tokens, effort.slots) for effort in line)
+        self._line = deque(_Run(max(1, effort.prompt_tokens), effort.answer_tokens, effort.slots) for effort in line)
         self._line[-1].is_newcomer = True
         self._free = free
         self._now_s = 0.0

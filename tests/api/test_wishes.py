@@ -14,10 +14,10 @@ from edged.errors import InvalidRequest
 
 # As NextChat asks (app/locales/en.ts and cn.ts).
 TITLE = (
-    "Please generate a four to five word title summarizing our conversation without any lead-in, punctuation, quotation "
-    "marks, periods, symbols, bold text, or additional text. Remove enclosing quotation marks."
+    "Please generate a four to five word title summarizing our conversation without any lead-in, punctuation, "
+    "quotation marks, periods, symbols, bold text, or additional text. Remove enclosing quotation marks."
 )
-TITLE_CN = "使用四到五个字直接返回这句话的简要主题，不要解释、不要标点、不要语气词、不要多余文本，如果没有主题，请直接返回“闲聊”"
+TITLE_CN = "使用四到五个字直接返回这句话的简要主题，不要解释、不要标点、不要语气词、不要多余文本"
 SUMMARY = "Summarize the discussion briefly in 200 words or less to use as a prompt for future context."
 TALK = [{"role": "user", "content": "Where is the harbour?"}, {"role": "assistant", "content": "Down the road."}]
 
