@@ -63,6 +63,7 @@ def status_body(
         "running": journal.running,
         "queued": pool.queued,
         "queued_background": pool.queued_in("background"),
+        "queue_wait_s": round(pool.wait_s(default), 1),
         "residents": [_resident_body(name, resident) for name, resident in pool.residents.items()],
     }
 

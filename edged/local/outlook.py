@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 from edged.local.predict import Effort, Forecast, Rates, forecast, share_out
 from edged.wire import Step
@@ -18,6 +19,8 @@ class Run:
     slots: int = 1
     drawn: float = 0.0
     has_begun: bool = False
+    granted_s: float = 0.0
+    played_s: float | None = None  # until its first word, from the grant; None once that is known, or was never
 
     def begin(self, unread_tokens: int) -> None:
         """The worker has taken it: so much of its prompt is not in memory."""
@@ -36,9 +39,10 @@ class Outlook:
         """Whether the worker is in the middle of something."""
         return any(run.has_begun for run in self._runs)
 
-    def add(self, effort: Effort) -> Run:
-        """Somebody was granted slots."""
-        run = Run(effort.prompt_tokens, effort.answer_tokens, effort.slots)
+    def add(self, effort: Effort, expected: Forecast | None = None) -> Run:
+        """Somebody was granted slots now, of whom this had been `expected`."""
+        played_s = expected.reading_s if expected is not None and expected.is_measured else None
+        run = Run(effort.prompt_tokens, effort.answer_tokens, effort.slots, granted_s=monotonic(), played_s=played_s)
         self._runs.append(run)
         return run
 
@@ -54,6 +58,9 @@ class Outlook:
             run.unread -= given
         for run in told:
             run.unread, run.has_begun = 0, True
+            if run.played_s is not None:
+                self.rates.note_first_word(run.played_s, monotonic() - run.granted_s)
+                run.played_s = None
         is_cut = any(run.unread >= 1 for run in reading)
         self.rates.note_step(step.prompt_tokens, drawing, is_cut=is_cut, step_s=step.step_s)
 

@@ -165,7 +165,7 @@ class Pool:
         if refusal := too_late(expected, deadline_s):
             raise refusal
         resident = await self._stand_in_line(want, effort, expected, deadline_s)
-        granted, run = monotonic(), resident.process.outlook.add(effort)
+        granted, run = monotonic(), resident.process.outlook.add(effort, expected)
         try:
             yield Lease(resident, granted - began, expected, run)
         finally:
@@ -174,6 +174,10 @@ class Pool:
             resident.used_s = monotonic()
             self._line.give_back(want, resident.used_s - granted)
             self._dispatch()
+
+    def wait_s(self, model: str) -> float:
+        """When somebody who comes now would get a turn with `model`, in seconds."""
+        return self.forecast(Want(model), _SOME_EFFORT).wait_s
 
     def warm(self, model: str) -> None:
         """Load `model` before anybody asks for it."""

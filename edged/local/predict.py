@@ -5,8 +5,8 @@ shares (`worker/batcher.py`). What a step costs depends, to a good approximation
 that is being shown words, one for each prompt token. So the model of the machine is one table, from rows to seconds,
 learnt from the steps themselves; heat and neighbours move it.
 
-Pure arithmetic. It does not cover what a longer context adds to a step, and it takes for granted that answers will be
-as long as they have been.
+Pure arithmetic. The play does not cover what a longer context adds to a step, nor who else comes meanwhile: what that
+makes first words late by is learnt as one factor. Answers are expected to be as long as they have been.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 _NEWEST_WEIGHT = 0.2
+# One first word that came far too late, behind a load or a swap, must not spoil the next ten forecasts.
+_MOST_LATENESS = 4.0
+_LATENESS_WEIGHT = 0.1
 # Up to here the number of rows decides how many kernels' tiles are full, so each has an entry of its own (16 rows cost
 # 134 ms and 17 cost 165 on the 0.5B shape, x86-64); above, entries are 19 % apart.
 _EXACT_ROWS = 16
@@ -41,14 +44,20 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Seconds from now until a request is granted its slots, and until its first word.
+    """Seconds from now until a request is granted its slots, and then until its first word.
 
-    Without `is_measured` it is a guess: good enough to say when to come back, not to refuse anybody.
+    `reading_s` is how it was played through, `lateness` by what factor such plays have been too short. Without `is_measured` it is a guess: good enough to say when to come back, not to refuse anybody.
     """
 
     wait_s: float
-    first_token_s: float
+    reading_s: float
+    lateness: float
     is_measured: bool
+
+    @property
+    def first_token_s(self) -> float:
+        """Seconds from now until the first word."""
+        return self.wait_s + self.reading_s * self.lateness
 
 
 @dataclass(slots=True)
@@ -105,6 +114,7 @@ class Rates:
     answer_tokens: float | None = None
     admission_idle_s: float | None = None
     admission_busy_s: float | None = None
+    _log_lateness: float = 0.0
     has_read: bool = False
     has_drawn: bool = False
 
@@ -117,6 +127,16 @@ class Rates:
     def typical_tokens(self) -> int:
         """How long answers have been."""
         return round(self.answer_tokens or _FIRST_GUESS_ANSWER_TOKENS)
+
+    @property
+    def lateness(self) -> float:
+        """How much longer first words have taken than played through: the geometric mean of the last ones."""
+        return math.exp(self._log_lateness)
+
+    def note_first_word(self, played_s: float, real_s: float) -> None:
+        """After the grant of its slots a first word took `real_s`, and `played_s` in the play."""
+        ratio = min(max(real_s / max(played_s, 1e-3), 1 / _MOST_LATENESS), _MOST_LATENESS)
+        self._log_lateness += _LATENESS_WEIGHT * (math.log(ratio) - self._log_lateness)
 
     def chunk(self, decoding: int) -> float:
         """Prompt tokens that a step reads when more are there than fit."""
@@ -181,8 +201,8 @@ class _Play:
             self._admit()
             if self._advance():
                 assert self._wait_s is not None
-                first_token_s = self._now_s + self._admission_s
-                return Forecast(self._wait_s, first_token_s, self._rates.is_measured)
+                reading_s = self._now_s - self._wait_s + self._admission_s
+                return Forecast(self._wait_s, reading_s, self._rates.lateness, self._rates.is_measured)
 
     def _admit(self) -> None:
         """Whoever asks for more slots than there will ever be is let in when nobody runs: the play must end."""

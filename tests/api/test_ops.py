@@ -99,6 +99,7 @@ def test_the_status_shows_who_is_in_memory_and_what_it_did(pool: Pool) -> None:
     assert (status["version"], status["default_model"], status["addresses"]) == (
         edged.__version__, "m", ["http://127.0.0.1:8080"],
     )  # fmt: skip
+    assert (status["queued"], status["queued_background"], status["queue_wait_s"]) == (0, 0, 0.0)
     (resident,) = status["residents"]
     assert resident == {
         "model": "m", "state": "ready", "progress": 1.0, "pid": None, "slots": 8, "busy": 2, "context_tokens": 64,

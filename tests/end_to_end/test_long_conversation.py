@@ -44,6 +44,7 @@ def answered(turn: int) -> dict[str, str]:
     return {"role": "assistant", "content": f"Ferry {turn} leaves at half past {turn % 12} from quay {turn % 7}."}
 
 
+@pytest.mark.timeout(300)  # two hundred answers; a loaded machine takes its time
 def test_two_hundred_turns_in_a_context_of_two_thousand_tokens(client: OpenAI) -> None:
     """The client sends everything every time, as chat programs do. The system message and the last question stay."""
     history, dropped, prompts = [SYSTEM], [0], []

@@ -57,6 +57,17 @@ def test_an_unmeasured_machine_is_a_guess_and_says_so() -> None:
     assert not forecast([], [Effort(100, 50)], 8, Rates()).is_measured
 
 
+def test_what_makes_first_words_late_is_learnt_and_one_exception_does_not_spoil_it() -> None:
+    rates = measured()
+    for _ in range(60):
+        rates.note_first_word(1.0, 1.5)
+    expected = forecast([], [Effort(100, 50)], 8, rates)
+    assert expected.first_token_s == pytest.approx(1.5 * expected.reading_s, rel=0.01)
+
+    rates.note_first_word(1.0, 10_000.0)
+    assert rates.lateness < 2
+
+
 efforts = st.builds(Effort, st.integers(0, 5000), st.integers(1, 2048), st.integers(1, 8))
 
 
