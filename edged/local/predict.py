@@ -46,7 +46,8 @@ class Effort:
 class Forecast:
     """Seconds from now until a request is granted its slots, and then until its first word.
 
-    `reading_s` is how it was played through, `lateness` by what factor such plays have been too short. Without `is_measured` it is a guess: good enough to say when to come back, not to refuse anybody.
+    `reading_s` is how it was played through, `lateness` by what factor such plays have been too short. Without
+    `is_measured` it is a guess: good enough to say when to come back, not to refuse anybody.
     """
 
     wait_s: float
