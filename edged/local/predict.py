@@ -154,10 +154,10 @@ class Rates:
         self.costs.observe(read + decoding, step_s)
         self.has_read |= read > 0
         self.has_drawn |= decoding > 0
-        if is_cut and decoding:
-            self.chunk_beside = _blend(self.chunk_beside, read)
-        elif is_cut:
-            self.chunk_alone = _blend(self.chunk_alone, read)
+        if decoding:
+            self.chunk_beside = _chunk(self.chunk_beside, read, is_cut=is_cut)
+        else:
+            self.chunk_alone = _chunk(self.chunk_alone, read, is_cut=is_cut)
 
     def note_answer(self, tokens: int) -> None:
         """An answer has ended."""
@@ -254,6 +254,11 @@ def share_out(pending: Iterable[float], tokens: float) -> list[float]:
         given[index] = min(wanted[index], tokens / (len(order) - served))
         tokens -= given[index]
     return given
+
+
+def _chunk(old: float | None, read: int, *, is_cut: bool) -> float | None:
+    """A step that left prompts over shows how much one reads; one that did not, only that it is no less than this."""
+    return _blend(old, read) if is_cut else max(old or 0.0, read) or None
 
 
 def _blend(old: float | None, new: float) -> float:
