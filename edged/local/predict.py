@@ -222,9 +222,7 @@ class _Play:
         pending = sum(run.unread for run in reading)
         chunk = max(1.0, min(pending, self._rates.chunk(decoding)))
         share = chunk / max(len(reading), 1)
-        steps = min(
-            [math.ceil(run.unread / share) for run in reading] + [max(1, math.ceil(run.left)) for run in drawing]
-        )
+        steps = min([max(1.0, run.unread / share) for run in reading] + [max(1.0, run.left) for run in drawing])
         self._now_s += steps * self._rates.costs.step_s(decoding + (chunk if reading else 0))
         arrived = self._read(reading, steps * chunk)
         for run in drawing:
