@@ -19,6 +19,10 @@ from typing import Literal, Protocol, Self, TypeAlias
 Role: TypeAlias = Literal["system", "user", "assistant"]
 FinishReason: TypeAlias = Literal["stop", "length"]
 ConstraintKind: TypeAlias = Literal["json_schema", "regex", "gbnf", "lark"]
+# Somebody waits for the words; or nobody does, and it gives way to those who do.
+Lane: TypeAlias = Literal["interactive", "background"]
+# What to do with a conversation that outgrew the context: refuse it, or leave out whole turns, oldest first.
+Overflow: TypeAlias = Literal["refuse", "drop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class ChatRequest:
 
     `max_tokens` is an upper bound; the context is another. `n` answers share the prompt. `echo` repeats the raw prompt
     in front of the answer. With `logprobs` every token tells how likely it was, beside that many of the likeliest.
+    `deadline_s` is how long the caller is willing to wait for the first word.
     """
 
     id: str
@@ -132,6 +137,9 @@ class ChatRequest:
     logprobs: int | None = None
     constraint: Constraint | None = None
     caller: Caller = Caller()
+    lane: Lane = "interactive"
+    overflow: Overflow = "refuse"
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +236,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What is known once a backend has accepted: who answers, and what it already took to get here."""
+    """What is known once a backend has accepted: who answers, and what it already took to get here.
+
+    `dropped_messages` were left out because the conversation outgrew the context. `first_token_predicted_s` is what was
+    expected on arrival, in seconds since then; None while too little was measured to say.
+    """
 
     model: str
     served_by: str
@@ -237,6 +249,8 @@ class Admission:
     attempts: int = 1
     queue_s: float = 0.0
     cached_tokens: int = 0
+    dropped_messages: int = 0
+    first_token_predicted_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

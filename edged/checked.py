@@ -1,8 +1,8 @@
 """Decoded JSON becomes a value of a given type, every field checked: for what comes from somebody who may be anybody.
 
 A type is a dataclass of such types, `str`, `int`, `float`, `bool`, `bytes` (a string with one character for each:
-pieces of tokens are not always UTF-8), a `Literal`, `tuple[X, ...]` or `X | None`. Nothing else is converted but integers to
-floats, nothing is added and nothing may be missing.
+pieces of tokens are not always UTF-8), a `Literal`, `tuple[X, ...]` or `X | None`. Nothing else is converted but
+integers to floats, nothing is added and nothing may be missing.
 """
 
 from __future__ import annotations

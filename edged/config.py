@@ -86,6 +86,13 @@ class Limits(Section):
     answer_tokens: int = Field(2048, ge=1, le=2**20, description="Longest answer where a request sets no limit.")
     queue_requests: int = Field(32, ge=1, le=4096, description="Requests that may wait for their turn.")
     queue_s: float = Field(60.0, gt=0, le=3600, description="Longest predicted wait before a request is refused.")
+    first_token_s: float | None = Field(
+        None,
+        gt=0,
+        le=3600,
+        description="Longest predicted time to a first word before a person's request is refused, unless the request "
+        "says its own; else none is.",
+    )
     text_bytes: int = Field(2**20, ge=1024, le=2**22, description="Longest text of a request.")
     drain_s: float = Field(25.0, ge=0, le=300, description="How long running answers may go on when the daemon stops.")
 

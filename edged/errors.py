@@ -19,6 +19,8 @@
     │   └── TemplateLimit            the model's chat template ran too long or too large
     ├── Unavailable                  ours: the same request may succeed later, or elsewhere
     │   ├── QueueFull                as many wait as may wait
+    │   ├── RateLimited              this caller has more than its share of the line
+    │   ├── PredictedTimeout         its first word would come later than it is willing to wait
     │   ├── ModelLoading             the model is on its way into memory
     │   ├── WorkerCrashed            the model's process died
     │   ├── WorkerStalled            the model's process stopped making progress and was replaced
@@ -169,6 +171,18 @@ class Unavailable(EdgedError):
 
 class QueueFull(Unavailable):
     """As many requests wait as may wait."""
+
+
+class RateLimited(Unavailable):
+    """Others wait too, and this caller has more than its share of the places."""
+
+    code = "rate_limited"
+
+
+class PredictedTimeout(Unavailable):
+    """The first word is expected later than the caller said that it would wait."""
+
+    code = "predicted_timeout"
 
 
 class ModelLoading(Unavailable):

@@ -7,11 +7,12 @@ so that existing dashboards work. No label carries anything that a client may ch
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from edged.chat import Lane
 from edged.local.pool import Resident
 from edged.local.process import Work
 from edged.observe import Exchange, Happening, Observer
@@ -33,6 +34,10 @@ class PoolState(Protocol):
     @property
     def queued(self) -> int:
         """Requests in line."""
+        ...
+
+    def queued_in(self, lane: Lane) -> int:
+        """Those of one lane."""
         ...
 
     @property
@@ -94,7 +99,10 @@ class Metrics(Observer):
         residents = self._pool.residents
         free = sum(resident.free for resident in residents.values())
         total = sum(resident.slots for resident in residents.values())
-        yield _gauge("edged_queue_depth", "Requests in line.", self._pool.queued)
+        depth = GaugeMetricFamily("edged_queue_depth", "Requests in line.", labels=["lane"])
+        for lane in get_args(Lane):
+            depth.add_metric([lane], self._pool.queued_in(lane))
+        yield depth
         slots = GaugeMetricFamily("edged_slots", "Sequences of resident models.", labels=["state"])
         slots.add_metric(["busy"], total - free)
         slots.add_metric(["free"], free)

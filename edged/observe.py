@@ -26,6 +26,7 @@ from edged.chat import (
     Embeddings,
     EmbedRequest,
     Event,
+    Lane,
     Ranking,
     RerankRequest,
     Usage,
@@ -49,6 +50,7 @@ class Exchange:
     dialect: str
     account: str
     requested_model: str | None
+    lane: Lane = "interactive"
     began_s: float = field(default_factory=time.time)
     admission: Admission | None = None
     outcome: Outcome = "running"
@@ -185,7 +187,8 @@ class Observed:
         return found
 
     def _begin(self, request: ChatRequest | EmbedRequest | RerankRequest) -> Exchange:
-        exchange = Exchange(request.id, request.caller.dialect, request.caller.account, request.model)
+        lane: Lane = request.lane if isinstance(request, ChatRequest) else "background"
+        exchange = Exchange(request.id, request.caller.dialect, request.caller.account, request.model, lane)
         self._journal.begin(exchange)
         return exchange
 

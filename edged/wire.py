@@ -5,6 +5,8 @@
            ── Generate, Cancel ──▶
            ◀─ Accepted | Rejected | Failed      one of them per Generate, in order of arrival
            ◀─ Failed                            the end of an accepted answer that cannot go on
+           ── Count ─────────────▶
+           ◀─ Counted                           one per Count
            ── Embed, Rank ───────▶
            ◀─ Embedded | Scored | Rejected | Starved    one of them per Embed or Rank
            ◀─ Step                              the news of all sequences of one decode, or of one step for vectors
@@ -24,21 +26,16 @@ Standard library only, and no asyncio: a worker's start-up time is a person's wa
 from __future__ import annotations
 
 import json
-import select
-import socket
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from edged.chat import Constraint, FinishReason, Role, Sampling, TextPart, TokenLogprob
+from edged.chat import Constraint, FinishReason, Lane, Role, Sampling, TextPart, TokenLogprob
 from edged.checked import fields_of, reader
 
 Pooling: TypeAlias = Literal["mean", "cls", "last", "rank"]
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
-_RECEIVE_BYTES = 256 * 1024
-_ANCILLARY_BYTES = socket.CMSG_SPACE(8 * array("i").itemsize)  # room for eight descriptors
 
 
 FailureCode: TypeAlias = Literal["grammar_invalid", "capability_missing", "invalid_request", "queue_full"]
@@ -111,7 +108,10 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Answer `prompt` with at most `max_tokens` tokens; a smaller room in the context is a smaller bound."""
+    """Answer `prompt` with at most `max_tokens` tokens; a smaller room in the context is a smaller bound.
+
+    When cells run short, those of the background lane give theirs up first.
+    """
 
     id: int
     prompt: tuple[Span, ...]
@@ -120,6 +120,7 @@ class Generate:
     stop: tuple[str, ...]
     logprobs: int | None = None
     constraint: Constraint | None = None
+    lane: Lane = "interactive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +150,11 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The prompt fits the context and will be answered."""
+    """The prompt will be answered; `cached_tokens` of it were in memory and are not computed again."""
 
     id: int
     prompt_tokens: int
+    cached_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,22 @@ class Starved:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """How many tokens are these prompts? Each is counted for itself, as if it were the whole."""
+
+    id: int
+    prompts: tuple[tuple[Span, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The lengths that `Count` asked for, in its order."""
+
+    id: int
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """The model's chat template and what it may refer to."""
 
@@ -279,6 +297,8 @@ Frame: TypeAlias = (
     | Embedded
     | Scored
     | Starved
+    | Count
+    | Counted
     | Template
     | Compiled
     | Render
@@ -321,38 +341,3 @@ class Decoder:
             raise WireError(f"a line of {longest} bytes exceeds {MAX_FRAME_BYTES}")
         for line in lines:
             yield decode(line)
-
-
-class Pipe:
-    """The child's end of the socketpair."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._socket = socket.socket(fileno=descriptor)
-        self._decoder = Decoder()
-        self.descriptors: list[int] = []
-
-    def receive(self, *, wait: bool) -> list[Frame]:
-        """Frames that have arrived; with `wait`, at least one read. Raises `EOFError` when the daemon hung up.
-
-        Descriptors that came along are appended to `descriptors`, in order.
-        """
-        flags = 0 if wait else socket.MSG_DONTWAIT
-        try:
-            # Not socket.recv_fds: it drops the flags (CPython, Lib/socket.py).
-            data, ancillary, _, _ = self._socket.recvmsg(_RECEIVE_BYTES, _ANCILLARY_BYTES, flags)
-        except BlockingIOError:
-            return []
-        if not data:
-            raise EOFError("the daemon hung up")
-        for level, kind, content in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                self.descriptors.extend(array("i", content))
-        return list(self._decoder.feed(data))
-
-    def has_news(self, within_s: float) -> bool:
-        """Wait at most `within_s` until there is something to receive, an end included."""
-        return bool(select.select([self._socket], [], [], within_s)[0])
-
-    def send(self, frame: Frame) -> None:
-        """Write one frame; waits while the daemon is behind."""
-        self._socket.sendall(encode(frame))

@@ -22,6 +22,9 @@ class Seats:
     residents: Mapping[str, Resident] = field(default_factory=dict)
     queued: int = 0
 
+    def queued_in(self, lane: str) -> int:
+        return self.queued if lane == "interactive" else 0
+
     @property
     def work(self) -> Work:
         total = Work()
@@ -114,7 +117,8 @@ def test_gauges_are_read_when_somebody_looks() -> None:
     seats.residents, seats.queued = {"m": resident(free=5)}, 2
     seen = samples(metrics)
 
-    assert seen["edged_queue_depth", ()] == seen["llamacpp:requests_deferred", ()] == 2
+    assert seen["edged_queue_depth", (("lane", "interactive"),)] == seen["llamacpp:requests_deferred", ()] == 2
+    assert seen["edged_queue_depth", (("lane", "background"),)] == 0
     assert seen["edged_slots", (("state", "busy"),)] == seen["llamacpp:requests_processing", ()] == 3
     assert seen["edged_slots", (("state", "free"),)] == 5
     assert seen["edged_model_resident_bytes", (("model", "m"),)] == 1234

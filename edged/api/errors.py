@@ -20,6 +20,7 @@ _STATUS: dict[type[EdgedError], int] = {
     errors.ModelInvalid: 422,
     errors.TemplateLimit: 422,
     errors.Unavailable: 503,
+    errors.RateLimited: 429,
     errors.LoadTimeout: 504,
     EdgedError: 500,
 }

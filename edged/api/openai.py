@@ -20,6 +20,7 @@ from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema
 from edged.api.errors import openai_body
 from edged.api.logprobs import characters, chat_logprobs, completion_logprobs
 from edged.api.message import MessageBody, Strict
+from edged.api.wishes import is_housekeeping
 from edged.chat import (
     Bias,
     Caller,
@@ -27,6 +28,8 @@ from edged.chat import (
     Constraint,
     Delta,
     Event,
+    Lane,
+    Message,
     ModelCard,
     Sampling,
     TokenLogprob,
@@ -116,7 +119,9 @@ class ChatBody(_Common):
     safety_identifier: Annotated[str, StringConstraints(max_length=256)] = ""
     # Accepted where they ask for what happens anyway.
     store: Literal[False] = False
-    service_tier: Literal["auto", "default"] = "auto"
+    service_tier: Literal["auto", "default", "flex"] = "auto"
+    # As in OpenAI's Responses API: "auto" leaves out the oldest turns of a conversation that outgrew the context.
+    truncation: Literal["auto", "disabled"] = "disabled"
     response_format: ResponseFormat = ANY_TEXT
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=_MAX_LOGPROBS)] | None = None
@@ -138,7 +143,14 @@ class ChatBody(_Common):
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             constraint=the_one({"response_format": self.response_format.constraint(), **self.constraints()}),
             caller=Caller("openai", address=address, user=self.safety_identifier or self.user),
+            lane=self._lane(messages),
+            overflow="drop" if self.truncation == "auto" else "refuse",
         )
+
+    def _lane(self, messages: tuple[Message, ...]) -> Lane:
+        """A developer's message at the end is an instruction to answer by; only a system's asks for a summary."""
+        asks_for_itself = self.messages[-1].role != "developer" and is_housekeeping(messages, self.stream)
+        return "background" if self.service_tier == "flex" or asks_for_itself else "interactive"
 
 
 class CompletionBody(_Common):
@@ -200,12 +212,18 @@ def edged_facts(exchange: Exchange) -> dict[str, Any]:
         "served_by": admission.served_by,
         "model": admission.model,
         "route": admission.route,
-        "lane": "interactive",
+        "lane": exchange.lane,
         "attempts": admission.attempts,
         "queue_ms": round(admission.queue_s * 1000, 1),
-        "ttft_ms": None if exchange.first_token_s is None else round(exchange.first_token_s * 1000, 1),
+        "ttft_ms": _ms(exchange.first_token_s),
+        "ttft_predicted_ms": _ms(admission.first_token_predicted_s),
         "cached_tokens": admission.cached_tokens,
+        "dropped_messages": admission.dropped_messages,
     }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
 
 
 def usage_body(usage: Usage) -> dict[str, Any]:

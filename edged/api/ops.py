@@ -62,6 +62,8 @@ def status_body(
         "default_model": default,
         "running": journal.running,
         "queued": pool.queued,
+        "queued_background": pool.queued_in("background"),
+        "queue_wait_s": round(pool.wait_s(default), 1),
         "residents": [_resident_body(name, resident) for name, resident in pool.residents.items()],
     }
 
@@ -96,6 +98,7 @@ def exchange_body(exchange: Exchange) -> dict[str, Any]:
         "time": exchange.began_s,
         "dialect": exchange.dialect,
         "account": exchange.account,
+        "lane": exchange.lane,
         "requested_model": exchange.requested_model,
         "model": admission.model if admission else None,
         "served_by": admission.served_by if admission else None,
@@ -104,7 +107,9 @@ def exchange_body(exchange: Exchange) -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "queue_s": admission.queue_s if admission else None,
+        "dropped_messages": admission.dropped_messages if admission else 0,
         "first_token_s": exchange.first_token_s,
+        "first_token_predicted_s": admission.first_token_predicted_s if admission else None,
         "duration_s": exchange.duration_s,
     }
 

@@ -25,7 +25,7 @@ import psutil
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from edged.api import body, guard, ops, page, stream
+from edged.api import body, guard, ops, page, stream, wishes
 from edged.api.embeddings import EmbeddingsBody, embeddings_body
 from edged.api.errors import headers_of, openai_body, status_of
 from edged.api.openai import Answer, ChatBody, CompletionBody, model_body, models_body
@@ -110,7 +110,8 @@ class Endpoints:
         self, request: web.Request, asked: ChatBody | CompletionBody, *, is_chat: bool
     ) -> web.StreamResponse:
         config = self._exposed.config
-        wanted = asked.to_request(request[_ID], request.remote or "", config.limits.text_bytes)
+        plain = asked.to_request(request[_ID], request.remote or "", config.limits.text_bytes)
+        wanted = wishes.apply(request.headers, plain)
         if wanted.n > config.engine.sequences:
             raise InvalidRequest(
                 f"n is {wanted.n}, and {config.engine.sequences} answers can advance at once ([engine] sequences).",

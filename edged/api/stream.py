@@ -73,7 +73,8 @@ async def stream(
 
 def origin_headers(admission: Admission) -> dict[str, str]:
     """Who answers, and why."""
-    return {
+    dropped = {"X-Edged-Dropped-Messages": str(admission.dropped_messages)} if admission.dropped_messages else {}
+    return dropped | {
         "X-Edged-Served-By": admission.served_by,
         "X-Edged-Model": admission.model,
         "X-Edged-Route": admission.route,

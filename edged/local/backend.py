@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from time import monotonic
 
 from edged.chat import (
     Admission,
+    Caller,
     ChatRequest,
     Completion,
     Embeddings,
     EmbedRequest,
     ImagePart,
+    Message,
     ModelCard,
     Ranking,
     RerankRequest,
@@ -18,8 +21,11 @@ from edged.chat import (
 )
 from edged.config import Limits
 from edged.errors import CapabilityMissing, ContextLengthExceeded, InputTooLong, InvalidRequest, UnsupportedParameter
+from edged.local.estimate import Size, Sizes
 from edged.local.measuring import Measured, MeasureRefused, floats_of, shortened
+from edged.local.overflow import is_too_long, to_drop, turns_of, with_marks
 from edged.local.pool import Lease, Pool
+from edged.local.predict import Effort
 from edged.store import Store
 from edged.wire import Embed, Embedded, Loaded, Rank, Scored, Span, Turn
 
@@ -31,6 +37,7 @@ class Local:
         self._pool = pool
         self._store = store
         self._limits = limits
+        self._sizes: dict[str, Sizes] = {}
 
     def models(self) -> list[ModelCard]:
         """Everything installed, whether in memory or not."""
@@ -53,26 +60,39 @@ class Local:
     async def complete(self, request: ChatRequest) -> Completion:
         """Wait for a place, render, and have the worker accept. `request.model` names an installed model."""
         assert request.model is not None
-        turns = _turns(request)
+        _check_parts(request)
+        sizes = self._sizes.setdefault(request.model, Sizes())
+        estimated = sizes.estimate(request)
         async with AsyncExitStack() as stack:
-            lease = await stack.enter_async_context(self._pool.lease(request.model, request.n))
+            lease = await stack.enter_async_context(self._lease(request, estimated))
             _must_write(request.model, lease)
-            prompt = await _prompt(request, turns, lease)
-            most = self._limits.answer_tokens if request.max_tokens is None else request.max_tokens
-            answers = stack.enter_context(lease.process.answering(request, prompt, most))
+            granted_s, was_busy = monotonic(), lease.process.outlook.is_busy
+            prompt, dropped = await _fitting_prompt(request, lease)
+            answers = stack.enter_context(lease.process.answering(request, prompt, self._most(request), lease.run))
             try:
-                prompt_tokens = await answers.admitted()
+                accepted = await answers.admitted()
             except ContextLengthExceeded as error:
                 error.param = "messages" if request.raw_prompt is None else "prompt"
                 raise
-            admission = Admission(request.model, "local", prompt_tokens, queue_s=lease.queue_s)
+            lease.process.outlook.rates.note_admission(monotonic() - granted_s, was_busy=was_busy)
+            if not dropped:
+                sizes.learn(request, estimated, accepted.prompt_tokens, accepted.cached_tokens)
+            admission = Admission(
+                request.model,
+                "local",
+                accepted.prompt_tokens,
+                queue_s=lease.queue_s,
+                cached_tokens=accepted.cached_tokens,
+                dropped_messages=dropped,
+                first_token_predicted_s=lease.forecast.first_token_s if lease.forecast.is_measured else None,
+            )
             return Completion(admission, answers.events(), stack.pop_all())
         raise AssertionError("unreachable: the block above returns or raises")
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Make the vectors in the background of whatever else the model does."""
         assert request.model is not None
-        async with self._pool.lease(request.model, slots=0) as lease:
+        async with self._guest(request.model, request.caller) as lease:
             _check_embeddable(request, lease)
             texts = [Embed(0, text) if isinstance(text, str) else Embed(0, "", text) for text in request.inputs]
             try:
@@ -88,7 +108,7 @@ class Local:
     async def rerank(self, request: RerankRequest) -> Ranking:
         """Make the scores in the background of whatever else the model does."""
         assert request.model is not None
-        async with self._pool.lease(request.model, slots=0) as lease:
+        async with self._guest(request.model, request.caller) as lease:
             _check_reranker(request, lease)
             try:
                 found = await lease.process.measure([Rank(0, request.query, text) for text in request.documents])
@@ -97,6 +117,24 @@ class Local:
                 raise InputTooLong(what, refused.prompt_tokens, refused.context_tokens, param="documents") from refused
             scores = tuple(result.score for result in found if isinstance(result, Scored))
             return Ranking(_admission(request.model, lease, found), scores)
+
+    def _guest(self, model: str, caller: Caller) -> AbstractAsyncContextManager[Lease]:
+        return self._pool.lease(model, 0, lane="background", caller=caller.lane_path)
+
+    def _lease(self, request: ChatRequest, estimated: Size) -> AbstractAsyncContextManager[Lease]:
+        assert request.model is not None
+        default_s = self._limits.first_token_s if request.lane == "interactive" else None
+        return self._pool.lease(
+            request.model,
+            request.n,
+            lane=request.lane,
+            caller=request.caller.lane_path,
+            effort=Effort(estimated.unread_tokens, self._most(request), request.n),
+            deadline_s=request.deadline_s if request.deadline_s is not None else default_s,
+        )
+
+    def _most(self, request: ChatRequest) -> int:
+        return self._limits.answer_tokens if request.max_tokens is None else request.max_tokens
 
 
 def _admission(model: str, lease: Lease, found: list[Measured]) -> Admission:
@@ -157,7 +195,29 @@ def _card(lease: Lease) -> Loaded:
     return card
 
 
-async def _prompt(request: ChatRequest, turns: tuple[Turn, ...], lease: Lease) -> tuple[Span, ...]:
+async def _fitting_prompt(request: ChatRequest, lease: Lease) -> tuple[tuple[Span, ...], int]:
+    """The prompt, and how many messages were left out of it because the caller asked for that and it was too long."""
+    prompt, card = await _prompt(request, request.messages, lease), lease.process.card
+    if request.overflow == "refuse" or request.raw_prompt is not None or card is None:
+        return prompt, 0
+    # No vocabulary has more tokens than bytes in a text, but for the begin token: most prompts need no counting.
+    if not is_too_long(sum(len(span.text.encode()) for span in prompt) + 1, card.context_tokens):
+        return prompt, 0
+    (tokens,) = await lease.process.count((prompt,))
+    if not is_too_long(tokens, card.context_tokens):
+        return prompt, 0
+    turns = turns_of(request.messages)
+    counted = await lease.process.count(tuple((Span(message.text),) for message in request.messages))
+    dropped = to_drop(turns, with_marks(counted, tokens), card.context_tokens)
+    while True:
+        prompt = await _prompt(request, turns.without(request.messages, dropped), lease)
+        (tokens,) = await lease.process.count((prompt,))
+        if dropped >= turns.most or not is_too_long(tokens, card.context_tokens):
+            return prompt, turns.messages_in(dropped)
+        dropped += 1
+
+
+async def _prompt(request: ChatRequest, messages: tuple[Message, ...], lease: Lease) -> tuple[Span, ...]:
     if request.raw_prompt is not None:
         return (Span(request.raw_prompt),)
     card = lease.process.card
@@ -167,15 +227,17 @@ async def _prompt(request: ChatRequest, turns: tuple[Turn, ...], lease: Lease) -
             "Use /v1/completions, or another model.",
             param="model",
         )
-    return await lease.renderer.render(turns)
+    return await lease.renderer.render(_turns(messages))
 
 
-def _turns(request: ChatRequest) -> tuple[Turn, ...]:
+def _check_parts(request: ChatRequest) -> None:
     if any(isinstance(part, ImagePart) for message in request.messages for part in message.parts):
         raise CapabilityMissing(f"The model {request.model} cannot see images.", param="messages")
     if request.raw_prompt is None and not any(message.text for message in request.messages):
         raise InvalidRequest("The conversation has no text to answer.", param="messages")
+
+
+def _turns(messages: tuple[Message, ...]) -> tuple[Turn, ...]:
     return tuple(
-        Turn(message.role, tuple(part for part in message.parts if isinstance(part, TextPart)))
-        for message in request.messages
+        Turn(message.role, tuple(part for part in message.parts if isinstance(part, TextPart))) for message in messages
     )

@@ -2,6 +2,7 @@
 
     lease(model) ─▶ waits in line ─▶ granted slots on a resident worker ─▶ given back
                         │
+                        ├─ admit() says who may stand in it, forecast() for how long
                         └─ plan() says whom to grant, load or evict; here it is done
 
 A lease counts only once it is granted, and gives its slots back by leaving its context, whatever happened inside. A
@@ -22,10 +23,15 @@ from time import monotonic
 from types import TracebackType
 from typing import TypeAlias
 
+from edged.chat import Lane
 from edged.config import Engine, Limits
-from edged.errors import EdgedError, QueueFull, RequestError, ShuttingDown, WorkerCrashed
-from edged.local.plan import Seat, SeatState, Want, plan, predicted_wait_s
+from edged.errors import EdgedError, RequestError, ShuttingDown, WorkerCrashed
+from edged.local.line import Line, Waiter, admit, is_over_share
+from edged.local.outlook import Outlook, Run
+from edged.local.plan import Seat, SeatState, Want, plan
+from edged.local.predict import Effort, Forecast
 from edged.local.process import Work, WorkerProcess
+from edged.local.refusal import gave_way, no_place, too_late, too_long, waited_in_vain
 from edged.local.renderer import Renderer
 from edged.store import Store
 from edged.wire import Load, Template
@@ -33,9 +39,7 @@ from edged.wire import Load, Template
 log = logging.getLogger(__name__)
 
 Tell: TypeAlias = Callable[..., None]
-# Before the first answer has ended, nobody knows how long one takes; a guess only for Retry-After.
-_FIRST_GUESS_HOLD_S = 10.0
-_NEWEST_WEIGHT = 0.2
+_SOME_EFFORT = Effort(prompt_tokens=1, answer_tokens=1)
 
 
 @dataclass(slots=True, eq=False)
@@ -69,10 +73,16 @@ class Resident:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """`slots` sequences of a resident worker, held until the context that gave it is left."""
+    """`slots` sequences of a resident worker, held until the context that gave it is left.
+
+    `forecast` is what was expected on arrival; `run` is the entry in the worker's outlook that follows the answer;
+    a guest has none.
+    """
 
     resident: Resident
     queue_s: float
+    forecast: Forecast
+    run: Run | None
 
     @property
     def process(self) -> WorkerProcess:
@@ -84,12 +94,6 @@ class Lease:
         """The worker's template process."""
         assert self.resident.renderer is not None
         return self.resident.renderer
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    want: Want
-    granted: asyncio.Future[Resident]
 
 
 class Pool:
@@ -105,8 +109,7 @@ class Pool:
         self._limits = limits
         self._tell = tell
         self._residents: dict[str, Resident] = {}
-        self._line: list[_Waiter] = []
-        self._hold_s = _FIRST_GUESS_HOLD_S
+        self._line = Line[Resident]()
         self._retired = Work()
         self._closed: EdgedError | None = None
         self.warming: Resident | None = None
@@ -147,26 +150,49 @@ class Pool:
     @property
     def queued(self) -> int:
         """How many requests stand in line."""
-        return len(self._line)
+        return self._line.queued()
+
+    def queued_in(self, lane: Lane) -> int:
+        """How many of them in `lane`."""
+        return self._line.queued(lane)
 
     @asynccontextmanager
-    async def lease(self, model: str, slots: int = 1) -> AsyncIterator[Lease]:
+    async def lease(
+        self,
+        model: str,
+        slots: int = 1,
+        *,
+        lane: Lane = "interactive",
+        caller: tuple[str, ...] = (),
+        effort: Effort = _SOME_EFFORT,
+        deadline_s: float | None = None,
+    ) -> AsyncIterator[Lease]:
         """Wait for `slots` free sequences of `model`, loading it if need be; they are given back on leaving.
 
         Without slots only the model is needed, which then stays in memory.
-        Raises `QueueFull`, whatever the load raised, or the error of `close`.
+        Raises `QueueFull`, `RateLimited`, `PredictedTimeout` where the first word is not to be expected within
+        `deadline_s`, whatever the load raised, or the error of `close`.
         """
-        began = monotonic()
-        resident = await self._stand_in_line(Want(model, slots))
+        began, want = monotonic(), Want(model, slots, lane, caller)
+        expected = self.forecast(want, effort)
+        if refusal := too_late(expected, deadline_s):
+            raise refusal
+        resident = await self._stand_in_line(want, effort, expected, deadline_s)
         granted = monotonic()
+        run = None if want.is_guest else resident.process.outlook.add(effort, expected)
         try:
-            yield Lease(resident, granted - began)
+            yield Lease(resident, granted - began, expected, run)
         finally:
+            if run is not None:
+                resident.process.outlook.remove(run)
             resident.give_back(slots)
             resident.used_s = monotonic()
-            if slots:
-                self._hold_s += _NEWEST_WEIGHT * (resident.used_s - granted - self._hold_s)
+            self._line.give_back(want, resident.used_s - granted)
             self._dispatch()
+
+    def wait_s(self, model: str) -> float:
+        """When somebody who comes now would get a turn with `model`, in seconds."""
+        return self.forecast(Want(model), _SOME_EFFORT).wait_s
 
     def warm(self, model: str) -> None:
         """Load `model` before anybody asks for it."""
@@ -182,46 +208,61 @@ class Pool:
         for resident in self._residents.values():
             resident.process.interrupt(error)
 
-    def retry_after_s(self) -> float:
-        """When somebody who comes now and is refused could get a turn, from how long answers have been taking."""
-        queued = sum(waiter.want.slots for waiter in self._line)
-        total = sum(resident.slots for resident in self._residents.values()) or self._engine.sequences
-        return predicted_wait_s(queued, total, self._hold_s)
+    def forecast(self, want: Want, effort: Effort) -> Forecast:
+        """When somebody who comes now would get a turn and a first word."""
+        resident = self._residents.get(want.model)
+        line = [*self._line.ahead_of(want), effort]
+        if resident is None or resident.state != "ready":
+            return Outlook().forecast(line, self._engine.sequences)
+        return resident.process.outlook.forecast(line, resident.free)
 
-    async def _stand_in_line(self, want: Want) -> Resident:
+    async def _stand_in_line(
+        self, want: Want, effort: Effort, expected: Forecast, deadline_s: float | None
+    ) -> Resident:
         if self._closed is not None:
             raise self._closed
-        waiter = _Waiter(want, asyncio.get_running_loop().create_future())
-        self._line.append(waiter)
+        waiter = Waiter[Resident](want, effort, asyncio.get_running_loop().create_future())
+        self._line.join(waiter)
         self._dispatch()
         try:
             if not waiter.granted.done():
-                self._refuse_if_full()
-            return await waiter.granted
-        except BaseException:
+                self._find_place(waiter, expected)
+            async with asyncio.timeout(deadline_s):
+                return await waiter.granted
+        except BaseException as error:
             self._give_up(waiter)
+            if isinstance(error, TimeoutError):
+                raise waited_in_vain(self.forecast(want, effort), deadline_s) from None
             raise
 
-    def _refuse_if_full(self) -> None:
-        wait_s = self.retry_after_s()
-        if len(self._line) > self._limits.queue_requests:
-            raise QueueFull(
-                f"{self._limits.queue_requests} requests wait already, as many as may ([limits] queue_requests).",
-                retry_after_s=wait_s,
-            )
-        if wait_s > self._limits.queue_s and len(self._line) > 1:
-            raise QueueFull(
-                f"The line is about {wait_s:.0f} s long; more than {self._limits.queue_s:.0f} s is refused "
-                "([limits] queue_s).",
-                retry_after_s=wait_s,
-            )
+    def _find_place(self, waiter: Waiter[Resident], expected: Forecast) -> None:
+        """It has to wait; where the line is full or too long, it or somebody else is refused."""
+        others, most = [other for other in self._line.waiters if other is not waiter], self._limits.queue_requests
+        verdict = admit([other.want for other in others], waiter.want, most)
+        if verdict.refusal is not None:
+            raise no_place(verdict.refusal, most, expected)
+        if verdict.gives_way is not None:
+            self._send_away(others[verdict.gives_way], waiter.want)
+        elif others:
+            is_over = is_over_share([other.want for other in others], waiter.want)
+            if refusal := too_long(expected, self._limits.queue_s, is_over_share=is_over):
+                raise refusal
 
-    def _give_up(self, waiter: _Waiter) -> None:
-        if waiter in self._line:
-            self._line.remove(waiter)
+    def _send_away(self, waiter: Waiter[Resident], newcomer: Want) -> None:
+        self._line.waiters.remove(waiter)
+        expected = self.forecast(waiter.want, waiter.effort)
+        waiter.granted.set_exception(gave_way(waiter.want.lane, newcomer.lane, expected))
+
+    def _give_up(self, waiter: Waiter[Resident]) -> None:
+        if waiter in self._line.waiters:
+            self._line.waiters.remove(waiter)
         elif waiter.granted.done() and not waiter.granted.cancelled() and not waiter.granted.exception():
             # Cancelled in the moment between the grant and waking up: the slots go back.
             waiter.granted.result().give_back(waiter.want.slots)
+            self._line.give_back(waiter.want, 0.0)
+            self._dispatch()
+            return
+        self._line.ledger.leave(waiter.want.path)
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -229,11 +270,14 @@ class Pool:
         if self._closed is not None:
             return
         # A request that was cancelled leaves the line only when its task wakes up; until then it must not be granted.
-        self._line = [waiter for waiter in self._line if not waiter.granted.done()]
+        line = self._line
+        line.waiters = [waiter for waiter in line.waiters if not waiter.granted.done()]
         seats = {model: resident.seat for model, resident in self._residents.items()}
-        now = plan([waiter.want for waiter in self._line], seats, self._engine.resident_models)
-        for waiter in [self._line[index] for index in now.grants]:
-            self._line.remove(waiter)
+        now = plan(line.wants, seats, self._engine.resident_models, line.ledger.standings, line.passed)
+        line.passed = now.passed
+        for waiter in [line.waiters[index] for index in now.grants]:
+            line.waiters.remove(waiter)
+            line.ledger.grant(waiter.want.path, waiter.want.slots)
             resident = self._residents[waiter.want.model]
             resident.take(waiter.want.slots)
             waiter.granted.set_result(resident)
@@ -307,7 +351,7 @@ class Pool:
         self._retired.absorb(self._residents.pop(model).process.work)
 
     def _fail_line(self, error: EdgedError, model: str | None = None) -> None:
-        for waiter in [waiter for waiter in self._line if model in (None, waiter.want.model)]:
-            self._line.remove(waiter)
+        for waiter in [waiter for waiter in self._line.waiters if model in (None, waiter.want.model)]:
+            self._line.waiters.remove(waiter)
             if not waiter.granted.done():
                 waiter.granted.set_exception(error)

@@ -10,37 +10,34 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 import psutil
 
-from edged.chat import ChatRequest, Delta, Event, Finish
+from edged.chat import ChatRequest, Delta, Finish
 from edged.errors import (
-    CapabilityMissing,
     ContextLengthExceeded,
     EdgedError,
-    GrammarInvalid,
-    InvalidRequest,
     LoadTimeout,
     ModelInvalid,
-    QueueFull,
-    RequestError,
-    Unavailable,
     WorkerCrashed,
     WorkerStalled,
 )
+from edged.local.answers import FAILURES, Answers
 from edged.local.child import Child
 from edged.local.measuring import Measured, Measuring
+from edged.local.outlook import Outlook, Run
 from edged.wire import (
     Accepted,
     Cancel,
+    Count,
+    Counted,
     Embed,
     Embedded,
     Failed,
-    FailureCode,
     Frame,
     Generate,
     Load,
@@ -68,12 +65,6 @@ _LOOK_EVERY_S = 2.0
 # stuck in less than a minute.
 _SLOWEST_DISK_BYTES_PER_S = 10_000_000
 _SHORTEST_LOAD_DEADLINE_S = 60.0
-_FAILURES: dict[FailureCode, type[RequestError | Unavailable]] = {
-    "grammar_invalid": GrammarInvalid,
-    "capability_missing": CapabilityMissing,
-    "invalid_request": InvalidRequest,
-    "queue_full": QueueFull,
-}
 
 
 @dataclass(slots=True)
@@ -102,41 +93,6 @@ class Work:
         self.sample_s += step.sample_s
 
 
-News: TypeAlias = Event | Accepted | EdgedError
-
-
-@dataclass(slots=True, eq=False)
-class Answers:
-    """The `n` answers to one request as they arrive."""
-
-    ids: range
-    _news: asyncio.Queue[News] = field(default_factory=asyncio.Queue)
-
-    def put(self, news: News) -> None:
-        """Something happened; an error is the end of all of them."""
-        self._news.put_nowait(news)
-
-    async def admitted(self) -> int:
-        """Wait until the worker has accepted the prompt; how many tokens it has. Raises why not."""
-        news = await self._news.get()
-        if isinstance(news, EdgedError):
-            raise news
-        assert isinstance(news, Accepted)
-        return news.prompt_tokens
-
-    async def events(self) -> AsyncIterator[Event]:
-        """Deltas and finishes until every choice has finished; raises the error that ended them instead."""
-        running = len(self.ids)
-        while running:
-            news = await self._news.get()
-            if isinstance(news, EdgedError):
-                raise news
-            if isinstance(news, Accepted):
-                continue  # the same prompt, accepted for a further choice
-            running -= isinstance(news, Finish)
-            yield news
-
-
 Asker = TypeVar("Asker", Answers, Measuring)
 
 
@@ -148,12 +104,15 @@ class WorkerProcess:
         self.work = Work()
         self.progress = 0.0
         self.card: Loaded | None = None
+        self.outlook = Outlook()
         self._on_gone = on_gone
         self._error: EdgedError | None = None
         self._child: Child | None = None
         self._settled = asyncio.Event()
         self._next_id = 1
         self._owed: dict[int, Answers | Measuring] = {}
+        self._runs: dict[int, Run] = {}
+        self._counting: dict[int, asyncio.Future[tuple[int, ...]]] = {}
         self._heard_s = 0.0
         self._burnt_s = 0.0
         self._watchdog: asyncio.TimerHandle | None = None
@@ -182,14 +141,45 @@ class WorkerProcess:
             raise self._error
         return self.card
 
+    async def count(self, prompts: tuple[tuple[Span, ...], ...]) -> tuple[int, ...]:
+        """How many tokens each prompt has, for itself. Raises what the worker died of."""
+        if self._error is not None:
+            raise self._error
+        assert self._child is not None
+        id, self._next_id = self._next_id, self._next_id + 1
+        counted: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+        self._counting[id] = counted
+        self._expect_news()
+        self._child.send(Count(id, prompts))
+        try:
+            return await counted
+        finally:
+            self._counting.pop(id, None)
+
     @contextmanager
-    def answering(self, request: ChatRequest, prompt: tuple[Span, ...], max_tokens: int) -> Iterator[Answers]:
-        """Ask for the `n` answers that `request` wants to `prompt`; leaving cancels what still runs."""
+    def answering(
+        self, request: ChatRequest, prompt: tuple[Span, ...], max_tokens: int, run: Run | None = None
+    ) -> Iterator[Answers]:
+        """Ask for the `n` answers that `request` wants to `prompt`; leaving cancels what still runs.
+
+        `run` is their entry in `outlook`, which follows them.
+        """
         answers = Answers(self._take_ids(request.n))
         with self._cancelling(answers.ids):
             for choice, id in enumerate(answers.ids):
+                if run is not None:
+                    self._runs[id] = run
                 sampling = request.sampling.for_choice(choice)
-                frame = Generate(id, prompt, max_tokens, sampling, request.stop, request.logprobs, request.constraint)
+                frame = Generate(
+                    id,
+                    prompt,
+                    max_tokens,
+                    sampling,
+                    request.stop,
+                    request.logprobs,
+                    request.constraint,
+                    lane=request.lane,
+                )
                 self._ask(answers, frame)
             yield answers
 
@@ -231,6 +221,7 @@ class WorkerProcess:
             yield
         finally:
             for id in ids:
+                self._runs.pop(id, None)
                 if self._owed.pop(id, None) is not None:
                     self._child.send(Cancel(id))
 
@@ -249,9 +240,12 @@ class WorkerProcess:
         match frame:
             case Step():
                 self.work.add(frame)
+                self._follow(frame)
                 for output in frame.outputs:
                     self._deliver(output)
-            case Accepted(id):
+            case Accepted(id, prompt_tokens, cached_tokens):
+                if id in self._runs:
+                    self._runs[id].begin(prompt_tokens - cached_tokens)
                 if answers := self._owing(id, Answers):
                     answers.put(frame)
             case Rejected(id, prompt_tokens, context_tokens):
@@ -266,8 +260,11 @@ class WorkerProcess:
                     del self._owed[id]
             case Failed(id, code, message):
                 if answers := self._owing(id, Answers):
-                    answers.put(_FAILURES[code](message))
+                    answers.put(FAILURES[code](message))
                     del self._owed[id]
+            case Counted(id, tokens):
+                if id in self._counting and not self._counting[id].done():
+                    self._counting[id].set_result(tokens)
             case Loading(progress):
                 self.progress = progress
             case Loaded():
@@ -277,6 +274,14 @@ class WorkerProcess:
                 self._error = ModelInvalid(f"llama.cpp could not load the model {self.name}: {message}")
             case _:
                 raise WireError(f"a worker does not send {type(frame).__name__}")
+
+    def _follow(self, step: Step) -> None:
+        told = [(self._runs[output.id], output) for output in step.outputs if output.id in self._runs]
+        self.outlook.note_step(step, [run for run, _ in told])
+        for run, output in told:
+            run.drawn += output.tokens / run.slots
+            if output.finish:
+                self.outlook.rates.note_answer(output.total)
 
     def _deliver(self, output: Output) -> None:
         answers = self._owing(output.id, Answers)
@@ -304,7 +309,7 @@ class WorkerProcess:
     def _look(self) -> None:
         """Is it still at work? Asked every two seconds while it owes something."""
         self._watchdog = None
-        if not self._owed:
+        if not self._owed and not self._counting:
             return
         loop = asyncio.get_running_loop()
         silent_s, burnt_s = loop.time() - self._heard_s, self._cpu_s()
@@ -338,6 +343,9 @@ class WorkerProcess:
             self._watchdog.cancel()
         self.interrupt(self._error)
         self._owed.clear()
+        for counted in self._counting.values():
+            if not counted.done():
+                counted.set_exception(self._error)
         self._settled.set()
         self._on_gone(self._error)
 

@@ -14,6 +14,8 @@ from time import perf_counter
 from edged.wire import (
     Accepted,
     Cancel,
+    Count,
+    Counted,
     Embed,
     Failed,
     Frame,
@@ -23,7 +25,6 @@ from edged.wire import (
     LoadFailed,
     Loading,
     Output,
-    Pipe,
     Pooling,
     Rank,
     Rejected,
@@ -37,6 +38,7 @@ from edged.worker.constraint import Grammars
 from edged.worker.context import Context
 from edged.worker.model import Model
 from edged.worker.pace import SMALLEST_CHUNK_TOKENS, Pace
+from edged.worker.pipe import Pipe
 from edged.worker.prompt import tokens_of
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
@@ -86,6 +88,9 @@ class Worker:
             case Cancel(id):
                 self._batcher.cancel(id)
                 self._background.cancel(id)
+            case Count(id, prompts):
+                lengths = tuple(len(tokens_of(prompt, self._context.model)) for prompt in prompts)
+                self._pipe.send(Counted(id, lengths))
             case _:
                 raise ValueError(f"a worker does not take {type(frame).__name__}")
 
@@ -100,7 +105,7 @@ class Worker:
         except CannotDraw as error:
             self._pipe.send(Failed(wanted.id, error.code, str(error)))
             return
-        self._pipe.send(Accepted(wanted.id, len(tokens)))
+        self._pipe.send(Accepted(wanted.id, len(tokens), 0))
         most = min(room, wanted.max_tokens)
         if most == 0:  # legal for completions that only echo
             sampler.close()

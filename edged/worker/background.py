@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from edged.wire import Cancel, Embed, Pipe, Rank, Step
+from edged.wire import Cancel, Embed, Rank, Step
 from edged.worker.embedding import Embedder
 from edged.worker.pace import LONGEST_STEP_S, PREFILL_STEPS_WHILE_DECODING, SMALLEST_CHUNK_TOKENS
+from edged.worker.pipe import Pipe
 from edged.worker.vectors import VectorContext
 
 # One step in nine: under a constant stream of long prompts vectors still get about a tenth of the time.

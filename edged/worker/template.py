@@ -31,8 +31,9 @@ from jinja2.nodes import Node
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from edged.wire import Compiled, Pipe, Refused, Render, Rendered, Span, Template, Turn, WireError
+from edged.wire import Compiled, Refused, Render, Rendered, Span, Template, Turn, WireError
 from edged.worker.confine import confine
+from edged.worker.pipe import Pipe
 
 MEMORY_BYTES = 64 * 1024 * 1024
 # Private-use characters (Unicode plane 15) that no vocabulary spends a token on; the first that a conversation does

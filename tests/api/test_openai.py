@@ -167,7 +167,7 @@ def test_a_field_of_the_older_endpoint_that_is_not_honoured_is_refused_by_name(n
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("store", True), ("service_tier", "flex"), ("response_format", {"type": "yaml"})],
+    [("store", True), ("service_tier", "priority"), ("response_format", {"type": "yaml"})],
 )
 def test_a_value_that_is_not_honoured_is_refused_with_its_field(name: str, value: object) -> None:
     refused = refusal(json.dumps({"messages": HI, name: value}))
@@ -286,7 +286,7 @@ def asked(*, n: int = 1, is_chat: bool = True, usage: bool = False, echo: bool =
 CHUNK = '{"id":"chatcmpl-abc","object":"chat.completion.chunk","created":7,"model":"guide","choices":'
 EDGED = (
     '"edged":{"served_by":"local","model":"guide","route":"default","lane":"interactive","attempts":1,'
-    '"queue_ms":250.0,"ttft_ms":500.0,"cached_tokens":0}'
+    '"queue_ms":250.0,"ttft_ms":500.0,"ttft_predicted_ms":null,"cached_tokens":0,"dropped_messages":0}'
 )
 USAGE = '"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8,"prompt_tokens_details":{"cached_tokens":0}}'
 

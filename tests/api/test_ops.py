@@ -99,6 +99,7 @@ def test_the_status_shows_who_is_in_memory_and_what_it_did(pool: Pool) -> None:
     assert (status["version"], status["default_model"], status["addresses"]) == (
         edged.__version__, "m", ["http://127.0.0.1:8080"],
     )  # fmt: skip
+    assert (status["queued"], status["queued_background"], status["queue_wait_s"]) == (0, 0, 0.0)
     (resident,) = status["residents"]
     assert resident == {
         "model": "m", "state": "ready", "progress": 1.0, "pid": None, "slots": 8, "busy": 2, "context_tokens": 64,
@@ -123,9 +124,11 @@ def test_a_record_of_a_request() -> None:
     exchange.completion_tokens, exchange.outcome, exchange.duration_s = 4, "stop", 2.0
 
     assert ops.exchange_body(exchange) == {
-        "id": "id", "time": 5.0, "dialect": "openai", "account": "open", "requested_model": "gpt-4o", "model": "guide",
+        "id": "id", "time": 5.0, "dialect": "openai", "account": "open", "lane": "interactive",
+        "requested_model": "gpt-4o", "model": "guide",
         "served_by": "local", "route": "alias", "outcome": "stop", "prompt_tokens": 9, "completion_tokens": 4,
-        "queue_s": 0.5, "first_token_s": None, "duration_s": 2.0,
+        "queue_s": 0.5, "dropped_messages": 0, "first_token_s": None, "first_token_predicted_s": None,
+        "duration_s": 2.0,
     }  # fmt: skip
 
 

@@ -141,6 +141,7 @@ STATUS = {
     "grammar_invalid": 400,
     "forbidden": 403, "model_not_found": 404, "not_found": 404, "method_not_allowed": 405, "payload_too_large": 413,
     "unsupported_media_type": 415, "host_not_allowed": 421, "model_invalid": 422, "template_limit": 422,
+    "rate_limited": 429, "predicted_timeout": 503,
     "internal": 500, "queue_full": 503, "model_loading": 503, "worker_crashed": 503, "worker_stalled": 503,
     "worker_oom": 503, "shutting_down": 503, "load_timeout": 504,
 }  # fmt: skip
@@ -164,7 +165,7 @@ def test_every_error_has_the_status_of_the_design(kind: type[EdgedError]) -> Non
     assert status_of(error) == STATUS[error.code]
     assert (body["message"], body["code"], body["src"]) == (str(error), error.code, "edged")
     assert body["type"].endswith("_error")
-    assert ("Retry-After" in headers_of(error)) == (status_of(error) in (503, 504))
+    assert ("Retry-After" in headers_of(error)) == (status_of(error) in (429, 503, 504))
 
 
 def test_retry_after_is_whole_seconds_and_never_zero() -> None:

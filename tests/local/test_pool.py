@@ -1,4 +1,4 @@
-"""Who is granted, loaded and evicted: the decision as a table, then the pool with real workers."""
+"""The pool with real workers: who is granted, who waits, who is refused, and what is left when it is closed."""
 
 from __future__ import annotations
 
@@ -9,137 +9,25 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from edged.chat import Lane
 from edged.config import Engine, Limits
-from edged.errors import EdgedError, ModelInvalid, ModelNotFound, QueueFull, ShuttingDown
-from edged.local.plan import Plan, Seat, Want, plan, predicted_wait_s
+from edged.errors import (
+    EdgedError,
+    ModelInvalid,
+    ModelNotFound,
+    PredictedTimeout,
+    QueueFull,
+    RateLimited,
+    ShuttingDown,
+)
 from edged.local.pool import Pool
+from edged.local.predict import Effort
+from edged.local.share import Path
 from edged.observe import Journal
 from edged.store import Store
 from edged.wire import Output, Step
 from tests.fakes import until, workers
-
-A, B, C = (Want(name, 1) for name in "abc")
-
-
-def ready(free: int = 4, *, total: int = 4, used_s: float = 0.0) -> Seat:
-    return Seat("ready", free, total, used_s)
-
-
-GUEST = Want("a", 0)
-LOADING, LEAVING = Seat("loading", 4, 4, 0.0), Seat("leaving", 4, 4, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("line", "seats", "capacity", "expected"),
-    [
-        # Nobody wants anything.
-        ([], {}, 1, Plan()),
-        ([], {"a": ready()}, 1, Plan()),
-        # Grants, as far as slots go, first come first served.
-        ([A, A], {"a": ready()}, 1, Plan(grants=(0, 1))),
-        ([A, A, A], {"a": ready(2)}, 1, Plan(grants=(0, 1))),
-        ([A], {"a": ready(0)}, 1, Plan()),
-        # Nobody overtakes somebody who waits for the same model, however little he needs.
-        ([Want("a", 4), A], {"a": ready(3)}, 1, Plan()),
-        ([A, Want("a", 4), A], {"a": ready(3)}, 1, Plan(grants=(0,))),
-        ([Want("a", 4), GUEST, GUEST], {"a": ready(3)}, 1, Plan(grants=(1, 2))),
-        ([GUEST, A], {"a": Seat("ready", 4, 4, 0.0, guests=4)}, 1, Plan(grants=(1,))),
-        ([B], {"a": Seat("ready", 4, 4, 0.0, guests=1)}, 1, Plan()),
-        ([GUEST], {"a": LOADING}, 1, Plan()),
-        ([GUEST, GUEST], {}, 1, Plan(loads=("a",))),
-        # One model's line does not hold up another's.
-        ([A, B], {"a": ready(0), "b": ready()}, 2, Plan(grants=(1,))),
-        # Loading: once per model, within the capacity.
-        ([A], {}, 1, Plan(loads=("a",))),
-        ([A, A], {}, 1, Plan(loads=("a",))),
-        ([A, B], {}, 2, Plan(loads=("a", "b"))),
-        ([A], {"a": LOADING}, 1, Plan()),
-        ([A, B], {}, 1, Plan(loads=("a",))),
-        # A seat that is loading is not free, and not to be evicted.
-        ([B], {"a": LOADING}, 1, Plan()),
-        # Eviction: the least recently used idle one, never a busy one.
-        ([B], {"a": ready()}, 1, Plan(evictions=("a",))),
-        ([B], {"a": ready(3)}, 1, Plan()),
-        ([C], {"a": ready(used_s=2), "b": ready(used_s=1)}, 2, Plan(evictions=("b",))),
-        ([C], {"a": ready(used_s=2), "b": ready(3, used_s=1)}, 2, Plan(evictions=("a",))),
-        # Who was granted just now is busy.
-        ([A, B], {"a": ready()}, 1, Plan(grants=(0,))),
-        # While nothing is idle, the line behind stands still, also for models that have room.
-        ([B, A], {"a": ready(3)}, 1, Plan()),
-        ([B, A], {"a": ready()}, 1, Plan(evictions=("a",))),
-        # Somebody is already on the way out: one is enough.
-        ([B], {"a": LEAVING}, 1, Plan()),
-        ([C], {"a": LEAVING, "b": ready()}, 2, Plan()),
-        # Nobody is granted a seat that is leaving; he waits until it is gone.
-        ([A], {"a": LEAVING}, 1, Plan()),
-    ],
-)
-def test_plan(line: list[Want], seats: dict[str, Seat], capacity: int, expected: Plan) -> None:
-    assert plan(line, seats, capacity) == expected
-
-
-wants = st.lists(st.builds(Want, st.sampled_from("abcd"), st.integers(1, 4)), max_size=8)
-any_seat = st.builds(
-    lambda state, free, used_s: Seat(state, free if state == "ready" else 4, 4, used_s),
-    st.sampled_from(["ready", "ready", "loading", "leaving"]),
-    st.integers(0, 4),
-    st.floats(0, 100),
-)
-seat_maps = st.dictionaries(st.sampled_from("abcd"), any_seat, max_size=3)
-
-
-@given(wants, seat_maps, st.integers(1, 3))
-def test_a_plan_keeps_every_promise(line: list[Want], seats: dict[str, Seat], capacity: int) -> None:
-    now = plan(line, seats, capacity)
-
-    for model, seat in seats.items():
-        granted = sum(line[index].slots for index in now.grants if line[index].model == model)
-        assert granted <= (seat.free if seat.state == "ready" else 0)
-        first_left = next((i for i, want in enumerate(line) if want.model == model and i not in now.grants), len(line))
-        assert all(index < first_left for index in now.grants if line[index].model == model), "somebody was overtaken"
-    assert {line[index].model for index in now.grants} <= set(seats)
-    assert all(seats[model].is_idle for model in now.evictions)
-    assert not set(now.evictions) & {line[index].model for index in now.grants}
-    assert len(now.evictions) <= 1
-    assert len(set(now.loads)) == len(now.loads)
-    assert not set(now.loads) & set(seats)
-    assert not now.loads or len(seats) + len(now.loads) <= capacity
-
-
-@given(wants.filter(bool), st.dictionaries(st.sampled_from("abcd"), st.builds(ready), max_size=3), st.integers(1, 3))
-def test_while_everything_is_idle_something_always_happens(
-    line: list[Want], seats: dict[str, Seat], capacity: int
-) -> None:
-    now = plan(line, seats, capacity)
-
-    assert now.grants or now.loads or now.evictions
-
-
-@given(wants.filter(bool), st.integers(1, 3))
-def test_a_line_is_served_to_its_end(line: list[Want], capacity: int) -> None:
-    """Carries plans out as the pool does, every answer ending at once."""
-    seats: dict[str, Seat] = {}
-    waiting, served = list(line), list[Want]()
-    for turn in range(10 * len(line)):
-        now = plan(waiting, seats, capacity)
-        served += [waiting[index] for index in now.grants]
-        waiting = [want for index, want in enumerate(waiting) if index not in now.grants]
-        for model in now.evictions:
-            del seats[model]
-        seats |= {model: ready(used_s=turn) for model in now.loads}
-        assert len(seats) <= capacity
-    assert waiting == []
-    for name in "abcd":
-        assert [want for want in served if want.model == name] == [want for want in line if want.model == name]
-
-
-def test_the_predicted_wait_grows_with_the_line_and_shrinks_with_slots() -> None:
-    assert predicted_wait_s(0, 4, 10) == 2.5
-    assert predicted_wait_s(7, 4, 10) == 20
-    assert predicted_wait_s(3, 0, 10) == 40
 
 
 @pytest.fixture
@@ -164,18 +52,20 @@ async def opened(
 
 
 @asynccontextmanager
-async def held(pool: Pool, model: str, slots: int = 1) -> AsyncIterator[tuple[asyncio.Task[None], asyncio.Event]]:
-    """Somebody who stands in line and keeps what is granted until the block ends; who waits then still, goes away."""
+async def held(
+    pool: Pool, model: str, slots: int = 1, *, caller: Path = (), deadline_s: float | None = None
+) -> AsyncIterator[tuple[asyncio.Task[None], asyncio.Event, asyncio.Event]]:
+    """Somebody who stands in line and keeps what is granted until told or the block ends; who waits then, goes away."""
     granted, done = asyncio.Event(), asyncio.Event()
 
     async def use() -> None:
-        async with pool.lease(model, slots):
+        async with pool.lease(model, slots, caller=caller, deadline_s=deadline_s):
             granted.set()
             await done.wait()
 
     task = asyncio.create_task(use())
     try:
-        yield task, granted
+        yield task, granted, done
     finally:
         done.set()
         if not granted.is_set():
@@ -235,7 +125,7 @@ async def test_another_model_evicts_the_idle_one(store: Store, journal: Journal)
 async def test_a_busy_model_is_waited_for(store: Store, journal: Journal) -> None:
     async with opened(store, journal) as pool, AsyncExitStack() as first:
         await first.enter_async_context(pool.lease("one"))
-        async with held(pool, "two") as (_, granted):
+        async with held(pool, "two") as (_, granted, _):
             await until_queued(pool, 1)
             assert list(pool.residents) == ["one"]
             assert not granted.is_set()
@@ -248,7 +138,7 @@ async def test_a_busy_model_is_waited_for(store: Store, journal: Journal) -> Non
 
 async def test_who_waits_in_line_and_goes_away_gives_his_place_back(store: Store, journal: Journal) -> None:
     async with opened(store, journal, sequences=1) as pool:
-        async with pool.lease("one"), held(pool, "one") as (first, _), held(pool, "one") as (_, granted):
+        async with pool.lease("one"), held(pool, "one") as (first, _, _), held(pool, "one") as (_, granted, _):
             await until_queued(pool, 2)
             first.cancel()
             await until_queued(pool, 1)
@@ -260,7 +150,7 @@ async def test_who_waits_in_line_and_goes_away_gives_his_place_back(store: Store
 
 async def test_who_goes_away_in_the_moment_of_the_grant_gives_the_slots_back(store: Store, journal: Journal) -> None:
     async with opened(store, journal, sequences=1) as pool:
-        async with pool.lease("one"), held(pool, "one") as (waiting, granted):
+        async with pool.lease("one"), held(pool, "one") as (waiting, granted, _):
             await until_queued(pool, 1)
             lease_of_the_first = pool.residents["one"]
             # Granted, but not yet awake: the dispatch that a leaving lease does, and the cancellation, in one breath.
@@ -295,17 +185,103 @@ async def test_what_workers_did_is_remembered_when_they_are_gone(store: Store, j
             assert (pool.work.completion_tokens, pool.work.prompt_tokens, pool.work.steps) == (3, 20, 1)
 
 
+def slow(pool: Pool, *, step_s: float = 1.0, answer_tokens: int = 20) -> None:
+    """As if the worker had been seen to take `step_s` for every step."""
+    rates = pool.residents["one"].process.outlook.rates
+    for _ in range(3):
+        rates.note_step(8, 0, is_cut=False, step_s=step_s)
+        rates.note_step(0, 1, is_cut=False, step_s=step_s)
+        rates.note_answer(answer_tokens)
+
+
+LONG = Effort(prompt_tokens=8, answer_tokens=1000)
+
+
 async def test_a_line_that_is_too_slow_is_refused(store: Store, journal: Journal) -> None:
-    async with opened(store, journal, sequences=1, queue_s=15.0) as pool, pool.lease("one"), held(pool, "one"):
+    async with (
+        opened(store, journal, sequences=1, queue_s=15.0) as pool,
+        pool.lease("one", effort=LONG),
+        held(pool, "one"),
+    ):
         await until_queued(pool, 1)
-        with pytest.raises(QueueFull, match=r"more than 15 s is refused"):
-            async with pool.lease("one"):
+        slow(pool)
+        with pytest.raises(QueueFull, match=r"more than 15 s is refused") as refused:
+            async with pool.lease("one", effort=LONG):
                 raise AssertionError("nobody should get in")
 
+        assert 15 < refused.value.retry_after_s < 60
 
-async def failure_of(pool: Pool, model: str) -> EdgedError:
+
+async def test_who_would_wait_too_long_for_his_first_word_is_told_at_once(store: Store, journal: Journal) -> None:
+    async with opened(store, journal, sequences=1) as pool, pool.lease("one", effort=LONG):
+        slow(pool)
+        with pytest.raises(PredictedTimeout, match="would wait 5 s at most") as refused:
+            async with pool.lease("one", effort=LONG, deadline_s=5.0):
+                raise AssertionError("nobody should get in")
+        assert refused.value.retry_after_s > 5
+        assert pool.queued == 0
+
+        async with held(pool, "one", deadline_s=100.0):
+            await until_queued(pool, 1)
+
+
+async def test_before_anything_was_measured_nobody_is_refused_for_a_guess(store: Store, journal: Journal) -> None:
+    async with opened(store, journal) as pool, pool.lease("one", effort=LONG, deadline_s=60.0) as lease:
+        assert not lease.forecast.is_measured
+
+
+async def test_a_turn_that_does_not_come_in_time_is_told(store: Store, journal: Journal) -> None:
+    async with opened(store, journal, sequences=1) as pool, pool.lease("one"):
+        with pytest.raises(PredictedTimeout, match=r"within the 0\.01 s"):
+            async with pool.lease("one", deadline_s=0.01):
+                raise AssertionError("nobody should get in")
+        assert pool.queued == 0
+
+
+async def test_one_request_does_not_wait_behind_twenty(store: Store, journal: Journal) -> None:
+    """Twenty of one caller's hold or await all slots; the other's only one is next."""
+    async with opened(store, journal, sequences=2, queue_requests=32) as pool, AsyncExitStack() as stack:
+        first = await stack.enter_async_context(held(pool, "one", caller=("open", "flood")))
+        await first[1].wait()
+        for _ in range(19):
+            await stack.enter_async_context(held(pool, "one", caller=("open", "flood")))
+        await until_queued(pool, 18)
+        async with held(pool, "one", caller=("open", "one")) as (_, granted, _):
+            await until_queued(pool, 19)
+            first[2].set()
+            await granted.wait()
+            assert pool.queued == 18
+
+
+async def test_a_full_line_of_one_caller_gives_a_place_to_another(store: Store, journal: Journal) -> None:
+    async with opened(store, journal, sequences=1, queue_requests=3) as pool, AsyncExitStack() as stack:
+        _, granted, _ = await stack.enter_async_context(held(pool, "one", caller=("open", "flood")))
+        await granted.wait()
+        flood = [asyncio.create_task(failure_of(pool, "one", caller=("open", "flood"))) for _ in range(3)]
+        await until_queued(pool, 3)
+        async with held(pool, "one", caller=("open", "other")):
+            done, _ = await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)
+            (sent_away,) = [task.result() for task in done]
+            assert isinstance(sent_away, RateLimited)
+            assert sent_away.retry_after_s >= 1
+            assert pool.queued == 3
+        for task in flood:
+            task.cancel()
+        await asyncio.wait(flood)
+
+
+async def test_the_background_gives_its_place_in_a_full_line_to_a_person(store: Store, journal: Journal) -> None:
+    async with opened(store, journal, sequences=1, queue_requests=1) as pool, pool.lease("one"):
+        waiting = asyncio.create_task(failure_of(pool, "one", lane="background"))
+        await until(lambda: pool.queued_in("background") == 1)
+        async with held(pool, "one"):
+            assert isinstance(await waiting, QueueFull)
+            assert (pool.queued_in("background"), pool.queued_in("interactive")) == (0, 1)
+
+
+async def failure_of(pool: Pool, model: str, *, lane: Lane = "interactive", caller: Path = ()) -> EdgedError:
     try:
-        async with pool.lease(model):
+        async with pool.lease(model, lane=lane, caller=caller):
             raise AssertionError("nobody should get in")
     except EdgedError as error:
         return error
@@ -393,7 +369,7 @@ async def test_a_warmed_model_that_fails_is_remembered_until_another_loads(store
 
 async def test_an_impatient_client_does_not_stop_the_load(store: Store, journal: Journal) -> None:
     async with opened(store, journal) as pool:
-        async with held(pool, "one") as (impatient, _):
+        async with held(pool, "one") as (impatient, _, _):
             await until_queued(pool, 1)
             impatient.cancel()
         resident = pool.residents["one"]

@@ -1,0 +1,62 @@
+"""The answers to one request as they arrive from a worker, and what a worker's refusals are called here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from edged.chat import Event, Finish
+from edged.errors import (
+    CapabilityMissing,
+    EdgedError,
+    GrammarInvalid,
+    InvalidRequest,
+    QueueFull,
+    RequestError,
+    Unavailable,
+)
+from edged.wire import Accepted, FailureCode
+
+FAILURES: dict[FailureCode, type[RequestError | Unavailable]] = {
+    "grammar_invalid": GrammarInvalid,
+    "capability_missing": CapabilityMissing,
+    "invalid_request": InvalidRequest,
+    "queue_full": QueueFull,
+}
+
+
+News: TypeAlias = Event | Accepted | EdgedError
+
+
+@dataclass(slots=True, eq=False)
+class Answers:
+    """The `n` answers to one request as they arrive."""
+
+    ids: range
+    _news: asyncio.Queue[News] = field(default_factory=asyncio.Queue)
+
+    def put(self, news: News) -> None:
+        """Something happened; an error is the end of all of them."""
+        self._news.put_nowait(news)
+
+    async def admitted(self) -> Accepted:
+        """Wait until the worker has accepted: how long the prompt is, and what of it was in memory. Raises why not."""
+        news = await self._news.get()
+        if isinstance(news, EdgedError):
+            raise news
+        assert isinstance(news, Accepted)
+        return news
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Deltas and finishes until every choice has finished; raises the error that ended them instead."""
+        running = len(self.ids)
+        while running:
+            news = await self._news.get()
+            if isinstance(news, EdgedError):
+                raise news
+            if isinstance(news, Accepted):
+                continue  # the same prompt, accepted for a further choice
+            running -= isinstance(news, Finish)
+            yield news
