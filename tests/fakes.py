@@ -41,7 +41,10 @@ PIECES: tuple[bytes, ...] = (
 
 
 class FakeLlama:
-    """The batcher's `Engine` with llama.cpp's rules: every breach is an AssertionError, only a lack of cells is not."""
+    """The batcher's `Engine` with llama.cpp's rules: every breach is an AssertionError, only a lack of cells is not.
+
+    A slot is a list of cells, a cell is a one-item list with its token: slots that share a cell hold the same list.
+    """
 
     def __init__(
         self,
@@ -49,41 +52,61 @@ class FakeLlama:
         sequences: int = 8,
         batch_tokens: int = 64,
         is_full: Callable[[], bool] = lambda: False,
+        slots: int | None = None,
     ) -> None:
         self.context_tokens = context_tokens
         self.sequences = sequences
+        self.slots = slots or 2 * sequences + 1
         self.batch_tokens = batch_tokens
-        self.cells: dict[int, list[int]] = {}
         self.decodes: list[list[Row]] = []
         self.open_samplers = 0
         self._is_full = is_full
+        self._slots: dict[int, list[list[int]]] = {}
         self._outputs: dict[int, int] = {}
+
+    @property
+    def cells(self) -> dict[int, list[int]]:
+        """The tokens of every slot that holds any."""
+        return {slot: [token for (token,) in cells] for slot, cells in self._slots.items()}
+
+    @property
+    def used_cells(self) -> int:
+        """Cells that are not empty; one that is shared is one."""
+        return len({id(cell) for cells in self._slots.values() for cell in cells})
 
     def decode(self, rows: Items[Row]) -> None:
         """Put every row into its cell and compute the outputs that were asked for."""
         assert 0 < len(rows) <= self.batch_tokens, f"{len(rows)} rows in a batch of {self.batch_tokens}"
-        held = sum(map(len, self.cells.values()))
-        if held + len(rows) > self.context_tokens or self._is_full():
+        if self.used_cells + len(rows) > self.context_tokens or self._is_full():
             raise MemoryFull
         self.decodes.append(list(rows))
         self._outputs = {}
         for index, row in enumerate(rows):
-            assert 0 <= row.slot < self.sequences, f"slot {row.slot} does not exist"
-            cells = self.cells.setdefault(row.slot, [])
+            assert 0 <= row.slot < self.slots, f"slot {row.slot} does not exist"
+            cells = self._slots.setdefault(row.slot, [])
             assert row.position == len(cells), f"slot {row.slot} holds {len(cells)} tokens, and {row.position} came"
-            cells.append(row.token)
+            cells.append([row.token])
             if row.has_output:
-                self._outputs[index] = _hash(cells)
-        assert len(self._outputs) <= self.sequences, "more outputs than n_outputs_max"
+                self._outputs[index] = _hash([token for (token,) in cells])
+        assert len(self._outputs) <= self.slots, "more outputs than n_outputs_max"
+        assert len({row.slot for row in rows}) <= self.sequences, "more run than may"
 
     def output(self, row: int) -> int:
         """What the last decode computed for a row that asked for it."""
         return self._outputs[row]
 
+    def copy(self, source: int, target: int, count: int) -> None:
+        """Share cells: llama.cpp would add to whatever the target holds."""
+        assert source != target
+        assert target not in self._slots, "the target still holds cells"
+        assert 0 <= target < self.slots
+        assert 0 < count <= len(self._slots[source])
+        self._slots[target] = self._slots[source][:count]
+
     def release(self, slot: int) -> None:
-        """Empty a sequence's cells."""
-        assert 0 <= slot < self.sequences
-        self.cells.pop(slot, None)
+        """Empty a slot's cells."""
+        assert 0 <= slot < self.slots
+        self._slots.pop(slot, None)
 
     def piece(self, token: int) -> bytes:
         """The token's bytes."""
@@ -132,10 +155,11 @@ def job(
     stop: tuple[str, ...] = (),
     seed: int = 0,
     end_in: int = 12,
+    partition: str = "",
 ) -> Job:
     """A submission, its bound cut to the context as the worker cuts it."""
     most = min(max_tokens, llama.context_tokens - len(prompt))
-    sequence = Sequence(id, list(prompt), len(prompt), most, StopFilter(stop))
+    sequence = Sequence(id, list(prompt), len(prompt), most, StopFilter(stop), partition)
     return Job(sequence, FakeSampler(llama, seed, end_in=end_in))
 
 

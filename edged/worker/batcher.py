@@ -1,12 +1,12 @@
 """Continuous batching: every step advances all running sequences in one decode.
 
-    submit ─▶ waiting ─▶ running ─▶ finished
-                 ▲           │
-                 └─ preempt ─┘      the youngest gives up its cells when the others cannot grow
+    submit ─▶ waiting ─▶ running ─▶ finished      what it leaves in memory is a cached prefix (`memory.py`)
+                 ▲          │
+                 └── pause ─┘      the youngest gives way when the others cannot grow
 
-A step is: admit, make room, build the batch, decode, sample, collect. The context is one pool of cells that all
-sequences share; a cell holds one token of one sequence. A preempted sequence keeps its tokens and its sampler and is
-computed again later, so its text does not change.
+A step is: admit, clear the way, build the batch, decode, sample, collect. The context is one pool of cells that all
+sequences and cached prefixes share. A paused sequence keeps its tokens and its sampler; what others needed of its cells
+is computed again later, so its text does not change.
 
 No llama_cpp, no sockets, no clock: the arithmetic is tested without a model.
 """
@@ -14,12 +14,14 @@ No llama_cpp, no sockets, no clock: the arithmetic is tested without a model.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from edged.wire import Output
+from edged.worker.memory import Memory, Slots
+from edged.worker.prefixes import Match, Prefix, common
 from edged.worker.sequence import Sequence
 
 # A sequence is admitted beside others only if each running one can still grow by this much: otherwise the newcomer's
@@ -53,17 +55,12 @@ class Sampler(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """The model's memory, reduced to what batching needs."""
-
-    @property
-    def context_tokens(self) -> int:
-        """Cells in the pool."""
-        ...
+class Engine(Slots, Protocol):
+    """The model's memory, reduced to what batching needs. It has at least one slot more than `sequences`."""
 
     @property
     def sequences(self) -> int:
-        """Sequences that may hold cells at once."""
+        """Sequences that may run at once."""
         ...
 
     @property
@@ -73,10 +70,6 @@ class Engine(Protocol):
 
     def decode(self, rows: Items[Row]) -> None:
         """Compute a batch. Raises `MemoryFull`."""
-        ...
-
-    def release(self, slot: int) -> None:
-        """Drop every cell of a sequence."""
         ...
 
 
@@ -98,6 +91,7 @@ class Job:
 
     sequence: Sequence
     sampler: Sampler
+    is_admitted: bool = False
 
 
 Chunks: TypeAlias = list[tuple[Job, int]]
@@ -118,14 +112,21 @@ def shares(pending: Items[int], budget: int) -> list[int]:
 
 
 class Batcher:
-    """Owns every sequence from submission to its last output."""
+    """Owns every sequence from submission to its last output.
 
-    def __init__(self, engine: Engine, vocabulary: Vocabulary) -> None:
+    `admitted` hears of each when it begins to run for the first time, and how many tokens of its prompt it did not have
+    to compute.
+    """
+
+    def __init__(
+        self, engine: Engine, vocabulary: Vocabulary, admitted: Callable[[Sequence, int], None] = lambda *_: None
+    ) -> None:
         self._engine = engine
         self._vocabulary = vocabulary
+        self._admitted = admitted
+        self.memory = Memory(engine)
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
-        self._free_slots = list(range(engine.sequences))
 
     @property
     def is_idle(self) -> bool:
@@ -153,33 +154,68 @@ class Batcher:
         Returns the outputs and how many prompt tokens were read.
         """
         self._admit()
+        self._clear_the_way(prefill_tokens)
         while not (chunks := self._chunks(prefill_tokens)):
-            self._make_room()
+            self._pause_one()
+            self._clear_the_way(prefill_tokens)
         try:
             self._engine.decode(_rows(chunks))
         except MemoryFull:
-            self._make_room()
+            if not self.memory.drop_one():
+                self._pause_one()
             return self._collect(self._running), 0
         read = sum(count for job, count in chunks if not job.sequence.is_decoding)
         self._advance(chunks)
         return self._collect(self._running), read
 
     def _admit(self) -> None:
-        while self._waiting and self._free_slots and self._fits(self._waiting[0].sequence):
-            job = self._waiting.popleft()
-            job.sequence.slot = self._free_slots.pop()
+        """Let in whoever fits, in order; one whose prompt somebody else is just reading comes when that is read."""
+        for job in list(self._waiting):
+            sequence = job.sequence
+            match = self.memory.match(sequence.tokens, sequence.partition)
+            if self._is_being_read(sequence, match.count):
+                continue
+            if len(self._running) == self._engine.sequences or not self._fits(sequence, match):
+                return
+            self._waiting.remove(job)
             self._running.append(job)
+            sequence.place = self.memory.enter(sequence.tokens, sequence.partition, match)
+            if not job.is_admitted:
+                job.is_admitted = True
+                self._admitted(sequence, match.count)
 
-    def _fits(self, sequence: Sequence) -> bool:
-        promised = sum(len(job.sequence.tokens) + GROWTH_RESERVE_TOKENS for job in self._running)
-        return not self._running or promised + len(sequence.tokens) < self._engine.context_tokens
+    def _is_being_read(self, newcomer: Sequence, offered: int) -> bool:
+        """Whether a running prompt begins like the newcomer's for longer than anybody offers yet."""
+        return any(
+            common(leader.tokens, newcomer.tokens, min(leader.prompt_tokens, len(newcomer.tokens) - 1)) > offered
+            for leader in (job.sequence for job in self._running)
+            if leader.in_memory < leader.prompt_tokens and leader.partition in (None, newcomer.partition)
+        )
+
+    def _fits(self, newcomer: Sequence, match: Match) -> bool:
+        if not self._running:
+            return True
+        held = self.memory.held_with(match, self._places())
+        promised = sum(job.sequence.pending + GROWTH_RESERVE_TOKENS for job in self._running)
+        return held + promised + len(newcomer.tokens) - match.count < self._engine.context_tokens
+
+    def _places(self) -> list[Prefix]:
+        return [job.sequence.place for job in self._running if job.sequence.place]
+
+    def _clear_the_way(self, prefill_tokens: int) -> None:
+        """Let cached prefixes go for the sake of this step; the owner's only before somebody would be paused."""
+        decoding = sum(job.sequence.is_decoding for job in self._running)
+        pending = sum(job.sequence.pending for job in self._running if not job.sequence.is_decoding)
+        reading = min(pending, prefill_tokens, self._engine.batch_tokens - decoding)
+        self.memory.free_up(decoding + reading)
+        self.memory.free_up(max(decoding + min(reading, 1), 1), pinned=True)
 
     def _chunks(self, prefill_tokens: int) -> Chunks:
         """Who gets how many rows: one for each decoding sequence, the rest for prompts. Empty when cells run short.
 
         Never empty for a lone sequence: its prompt and its `max_tokens` together fit the context.
         """
-        free = self._engine.context_tokens - sum(job.sequence.in_memory for job in self._running)
+        free = self.memory.free_cells
         decoding = [job for job in self._running if job.sequence.is_decoding]
         reading = [job for job in self._running if not job.sequence.is_decoding]
         if len(decoding) > free:
@@ -190,8 +226,8 @@ class Batcher:
             (job, count) for job, count in zip(reading, counts, strict=True) if count
         ]
 
-    def _make_room(self) -> None:
-        """Take the cells from the youngest sequence; a lone one for which the engine has none is at its end."""
+    def _pause_one(self) -> None:
+        """The youngest gives way to the others; a lone one for which the engine has no cells is at its end."""
         youngest = max(self._running, key=lambda job: job.sequence.id)
         if len(self._running) == 1:
             youngest.sequence.end("length")
@@ -203,7 +239,8 @@ class Batcher:
         row = -1
         for job, count in chunks:
             row += count
-            job.sequence.in_memory += count
+            assert job.sequence.place is not None
+            self.memory.grow(job.sequence.place, count)
             if job.sequence.pending == 0:
                 token = job.sampler.draw(row)
                 job.sequence.accept(token, self._vocabulary.piece(token), is_end=self._vocabulary.is_end(token))
@@ -227,20 +264,19 @@ class Batcher:
         job.sampler.close()
 
     def _leave(self, job: Job) -> None:
-        assert job.sequence.slot is not None
+        assert job.sequence.place is not None
         self._running.remove(job)
-        self._engine.release(job.sequence.slot)
-        self._free_slots.append(job.sequence.slot)
-        job.sequence.forget()
+        self.memory.keep(job.sequence.place)
+        job.sequence.place = None
 
 
 def _rows(chunks: Chunks) -> list[Row]:
     rows = []
     for job, count in chunks:
         sequence = job.sequence
-        assert sequence.slot is not None
+        assert sequence.place is not None
         first = sequence.in_memory
         for position in range(first, first + count):
             is_last = position + 1 == len(sequence.tokens)
-            rows.append(Row(sequence.tokens[position], position, sequence.slot, is_last))
+            rows.append(Row(sequence.tokens[position], position, sequence.place.slot, is_last))
     return rows

@@ -13,6 +13,7 @@ import codecs
 from dataclasses import dataclass, field
 
 from edged.chat import FinishReason
+from edged.worker.prefixes import Prefix
 
 
 class StopFilter:
@@ -47,21 +48,29 @@ def _overlap(text: str, stop: str) -> int:
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """All state of one answer. `slot` is the engine's sequence number while it holds cells, else None."""
+    """All state of one answer. `place` is what the memory holds of it while it runs, else None.
+
+    `partition` names whose prefixes it may share; None for prompts of the owner, which everybody may share.
+    """
 
     id: int
     tokens: list[int]
     prompt_tokens: int
     max_tokens: int
     stops: StopFilter
-    slot: int | None = None
-    in_memory: int = 0
+    partition: str | None = ""
+    place: Prefix | None = None
     finish: FinishReason | None = None
     said: str = ""
     said_tokens: int = 0
     _decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
     )
+
+    @property
+    def in_memory(self) -> int:
+        """Tokens that need not be decoded again."""
+        return self.place.length if self.place else 0
 
     @property
     def pending(self) -> int:
@@ -97,10 +106,6 @@ class Sequence:
         taken = (self.said, self.said_tokens)
         self.said, self.said_tokens = "", 0
         return taken
-
-    def forget(self) -> None:
-        """The memory no longer holds this sequence: all its tokens are pending again."""
-        self.slot, self.in_memory = None, 0
 
     def end(self, reason: FinishReason) -> None:
         """Nothing follows: what was held back may be said now."""

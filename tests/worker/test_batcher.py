@@ -17,7 +17,10 @@ from tests.fakes import PIECES, FakeLlama, job
 # More than any test's sequences could need, preemptions included: being stuck is reported, not waited for.
 MANY_STEPS = 5000
 
-prompts = st.lists(st.integers(1, len(PIECES) - 1), min_size=1, max_size=24)
+# Common beginnings of various lengths, which somebody may have in memory already.
+BEGINNINGS = ([], [1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [1, 2, 3, 9])
+tails = st.lists(st.integers(1, len(PIECES) - 1), min_size=1, max_size=12)
+prompts = st.builds(lambda beginning, tail: [*beginning, *tail], st.sampled_from(BEGINNINGS), tails)
 stops = st.lists(st.sampled_from(["STOP", "ab", "你好", "the"]), max_size=2, unique=True).map(tuple)
 
 
@@ -37,6 +40,12 @@ def told(outputs: list[Output]) -> tuple[str, str | None, int]:
     assert [output.finish is not None for output in outputs] == [False] * (len(outputs) - 1) + [True]
     assert sum(output.tokens for output in outputs) == outputs[-1].total
     return "".join(output.text for output in outputs), outputs[-1].finish, outputs[-1].total
+
+
+def forget(batcher: Batcher) -> None:
+    """Drops everything that is cached."""
+    while batcher.memory.drop_one():
+        pass
 
 
 def alone(prompt: list[int], *, context_tokens: int, **wanted: object) -> tuple[str, str | None, int]:
@@ -60,12 +69,25 @@ class Crowd(RuleBasedStateMachine):
         self.came: dict[int, list[Output]] = {}
         self.cancelled: set[int] = set()
 
-    @rule(target=ids, prompt=prompts, max_tokens=st.integers(1, 90), stop=stops, seed=st.integers(0, 9))
-    def submit(self, prompt: list[int], max_tokens: int, stop: tuple[str, ...], seed: int) -> int:
+    @rule(
+        target=ids,
+        prompt=prompts,
+        max_tokens=st.integers(1, 90),
+        stop=stops,
+        seed=st.integers(0, 9),
+        partition=st.sampled_from(["ann", "ben"]),
+    )
+    def submit(self, prompt: list[int], max_tokens: int, stop: tuple[str, ...], seed: int, partition: str) -> int:
         id = len(self.asked) + 1
         self.asked[id] = {"prompt": prompt, "max_tokens": max_tokens, "stop": stop, "seed": seed, "end_in": 40}
-        self.batcher.submit(job(self.llama, id, prompt, max_tokens=max_tokens, stop=stop, seed=seed, end_in=40))
+        self.batcher.submit(job(self.llama, id, partition=partition, **self.asked[id]))  # type: ignore[arg-type]
         return id
+
+    @rule(ids=st.data())
+    def evict(self, ids: st.DataObject) -> None:
+        cached = self.batcher.memory.cached
+        if cached:
+            self.batcher.memory.drop(ids.draw(st.sampled_from(cached)))
 
     @rule(id=ids)
     def cancel(self, id: int) -> None:
@@ -89,6 +111,10 @@ class Crowd(RuleBasedStateMachine):
         ended = {id for id, outputs in self.came.items() if outputs[-1].finish}
         assert self.llama.open_samplers == len(self.asked) - len(ended | self.cancelled)
 
+    @invariant()
+    def the_books_are_exact(self) -> None:
+        assert self.batcher.memory.free_cells == self.llama.context_tokens - self.llama.used_cells
+
     @precondition(lambda self: self.asked)
     @rule()
     def finish_all(self) -> None:
@@ -97,6 +123,7 @@ class Crowd(RuleBasedStateMachine):
         for id, wanted in self.asked.items():
             if id not in self.cancelled:
                 assert told(self.came[id]) == alone(context_tokens=96, **wanted)  # type: ignore[arg-type]
+        forget(self.batcher)
         assert self.llama.cells == {}, "cells leaked"
         assert self.llama.open_samplers == 0
 
@@ -144,6 +171,7 @@ def test_an_engine_that_runs_full_at_random_cuts_an_answer_at_most_short(
             assert text == whole[0]
         else:
             assert whole[0].startswith(text.removesuffix("�"))
+    forget(batcher)
     assert (llama.cells, llama.open_samplers) == ({}, 0)
 
 
@@ -220,7 +248,7 @@ def test_words_go_on_while_a_prompt_is_read() -> None:
     assert all(sum(row.slot == rows[0][0].slot for row in step) == 1 for step in rows)
 
 
-def test_cancelling_gives_back_cells_sampler_and_slot_at_once() -> None:
+def test_cancelling_gives_back_sampler_and_slot_at_once() -> None:
     llama = FakeLlama(sequences=1)
     batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, [1], max_tokens=100, end_in=100_000))
@@ -228,7 +256,7 @@ def test_cancelling_gives_back_cells_sampler_and_slot_at_once() -> None:
     batcher.step(8)
 
     batcher.cancel(1)
-    assert (llama.cells, llama.open_samplers) == ({}, 1)
+    assert llama.open_samplers == 1
 
     assert list(run(batcher)) == [2]
 
@@ -265,6 +293,91 @@ def test_a_lone_sequence_may_use_the_whole_context() -> None:
     assert told(run(batcher)[1])[1:] == ("length", 30)
 
 
+def cached_tokens_of(batcher_of: FakeLlama, asked: list[tuple[list[int], str]]) -> list[int]:
+    """One after the other, each to its end: how many tokens of each prompt were not computed."""
+    came: list[int] = []
+    batcher = Batcher(batcher_of, batcher_of, admitted=lambda sequence, cached: came.append(cached))
+    for id, (prompt, partition) in enumerate(asked):
+        batcher.submit(job(batcher_of, id, prompt, max_tokens=4, end_in=100_000, partition=partition))
+        run(batcher)
+    return came
+
+
+def test_what_an_answer_left_in_memory_is_not_computed_again() -> None:
+    llama = FakeLlama()
+    first = [1, 2, 3, 4, 5]
+
+    assert cached_tokens_of(llama, [(first, ""), ([*first, 9, 9], ""), ([1, 2, 3, 8], "")]) == [0, 5, 3]
+    assert sum(map(len, llama.decodes)) == (5 + 3) + (2 + 3) + (1 + 3)
+
+
+def test_a_whole_answer_is_part_of_the_prefix_that_the_next_turn_reuses() -> None:
+    llama = FakeLlama()
+    cached_tokens_of(llama, [([1, 2, 3], "")])
+    (held,) = llama.cells.values()
+
+    assert len(held) == 3 + 3, "the last of four tokens was never decoded"
+    assert cached_tokens_of(FakeLlama(), [([1, 2, 3], ""), ([*held, 5], "")]) == [0, 6]
+
+
+def test_the_last_token_of_a_prompt_is_always_computed() -> None:
+    assert cached_tokens_of(FakeLlama(), [([1, 2, 3], ""), ([1, 2, 3], ""), ([1], "")]) == [0, 2, 0]
+
+
+def test_nobody_reuses_what_another_partition_asked() -> None:
+    prompt = [1, 2, 3, 4, 5]
+
+    assert cached_tokens_of(FakeLlama(), [(prompt, "ann"), (prompt, "ben"), (prompt, "ann")]) == [0, 0, 4]
+
+
+def test_a_prompt_that_many_ask_at_once_is_read_once() -> None:
+    llama = FakeLlama(batch_tokens=64)
+    batcher = Batcher(llama, llama)
+    for id in range(8):
+        batcher.submit(job(llama, id, [*range(1, 17)] * 10, max_tokens=3, seed=id, end_in=30))
+
+    came = run(batcher)
+
+    assert sum(row.position < 159 for rows in llama.decodes for row in rows) == 159
+    for id in range(8):
+        assert told(came[id]) == alone([*range(1, 17)] * 10, context_tokens=1024, max_tokens=3, seed=id, end_in=30)
+
+
+def test_a_leader_that_is_cancelled_leaves_what_it_has_read_to_the_others() -> None:
+    llama = FakeLlama()
+    batcher = Batcher(llama, llama)
+    for id in range(2):
+        batcher.submit(job(llama, id, [1] * 100, max_tokens=3, seed=id, end_in=30))
+    batcher.step(40)
+
+    batcher.cancel(0)
+
+    assert told(run(batcher)[1]) == alone([1] * 100, context_tokens=1024, max_tokens=3, seed=1, end_in=30)
+    assert sum(row.position < 99 for rows in llama.decodes for row in rows) == 99
+
+
+def test_cached_prefixes_go_before_anybody_is_paused_and_the_oldest_goes_first() -> None:
+    llama = FakeLlama(context_tokens=60)
+    batcher = Batcher(llama, llama)
+    for id, token in enumerate((1, 2, 3)):
+        batcher.submit(job(llama, id, [token] * 15, max_tokens=3, end_in=100_000))
+        run(batcher)
+    batcher.submit(job(llama, 3, [1] * 16, max_tokens=3, end_in=100_000))  # makes the first the last used
+    run(batcher)
+
+    batcher.submit(job(llama, 4, [4] * 10, max_tokens=12, end_in=100_000))
+    run(batcher)
+
+    assert {tokens[0] for tokens in llama.cells.values()} == {1, 3, 4}
+
+
+def test_more_conversations_than_slots_keep_the_latest() -> None:
+    llama = FakeLlama(sequences=1, slots=3)
+    cached_tokens_of(llama, [([token] * 5, "") for token in (1, 2, 3, 4)])
+
+    assert sorted(tokens[0] for tokens in llama.cells.values()) == [2, 3, 4]
+
+
 @given(st.lists(st.integers(1, 1000), max_size=12), st.integers(0, 2000))
 def test_shares_spend_the_budget_and_are_fair(pending: list[int], budget: int) -> None:
     given = shares(pending, budget)
@@ -287,7 +400,7 @@ def test_the_fake_itself_refuses_what_llama_would_refuse() -> None:
     def breaches() -> Iterator[list[tuple[int, int, int]]]:
         yield []
         yield [(1, 1, 0)]
-        yield [(1, 0, 9)]
+        yield [(1, 0, 17)]
         yield [(1, 0, 0)] * 65
 
     for rows in breaches():
