@@ -3,7 +3,7 @@
     daemon ── Load ──────────────▶ worker        the model's descriptor travels beside it (SCM_RIGHTS)
            ◀─ Loading*, Loaded | LoadFailed
            ── Generate, Cancel ──▶
-           ◀─ Accepted | Rejected               one of them per Generate, in order of arrival
+           ◀─ Accepted | Rejected               one of them per Generate: Accepted when it begins to run
            ◀─ Step                              the news of all sequences of one decode
 
     daemon ── Template ──────────▶ template      the model's chat template; rendering happens where nothing decodes
@@ -31,6 +31,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
 
 from edged.chat import FinishReason, Role, Sampling, TextPart
+
+Lane: TypeAlias = Literal["interactive", "background"]
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 _RECEIVE_BYTES = 256 * 1024
@@ -98,13 +100,20 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Answer `prompt` with at most `max_tokens` tokens; a smaller room in the context is a smaller bound."""
+    """Answer `prompt` `n` times with at most `max_tokens` tokens; a smaller room in the context is a smaller bound.
+
+    The answers are called `id`, `id` + 1 …, each with a seed of its own. What they leave in memory may be reused by the
+    same `partition` only. When cells run short those in the background lane give way first.
+    """
 
     id: int
     prompt: tuple[Span, ...]
     max_tokens: int
     sampling: Sampling
     stop: tuple[str, ...]
+    n: int = 1
+    partition: str = ""
+    lane: Lane = "interactive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +125,11 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The prompt fits the context and will be answered."""
+    """The prompt is being answered; `cached_tokens` of it were in memory and are not computed again."""
 
     id: int
     prompt_tokens: int
+    cached_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,11 +48,17 @@ class Local:
             most = self._limits.answer_tokens if request.max_tokens is None else request.max_tokens
             answers = stack.enter_context(lease.process.answering(request, prompt, most))
             try:
-                prompt_tokens = await answers.admitted()
+                accepted = await answers.admitted()
             except ContextLengthExceeded as error:
                 error.param = "messages" if request.raw_prompt is None else "prompt"
                 raise
-            admission = Admission(request.model, "local", prompt_tokens, queue_s=lease.queue_s)
+            admission = Admission(
+                request.model,
+                "local",
+                accepted.prompt_tokens,
+                queue_s=lease.queue_s,
+                cached_tokens=accepted.cached_tokens,
+            )
             return Completion(admission, answers.events(), stack.pop_all())
         raise AssertionError("unreachable: the block above returns or raises")
 

@@ -89,13 +89,13 @@ class Answers:
         """Something happened; an error is the end of all of them."""
         self._news.put_nowait(news)
 
-    async def admitted(self) -> int:
-        """Wait until the worker has accepted the prompt; how many tokens it has. Raises why not."""
+    async def admitted(self) -> Accepted:
+        """Wait until the worker has begun: how long the prompt is, and what of it was in memory. Raises why not."""
         news = await self._news.get()
         if isinstance(news, EdgedError):
             raise news
         assert isinstance(news, Accepted)
-        return news.prompt_tokens
+        return news
 
     async def events(self) -> AsyncIterator[Event]:
         """Deltas and finishes until every choice has finished; raises the error that ended them instead."""
@@ -105,7 +105,7 @@ class Answers:
             if isinstance(news, EdgedError):
                 raise news
             if isinstance(news, Accepted):
-                continue  # the same prompt, accepted for a further choice
+                continue  # an honest worker says it once, and `admitted` took it
             running -= isinstance(news, Finish)
             yield news
 
@@ -162,9 +162,18 @@ class WorkerProcess:
         self._next_id = answers.ids.stop
         if not self._owed:
             self._expect_news()
-        for choice, id in enumerate(answers.ids):
-            self._owed[id] = answers
-            self._child.send(Generate(id, prompt, max_tokens, request.sampling.for_choice(choice), request.stop))
+        self._owed |= dict.fromkeys(answers.ids, answers)
+        self._child.send(
+            Generate(
+                answers.ids.start,
+                prompt,
+                max_tokens,
+                request.sampling,
+                request.stop,
+                n=request.n,
+                partition=request.caller.account,
+            )
+        )
         try:
             yield answers
         finally:
@@ -193,8 +202,10 @@ class WorkerProcess:
                 if id in self._owed:
                     self._owed[id].put(frame)
             case Rejected(id, prompt_tokens, context_tokens):
-                if id in self._owed:
-                    self._owed.pop(id).put(ContextLengthExceeded(prompt_tokens, context_tokens))
+                if answers := self._owed.get(id):
+                    answers.put(ContextLengthExceeded(prompt_tokens, context_tokens))
+                    for choice in answers.ids:
+                        self._owed.pop(choice, None)
             case Loading(progress):
                 self.progress = progress
             case Loaded():

@@ -44,8 +44,9 @@ class Worker:
     def __init__(self, pipe: Pipe, context: Context) -> None:
         self._pipe = pipe
         self._context = context
-        self._batcher = Batcher(context, context.model)
+        self._batcher = Batcher(context, context.model, self._begun)
         self._pace = Pace()
+        self._unaccepted: set[int] = set()
 
     def run(self) -> None:
         """Serve until the daemon hangs up (`EOFError`)."""
@@ -60,6 +61,7 @@ class Worker:
             case Generate():
                 self._admit(frame)
             case Cancel(id):
+                self._unaccepted.discard(id)
                 self._batcher.cancel(id)
             case _:
                 raise ValueError(f"a worker does not take {type(frame).__name__}")
@@ -70,13 +72,26 @@ class Worker:
         if room < 1 or not tokens:
             self._pipe.send(Rejected(wanted.id, len(tokens), self._context.context_tokens))
             return
-        self._pipe.send(Accepted(wanted.id, len(tokens)))
+        ids = range(wanted.id, wanted.id + wanted.n)
         most = min(room, wanted.max_tokens)
         if most == 0:  # legal for completions that only echo
-            self._pipe.send(Step((Output(wanted.id, "", 0, "length"),), 0, 0.0, 0.0, 0.0))
+            self._pipe.send(Accepted(wanted.id, len(tokens), 0))
+            self._pipe.send(Step(tuple(Output(id, "", 0, "length") for id in ids), 0, 0.0, 0.0, 0.0))
             return
-        sequence = Sequence(wanted.id, tokens, len(tokens), most, StopFilter(wanted.stop))
-        self._batcher.submit(Job(sequence, ChainSampler(self._context, wanted.sampling, tokens)))
+        self._unaccepted.add(wanted.id)
+        for choice, id in enumerate(ids):
+            self._batcher.submit(self._job(id, wanted, choice, tokens, most))
+
+    def _job(self, id: int, wanted: Generate, choice: int, tokens: list[int], most: int) -> Job:
+        stops = StopFilter(wanted.stop)
+        sequence = Sequence(id, list(tokens), len(tokens), most, stops, wanted.partition, wanted.lane)
+        return Job(sequence, ChainSampler(self._context, wanted.sampling.for_choice(choice), tokens))
+
+    def _begun(self, sequence: Sequence, cached_tokens: int) -> None:
+        """The first of several answers speaks for all: the others take their prompt over from it."""
+        if sequence.id in self._unaccepted:
+            self._unaccepted.remove(sequence.id)
+            self._pipe.send(Accepted(sequence.id, sequence.prompt_tokens, cached_tokens))
 
     def _step(self) -> None:
         began, decode_s, sample_s = perf_counter(), self._context.decode_s, self._context.sample_s

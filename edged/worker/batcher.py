@@ -2,7 +2,7 @@
 
     submit ─▶ waiting ─▶ running ─▶ finished      what it leaves in memory is a cached prefix (`memory.py`)
                  ▲          │
-                 └── pause ─┘      the youngest gives way when the others cannot grow
+                 └── pause ─┘      the youngest gives way when the others cannot grow, the background's first
 
 A step is: admit, clear the way, build the batch, decode, sample, collect. The context is one pool of cells that all
 sequences and cached prefixes share. A paused sequence keeps its tokens and its sampler; what others needed of its cells
@@ -109,6 +109,11 @@ def shares(pending: Items[int], budget: int) -> list[int]:
         given[index] = min(pending[index], budget // (len(order) - served))
         budget -= given[index]
     return given
+
+
+def gives_way(sequence: Sequence) -> tuple[bool, int]:
+    """Whoever has the largest is paused first: the youngest in the background, then the youngest of all."""
+    return sequence.lane == "background", sequence.id
 
 
 class Batcher:
@@ -227,13 +232,13 @@ class Batcher:
         ]
 
     def _pause_one(self) -> None:
-        """The youngest gives way to the others; a lone one for which the engine has no cells is at its end."""
-        youngest = max(self._running, key=lambda job: job.sequence.id)
+        """Somebody gives way to the others; a lone one for which the engine has no cells is at its end."""
+        job = max(self._running, key=lambda job: gives_way(job.sequence))
         if len(self._running) == 1:
-            youngest.sequence.end("length")
+            job.sequence.end("length")
         else:
-            self._leave(youngest)
-            self._waiting.appendleft(youngest)
+            self._leave(job)
+            self._waiting.appendleft(job)
 
     def _advance(self, chunks: Chunks) -> None:
         row = -1

@@ -13,6 +13,7 @@ import codecs
 from dataclasses import dataclass, field
 
 from edged.chat import FinishReason
+from edged.wire import Lane
 from edged.worker.prefixes import Prefix
 
 
@@ -59,6 +60,7 @@ class Sequence:
     max_tokens: int
     stops: StopFilter
     partition: str | None = ""
+    lane: Lane = "interactive"
     place: Prefix | None = None
     finish: FinishReason | None = None
     said: str = ""

@@ -18,7 +18,12 @@ from tests.fakes import PIECES, FakeLlama, job
 MANY_STEPS = 5000
 
 # Common beginnings of various lengths, which somebody may have in memory already.
-BEGINNINGS = ([], [1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [1, 2, 3, 9])
+BEGINNINGS: tuple[list[int], ...] = (
+    [],
+    [1, 2, 3, 4, 5, 6, 7, 8],
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+    [1, 2, 3, 9],
+)
 tails = st.lists(st.integers(1, len(PIECES) - 1), min_size=1, max_size=12)
 prompts = st.builds(lambda beginning, tail: [*beginning, *tail], st.sampled_from(BEGINNINGS), tails)
 stops = st.lists(st.sampled_from(["STOP", "ab", "你好", "the"]), max_size=2, unique=True).map(tuple)
