@@ -2,7 +2,7 @@
 
     daemon ── Load ──────────────▶ worker        the model's descriptor travels beside it (SCM_RIGHTS)
            ◀─ Loading*, Loaded | LoadFailed
-           ── Generate, Cancel ──▶
+           ── Share, Generate, Cancel ──▶
            ◀─ Accepted | Rejected               one of them per Generate: Accepted when it begins to run
            ◀─ Step                              the news of all sequences of one decode
 
@@ -21,17 +21,16 @@ Standard library only, and no asyncio: a worker's start-up time is a person's wa
 from __future__ import annotations
 
 import json
-import math
 import socket
 from array import array
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from edged.chat import FinishReason, Role, Sampling, TextPart
+from edged.schema import fields_of, reader_of
 
+# When cells run short, sequences of the background are paused before those of somebody who waits for words.
 Lane: TypeAlias = Literal["interactive", "background"]
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
@@ -61,13 +60,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load the model behind the descriptor sent beside this frame. `gpu_layers` -1 means all that fit the device."""
+    """Load the model behind the descriptor sent beside this frame. `gpu_layers` -1 means all that fit the device.
+
+    `snapshot_bytes` bounds what is kept of conversations outside of the context.
+    """
 
     name: str
     context_tokens: int
     sequences: int
     threads: int
     gpu_layers: int
+    snapshot_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,14 @@ class Generate:
     n: int = 1
     partition: str = ""
     lane: Lane = "interactive"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A prompt of the owner's, as two conversations have it: what both begin with is kept ready for every partition."""
+
+    one: tuple[Span, ...]
+    other: tuple[Span, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +222,7 @@ Frame: TypeAlias = (
     | Loaded
     | LoadFailed
     | Generate
+    | Share
     | Cancel
     | Accepted
     | Rejected
@@ -226,7 +238,7 @@ _FRAMES: dict[str, Any] = {kind.__name__: kind for kind in get_args(Frame)}
 
 def encode(frame: Frame) -> bytes:
     """One line, newline included. Raises `WireError` where the frame is larger than the other side accepts."""
-    line = json.dumps([type(frame).__name__, frame], default=_fields_of, ensure_ascii=False, separators=(",", ":"))
+    line = json.dumps([type(frame).__name__, frame], default=fields_of, ensure_ascii=False, separators=(",", ":"))
     data = line.encode() + b"\n"
     if len(data) > MAX_FRAME_BYTES:
         raise WireError(f"a {type(frame).__name__} frame of {len(data)} bytes exceeds {MAX_FRAME_BYTES}")
@@ -237,7 +249,7 @@ def decode(line: bytes) -> Frame:
     """The frame in `line`, every field checked. Raises `WireError`."""
     try:
         name, body = json.loads(line)
-        frame = _reader(_FRAMES[name])(body)
+        frame = reader_of(_FRAMES[name])(body)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise WireError(f"not a frame ({error!r}): {line[:80]!r}") from error
     return cast("Frame", frame)
@@ -288,72 +300,3 @@ class Pipe:
     def send(self, frame: Frame) -> None:
         """Write one frame; waits while the daemon is behind."""
         self._socket.sendall(encode(frame))
-
-
-def _fields_of(value: Any) -> dict[str, object]:
-    if not is_dataclass(value):
-        raise TypeError(f"{type(value).__name__} has no place on the wire")
-    kind: Any = type(value)
-    return {name: getattr(value, name) for name in _field_names(kind)}
-
-
-@cache
-def _field_names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
-
-
-Reader: TypeAlias = Callable[[Any], Any]
-
-
-@cache
-def _reader(kind: Any) -> Reader:
-    """A function that turns decoded JSON into a value of type `kind`, or raises ValueError or TypeError."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        (inner,) = [argument for argument in arguments if argument is not NoneType]
-        read = _reader(inner)
-        return lambda value: None if value is None else read(value)
-    if origin is Literal:
-        return _one_of(frozenset(arguments))
-    if origin is tuple:
-        element = _reader(arguments[0])
-        return lambda value: tuple([element(item) for item in _exactly(list, value)])
-    if is_dataclass(kind):
-        return _dataclass_reader(kind)
-    if kind is float:
-        return _finite
-    return lambda value: _exactly(kind, value)
-
-
-def _dataclass_reader(kind: Any) -> Reader:
-    hints = get_type_hints(kind)
-    readers = [(name, _reader(hints[name])) for name in _field_names(kind)]
-
-    def read(value: Any) -> Any:
-        if len(_exactly(dict, value)) != len(readers):
-            raise ValueError(f"{kind.__name__} with fields {sorted(value)}")
-        return kind(*[reader(value[name]) for name, reader in readers])
-
-    return read
-
-
-def _one_of(allowed: frozenset[object]) -> Reader:
-    def read(value: Any) -> Any:
-        if value not in allowed:
-            raise ValueError(f"{value!r} is not one of {sorted(map(str, allowed))}")
-        return value
-
-    return read
-
-
-def _finite(value: Any) -> float:
-    number = float(_exactly((int, float), value))
-    if not math.isfinite(number):  # Python's json reads NaN, Infinity and 1e999
-        raise ValueError(f"{number} is not a number")
-    return number
-
-
-def _exactly(kind: Any, value: Any) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{value!r} is not {kind}")
-    return value

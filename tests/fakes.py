@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Callable
 from collections.abc import Sequence as Items
 from contextlib import AsyncExitStack
@@ -18,7 +19,8 @@ import psutil
 
 from edged.chat import Admission, ChatRequest, Completion, Event
 from edged.errors import EdgedError
-from edged.worker.batcher import Job, MemoryFull, Row
+from edged.worker.batcher import Job
+from edged.worker.engine import DecodeFailed, MemoryFull, Row
 from edged.worker.sequence import Sequence, StopFilter
 
 END = 0
@@ -53,6 +55,9 @@ class FakeLlama:
         batch_tokens: int = 64,
         is_full: Callable[[], bool] = lambda: False,
         slots: int | None = None,
+        *,
+        is_cuttable: bool = True,
+        fails: Callable[[], bool] = lambda: False,
     ) -> None:
         self.context_tokens = context_tokens
         self.sequences = sequences
@@ -60,7 +65,10 @@ class FakeLlama:
         self.batch_tokens = batch_tokens
         self.decodes: list[list[Row]] = []
         self.open_samplers = 0
+        self.is_cuttable = is_cuttable
+        self._fails = fails
         self._is_full = is_full
+        self._state: dict[int, list[int]] = {}
         self._slots: dict[int, list[list[int]]] = {}
         self._outputs: dict[int, int] = {}
 
@@ -79,17 +87,24 @@ class FakeLlama:
         assert 0 < len(rows) <= self.batch_tokens, f"{len(rows)} rows in a batch of {self.batch_tokens}"
         if self.used_cells + len(rows) > self.context_tokens or self._is_full():
             raise MemoryFull
+        if self._fails():
+            if not self.is_cuttable:
+                self._state |= {row.slot: [-1] for row in rows}
+            raise DecodeFailed("llama_decode returned -3")
         self.decodes.append(list(rows))
         self._outputs = {}
         for index, row in enumerate(rows):
             assert 0 <= row.slot < self.slots, f"slot {row.slot} does not exist"
             cells = self._slots.setdefault(row.slot, [])
             assert row.position == len(cells), f"slot {row.slot} holds {len(cells)} tokens, and {row.position} came"
+            state = self._state.setdefault(row.slot, [])
+            assert state == [token for (token,) in cells], f"slot {row.slot} has the state of other tokens"
             cells.append([row.token])
+            state.append(row.token)
             if row.has_output:
                 self._outputs[index] = _hash([token for (token,) in cells])
         assert len(self._outputs) <= self.slots, "more outputs than n_outputs_max"
-        assert len({row.slot for row in rows}) <= self.sequences, "more run than may"
+        assert len({row.slot for row in rows if row.has_output}) <= self.sequences, "more run than may"
 
     def output(self, row: int) -> int:
         """What the last decode computed for a row that asked for it."""
@@ -102,11 +117,53 @@ class FakeLlama:
         assert 0 <= target < self.slots
         assert 0 < count <= len(self._slots[source])
         self._slots[target] = self._slots[source][:count]
+        self._state[target] = self._state[source][: count if self.is_cuttable else None]
+
+    def cut(self, slot: int, count: int) -> None:
+        """Let go of the cells behind; a state that is longer cannot follow."""
+        if self.is_cuttable:
+            self._state[slot] = self._state[slot][:count]
+        assert len(self._state[slot]) <= count, "llama_memory_seq_rm returns false"
+        self._slots[slot] = self._slots[slot][:count]
 
     def release(self, slot: int) -> None:
         """Empty a slot's cells."""
         assert 0 <= slot < self.slots
         self._slots.pop(slot, None)
+        self._state.pop(slot, None)
+
+    def checkpoint(self, slot: int) -> bytes:
+        """The state's tokens in digits."""
+        return repr(self._state[slot]).encode()
+
+    def checkpoint_bytes(self, slot: int) -> int:
+        """How long that is."""
+        return len(self.checkpoint(slot))
+
+    def resume(self, slot: int, checkpoint: bytes) -> None:
+        """The state as it was; the cells in front of it must be those that it was made over."""
+        self._state[slot] = json.loads(checkpoint)
+        held = [token for (token,) in self._slots[slot]]
+        assert held[: len(self._state[slot])] == self._state[slot], "a checkpoint of other tokens"
+
+    def save(self, slot: int) -> bytes:
+        """All tokens of a slot."""
+        assert slot in self._slots, "an empty slot was saved"
+        assert self._state[slot] == self.cells[slot]
+        return repr(self.cells[slot]).encode()
+
+    def save_bytes(self, slot: int) -> int:
+        """How long that is."""
+        return len(self.save(slot))
+
+    def load(self, slot: int, state: bytes) -> bool:
+        """Fill new cells, if there are enough."""
+        assert slot not in self._slots, "the target still holds cells"
+        tokens = json.loads(state)
+        if self.used_cells + len(tokens) > self.context_tokens or self._is_full():
+            return False
+        self._slots[slot], self._state[slot] = [[token] for token in tokens], tokens
+        return True
 
     def piece(self, token: int) -> bytes:
         """The token's bytes."""
@@ -156,10 +213,11 @@ def job(
     seed: int = 0,
     end_in: int = 12,
     partition: str = "",
+    marks: tuple[int, ...] = (),
 ) -> Job:
     """A submission, its bound cut to the context as the worker cuts it."""
     most = min(max_tokens, llama.context_tokens - len(prompt))
-    sequence = Sequence(id, list(prompt), len(prompt), most, StopFilter(stop), partition)
+    sequence = Sequence(id, list(prompt), len(prompt), most, StopFilter(stop), partition, marks=marks)
     return Job(sequence, FakeSampler(llama, seed, end_in=end_in))
 
 

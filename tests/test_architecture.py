@@ -20,7 +20,7 @@ ROWS = (
     {"routing", "metrics"},
     {"local", "observe"},
     {"store", "host", "wire"},
-    {"chat", "config"},
+    {"chat", "config", "schema"},
     {"errors"},
 )
 # The children stand aside: nobody imports them, and they know only this.

@@ -24,13 +24,19 @@ from typing import TypeAlias
 
 from edged.config import Engine, Limits
 from edged.errors import EdgedError, QueueFull, RequestError, ShuttingDown, WorkerCrashed
+from edged.host import memory
 from edged.local.plan import Seat, SeatState, Want, plan, predicted_wait_s
 from edged.local.process import Work, WorkerProcess
 from edged.local.renderer import Renderer
+from edged.local.sharing import share_prompts
 from edged.store import Store
 from edged.wire import Load, Template
 
 log = logging.getLogger(__name__)
+
+# Of the machine's memory, for what workers keep of conversations outside of their contexts: 256 MiB of 4 GiB are about
+# 20,000 tokens of a 0.5B model (12.4 KB each).
+_SNAPSHOT_SHARE = 1 / 16
 
 Tell: TypeAlias = Callable[..., None]
 # Before the first answer has ended, nobody knows how long one takes; a guess only for Retry-After.
@@ -79,6 +85,13 @@ class Lease:
 class _Waiter:
     want: Want
     granted: asyncio.Future[Resident]
+
+
+def snapshot_bytes(engine: Engine) -> int:
+    """What one worker may keep outside of its context."""
+    if engine.snapshot_bytes is not None:
+        return engine.snapshot_bytes // engine.resident_models
+    return int(memory.total_bytes() * _SNAPSHOT_SHARE / engine.resident_models)
 
 
 class Pool:
@@ -262,10 +275,18 @@ class Pool:
             # whoever asks for a chat, and is told then.
             with contextlib.suppress(RequestError, OSError):
                 await resident.renderer.start()
+                await share_prompts(self._engine.shared_prompts, resident.renderer, resident.process)
 
     def _load_frame(self, model: str) -> Load:
         engine = self._engine
-        return Load(model, engine.context_tokens, engine.sequences, engine.thread_count, engine.gpu_layers)
+        return Load(
+            model,
+            engine.context_tokens,
+            engine.sequences,
+            engine.thread_count,
+            engine.gpu_layers,
+            snapshot_bytes(engine),
+        )
 
     def _leave(self, resident: Resident) -> None:
         if resident.load is not None:

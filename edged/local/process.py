@@ -31,6 +31,7 @@ from edged.wire import (
     Loading,
     Output,
     Rejected,
+    Share,
     Span,
     Step,
     WireError,
@@ -180,6 +181,11 @@ class WorkerProcess:
             for id in answers.ids:
                 if self._owed.pop(id, None) is not None:
                     self._child.send(Cancel(id))
+
+    def share(self, one: tuple[Span, ...], other: tuple[Span, ...]) -> None:
+        """Have what both prompts begin with kept ready for everybody, as far as there is room."""
+        if self._error is None and self._child is not None:
+            self._child.send(Share(one, other))
 
     def interrupt(self, error: EdgedError) -> None:
         """End every running answer with `error`."""

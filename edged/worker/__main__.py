@@ -22,6 +22,7 @@ from edged.wire import (
     Output,
     Pipe,
     Rejected,
+    Share,
     Step,
 )
 from edged.worker.batcher import Batcher, Job
@@ -30,7 +31,8 @@ from edged.worker.confine import confine
 from edged.worker.context import Context
 from edged.worker.model import Model
 from edged.worker.pace import Pace
-from edged.worker.prompt import tokens_of
+from edged.worker.prefixes import common
+from edged.worker.prompt import marks_of, tokens_of
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
 
@@ -41,11 +43,12 @@ _PROGRESS_STEP = 0.02
 class Worker:
     """One loaded model and the sequences that run on it."""
 
-    def __init__(self, pipe: Pipe, context: Context) -> None:
+    def __init__(self, pipe: Pipe, context: Context, snapshot_bytes: int) -> None:
         self._pipe = pipe
         self._context = context
-        self._batcher = Batcher(context, context.model, self._begun)
+        self._batcher = Batcher(context, context.model, self._begun, snapshot_bytes)
         self._pace = Pace()
+        self._controls = frozenset(control.id for control in context.model.controls.values())
         self._unaccepted: set[int] = set()
 
     def run(self) -> None:
@@ -60,6 +63,8 @@ class Worker:
         match frame:
             case Generate():
                 self._admit(frame)
+            case Share(one, other):
+                self._share(tokens_of(one, self._context.model), tokens_of(other, self._context.model))
             case Cancel(id):
                 self._unaccepted.discard(id)
                 self._batcher.cancel(id)
@@ -82,9 +87,15 @@ class Worker:
         for choice, id in enumerate(ids):
             self._batcher.submit(self._job(id, wanted, choice, tokens, most))
 
+    def _share(self, one: list[int], other: list[int]) -> None:
+        shared = one[: common(one, other, min(len(one), len(other)))]
+        if shared and not self._batcher.pin(shared):
+            sys.stderr.write(f"A shared prompt of {len(shared)} tokens is not kept ready: the context is too small.\n")
+
     def _job(self, id: int, wanted: Generate, choice: int, tokens: list[int], most: int) -> Job:
         stops = StopFilter(wanted.stop)
-        sequence = Sequence(id, list(tokens), len(tokens), most, stops, wanted.partition, wanted.lane)
+        marks = marks_of(tokens, self._controls)
+        sequence = Sequence(id, list(tokens), len(tokens), most, stops, wanted.partition, wanted.lane, marks)
         return Job(sequence, ChainSampler(self._context, wanted.sampling.for_choice(choice), tokens))
 
     def _begun(self, sequence: Sequence, cached_tokens: int) -> None:
@@ -154,7 +165,7 @@ def main() -> int:
             pipe.send(LoadFailed(str(error)))
             return 1
         pipe.send(introduce(context))
-        Worker(pipe, context).run()
+        Worker(pipe, context, wanted.snapshot_bytes).run()
     except (EOFError, ConnectionError):
         return 0
     return 0

@@ -20,27 +20,18 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from edged.wire import Output
-from edged.worker.memory import Memory, Slots
-from edged.worker.prefixes import Match, Prefix, common
-from edged.worker.sequence import Sequence
+from edged.worker.engine import DecodeFailed, Engine, MemoryFull, Row
+from edged.worker.memory import Memory
+from edged.worker.prefixes import Match, common
+from edged.worker.sequence import Sequence, StopFilter
 
 # A sequence is admitted beside others only if each running one can still grow by this much: otherwise the newcomer's
 # prompt would be computed, thrown away a few tokens later, and computed again.
 GROWTH_RESERVE_TOKENS = 128
 
 
-class MemoryFull(Exception):
-    """The engine found no cells for a batch; its memory is as it was before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One token of a batch: where it belongs, and whether a next token will be drawn from its output."""
-
-    token: int
-    position: int
-    slot: int
-    has_output: bool
+# Steps in a row that may fail before the engine is given up: one to try again, one to begin anew.
+MOST_FAILURES = 2
 
 
 class Sampler(Protocol):
@@ -52,24 +43,6 @@ class Sampler(Protocol):
 
     def close(self) -> None:
         """Release it; the sequence has ended."""
-        ...
-
-
-class Engine(Slots, Protocol):
-    """The model's memory, reduced to what batching needs. It has at least one slot more than `sequences`."""
-
-    @property
-    def sequences(self) -> int:
-        """Sequences that may run at once."""
-        ...
-
-    @property
-    def batch_tokens(self) -> int:
-        """Most rows that one decode takes."""
-        ...
-
-    def decode(self, rows: Items[Row]) -> None:
-        """Compute a batch. Raises `MemoryFull`."""
         ...
 
 
@@ -87,11 +60,21 @@ class Vocabulary(Protocol):
 
 @dataclass(slots=True)
 class Job:
-    """A sequence and the sampler that draws for it."""
+    """A sequence and the sampler that draws for it; without one it only reads its prompt, a prefix of the owner's."""
 
     sequence: Sequence
-    sampler: Sampler
+    sampler: Sampler | None
     is_admitted: bool = False
+
+    @property
+    def is_owners(self) -> bool:
+        """Nobody waits for it, and everybody may share what it has read."""
+        return self.sampler is None
+
+    @property
+    def gives_way(self) -> tuple[bool, bool, int]:
+        """Whoever has the largest is paused first: the owner's, the youngest in the background, the youngest."""
+        return self.is_owners, self.sequence.lane == "background", self.sequence.id
 
 
 Chunks: TypeAlias = list[tuple[Job, int]]
@@ -111,11 +94,6 @@ def shares(pending: Items[int], budget: int) -> list[int]:
     return given
 
 
-def gives_way(sequence: Sequence) -> tuple[bool, int]:
-    """Whoever has the largest is paused first: the youngest in the background, then the youngest of all."""
-    return sequence.lane == "background", sequence.id
-
-
 class Batcher:
     """Owns every sequence from submission to its last output.
 
@@ -124,19 +102,25 @@ class Batcher:
     """
 
     def __init__(
-        self, engine: Engine, vocabulary: Vocabulary, admitted: Callable[[Sequence, int], None] = lambda *_: None
+        self,
+        engine: Engine,
+        vocabulary: Vocabulary,
+        admitted: Callable[[Sequence, int], None] = lambda *_: None,
+        snapshot_bytes: int = 0,
     ) -> None:
         self._engine = engine
         self._vocabulary = vocabulary
         self._admitted = admitted
-        self.memory = Memory(engine)
+        self.memory = Memory(engine, snapshot_bytes)
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
+        self._pinned: list[list[int]] = []
+        self._failures = 0
 
     @property
     def is_idle(self) -> bool:
         """Nothing to do until the next submission."""
-        return not self._waiting and not self._running
+        return not self._waiting and not self._running and self._unread() is None
 
     @property
     def has_decoding(self) -> bool:
@@ -146,6 +130,16 @@ class Batcher:
     def submit(self, job: Job) -> None:
         """Queue a sequence whose prompt fits the context. It ends with exactly one output that carries `finish`."""
         self._waiting.append(job)
+
+    def pin(self, tokens: list[int]) -> bool:
+        """Keep a prefix of the owner's in memory for everybody; it is read while nobody asks for anything.
+
+        False where it is refused: all of them together may take half of the cells, the rest is for conversations.
+        """
+        if 2 * sum(map(len, [*self._pinned, tokens])) > self._engine.context_tokens:
+            return False
+        self._pinned.append(tokens)
+        return True
 
     def cancel(self, id: int) -> None:
         """Drop a sequence without a further output. Unknown ids have already ended."""
@@ -160,57 +154,77 @@ class Batcher:
         """
         self._admit()
         self._clear_the_way(prefill_tokens)
-        while not (chunks := self._chunks(prefill_tokens)):
+        while self._running and not (chunks := self._chunks(prefill_tokens)):
             self._pause_one()
             self._clear_the_way(prefill_tokens)
+        if not self._running:
+            return [], 0
         try:
             self._engine.decode(_rows(chunks))
         except MemoryFull:
-            if not self.memory.drop_one():
+            if not self.memory.evict_one():
                 self._pause_one()
             return self._collect(self._running), 0
+        except DecodeFailed:
+            self._recover(chunks)
+            return [], 0
+        self._failures = 0
         read = sum(count for job, count in chunks if not job.sequence.is_decoding)
         self._advance(chunks)
         return self._collect(self._running), read
 
     def _admit(self) -> None:
         """Let in whoever fits, in order; one whose prompt somebody else is just reading comes when that is read."""
+        if not self._waiting and not self._running and (unread := self._unread()):
+            marks = (len(unread) - 1,)  # from there it is read again if only its state is left
+            sequence = Sequence(-1, unread, len(unread), 1, StopFilter(()), None, marks=marks)
+            self._run(Job(sequence, None), self.memory.match(unread, None))
         for job in list(self._waiting):
             sequence = job.sequence
             match = self.memory.match(sequence.tokens, sequence.partition)
             if self._is_being_read(sequence, match.count):
                 continue
-            if len(self._running) == self._engine.sequences or not self._fits(sequence, match):
+            if len(self._asked()) == self._engine.sequences or not self._fits(sequence, match):
                 return
             self._waiting.remove(job)
-            self._running.append(job)
-            sequence.place = self.memory.enter(sequence.tokens, sequence.partition, match)
+            self._run(job, match)
             if not job.is_admitted:
                 job.is_admitted = True
-                self._admitted(sequence, match.count)
+                self._admitted(sequence, sequence.in_memory)
+
+    def _run(self, job: Job, match: Match) -> None:
+        sequence = job.sequence
+        sequence.place = self.memory.enter(sequence.tokens, sequence.partition, match, sequence.marks)
+        self._running.append(job)
+
+    def _unread(self) -> list[int] | None:
+        return next((tokens for tokens in self._pinned if not self.memory.has_pinned(tokens)), None)
+
+    def _asked(self) -> list[Job]:
+        """Those that run for somebody."""
+        return [job for job in self._running if not job.is_owners]
 
     def _is_being_read(self, newcomer: Sequence, offered: int) -> bool:
-        """Whether a running prompt begins like the newcomer's for longer than anybody offers yet."""
-        return any(
-            common(leader.tokens, newcomer.tokens, min(leader.prompt_tokens, len(newcomer.tokens) - 1)) > offered
-            for leader in (job.sequence for job in self._running)
-            if leader.in_memory < leader.prompt_tokens and leader.partition in (None, newcomer.partition)
-        )
+        """Whether a running prompt will soon offer more of the newcomer's than anybody does yet."""
+        for leader in (job.sequence for job in self._running):
+            if leader.in_memory < leader.prompt_tokens and leader.partition in (None, newcomer.partition):
+                shared = common(leader.tokens, newcomer.tokens, min(leader.prompt_tokens, len(newcomer.tokens) - 1))
+                if leader.place and leader.place.will_offer(shared) > offered:
+                    return True
+        return False
 
     def _fits(self, newcomer: Sequence, match: Match) -> bool:
-        if not self._running:
+        running = [job.sequence for job in self._asked()]
+        if not running:
             return True
-        held = self.memory.held_with(match, self._places())
-        promised = sum(job.sequence.pending + GROWTH_RESERVE_TOKENS for job in self._running)
+        held = self.memory.held_with(match, [sequence.place for sequence in running if sequence.place])
+        promised = sum(sequence.pending + GROWTH_RESERVE_TOKENS for sequence in running)
         return held + promised + len(newcomer.tokens) - match.count < self._engine.context_tokens
-
-    def _places(self) -> list[Prefix]:
-        return [job.sequence.place for job in self._running if job.sequence.place]
 
     def _clear_the_way(self, prefill_tokens: int) -> None:
         """Let cached prefixes go for the sake of this step; the owner's only before somebody would be paused."""
         decoding = sum(job.sequence.is_decoding for job in self._running)
-        pending = sum(job.sequence.pending for job in self._running if not job.sequence.is_decoding)
+        pending = sum(job.sequence.readable for job in self._running if not job.sequence.is_decoding)
         reading = min(pending, prefill_tokens, self._engine.batch_tokens - decoding)
         self.memory.free_up(decoding + reading)
         self.memory.free_up(max(decoding + min(reading, 1), 1), pinned=True)
@@ -226,19 +240,42 @@ class Batcher:
         if len(decoding) > free:
             return []
         budget = min(prefill_tokens, self._engine.batch_tokens - len(decoding), free - len(decoding))
-        counts = shares([job.sequence.pending for job in reading], budget)
+        counts = shares([job.sequence.readable for job in reading], budget)
         return [(job, 1) for job in decoding] + [
             (job, count) for job, count in zip(reading, counts, strict=True) if count
         ]
 
     def _pause_one(self) -> None:
         """Somebody gives way to the others; a lone one for which the engine has no cells is at its end."""
-        job = max(self._running, key=lambda job: gives_way(job.sequence))
-        if len(self._running) == 1:
+        job = max(self._running, key=lambda job: job.gives_way)
+        if job.is_owners:
+            self._leave(job)  # it is read when nobody asks for anything
+            if not self._running:
+                self._pinned.remove(job.sequence.tokens)  # not even then: the engine has no cells for it
+        elif len(self._running) == 1:
             job.sequence.end("length")
         else:
             self._leave(job)
             self._waiting.appendleft(job)
+
+    def _recover(self, chunks: Chunks) -> None:
+        """A decode failed for no reason of ours: nobody hears of it unless it goes on failing.
+
+        First the step is tried again, then everybody in it begins anew with cells that nothing is known to be wrong
+        with; where that fails too, so does the engine.
+        """
+        self._failures += 1
+        if self._failures > MOST_FAILURES:
+            raise
+        if self._failures == 1 and self._engine.is_cuttable:
+            return  # llama.cpp took back what it had done
+        for job, _ in reversed(chunks):
+            assert job.sequence.place is not None
+            self._running.remove(job)
+            self.memory.drop(job.sequence.place)
+            job.sequence.place = None
+            if not job.is_owners:
+                self._waiting.appendleft(job)
 
     def _advance(self, chunks: Chunks) -> None:
         row = -1
@@ -246,7 +283,11 @@ class Batcher:
             row += count
             assert job.sequence.place is not None
             self.memory.grow(job.sequence.place, count)
-            if job.sequence.pending == 0:
+            if job.sequence.pending > 0:
+                continue
+            if job.sampler is None:
+                self._leave(job)
+            else:
                 token = job.sampler.draw(row)
                 job.sequence.accept(token, self._vocabulary.piece(token), is_end=self._vocabulary.is_end(token))
 
@@ -266,12 +307,13 @@ class Batcher:
             self._leave(job)
         else:
             self._waiting.remove(job)
-        job.sampler.close()
+        if job.sampler is not None:
+            job.sampler.close()
 
     def _leave(self, job: Job) -> None:
         assert job.sequence.place is not None
         self._running.remove(job)
-        self.memory.keep(job.sequence.place)
+        self.memory.keep(job.sequence.place, pinned=job.is_owners and job.sequence.pending == 0)
         job.sequence.place = None
 
 
@@ -282,6 +324,6 @@ def _rows(chunks: Chunks) -> list[Row]:
         assert sequence.place is not None
         first = sequence.in_memory
         for position in range(first, first + count):
-            is_last = position + 1 == len(sequence.tokens)
-            rows.append(Row(sequence.tokens[position], position, sequence.place.slot, is_last))
+            has_output = job.sampler is not None and position + 1 == len(sequence.tokens)
+            rows.append(Row(sequence.tokens[position], position, sequence.place.slot, has_output))
     return rows

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
-from edged.worker.batcher import MemoryFull, Row
 from edged.worker.bindings import EngineError, last_error, lib
+from edged.worker.engine import DecodeFailed, MemoryFull, Row
 from edged.worker.model import Model
 
 # Rows of one llama_decode. Larger batches cost compute-buffer memory and gain nothing on boards, where a step is
@@ -22,6 +23,9 @@ _CELL_TYPES = (8, 1)
 # Sequence numbers for cached prefixes, per sequence that may run. A number costs a row of logits: on the 0.5B shape of
 # 151,936 tokens 8 numbers take 684 MiB in all, 24 take 695 and 64 take 719; a step of eight rows takes as long.
 _CACHED_PER_SEQUENCE = 2
+# With a window or a recurrent state each number costs another of these (18 MiB on the Qwen3.5-0.8B shape), so there are
+# as many as run, one for the owner's prompts and one for what somebody begins with; the rest is kept as snapshots.
+_SPARE_SLOTS = 2
 
 
 class Context:
@@ -35,7 +39,8 @@ class Context:
         self.model = model
         self.decode_s = self.sample_s = 0.0
         self.sequences = sequences
-        self.slots = sequences * (1 + _CACHED_PER_SEQUENCE)
+        self.is_cuttable = model.is_cuttable
+        self.slots = sequences * (1 + _CACHED_PER_SEQUENCE) if model.is_cuttable else sequences + _SPARE_SLOTS
         self.context_tokens = min(context_tokens, model.trained_tokens or context_tokens)
         self.batch_tokens = min(BATCH_TOKENS, context_tokens)
         self._context = self._open(threads)
@@ -62,7 +67,7 @@ class Context:
         raise EngineError(last_error(f"no context of {self.context_tokens} tokens could be created"))
 
     def decode(self, rows: Sequence[Row]) -> None:
-        """Compute a batch. Raises `MemoryFull` with the memory as it was, `EngineError` when nothing can be trusted."""
+        """Compute a batch. Raises `MemoryFull` with the memory as it was, `DecodeFailed`."""
         batch = self._batch
         token, position, slot_count, slot, output = batch.token, batch.pos, batch.n_seq_id, batch.seq_id, batch.logits
         for index, row in enumerate(rows):
@@ -78,7 +83,7 @@ class Context:
         if result == 1:
             raise MemoryFull
         if result != 0:
-            raise EngineError(f"llama_decode returned {result}: {last_error('no reason given')}")
+            raise DecodeFailed(f"llama_decode returned {result}: {last_error('no reason given')}")
 
     def draw(self, chain: Any, row: int) -> int:
         """The next token that `chain` draws from the output of batch row `row`."""
@@ -88,9 +93,54 @@ class Context:
         return token
 
     def copy(self, source: int, target: int, count: int) -> None:
-        """Have the empty slot `target` share the first `count` cells of `source`."""
+        """Have the empty slot `target` share `count` cells of `source`; what cannot be cut is shared whole."""
         lib.llama_memory_seq_cp(self._memory, source, target, 0, count)
 
     def release(self, slot: int) -> None:
         """Let go of every cell of a slot."""
         lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+
+    def cut(self, slot: int, count: int) -> None:
+        """Let go of all but the first `count` cells of a slot. Raises `EngineError` where it cannot be cut there."""
+        if not lib.llama_memory_seq_rm(self._memory, slot, count, -1):
+            raise EngineError(f"the memory of sequence {slot} cannot be cut at {count} tokens")
+
+    def checkpoint(self, slot: int) -> bytes:
+        """The part of a slot's state that cannot be cut, as it is now."""
+        return self._state(slot, lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)
+
+    def checkpoint_bytes(self, slot: int) -> int:
+        """How long `checkpoint` would be."""
+        return self._state_bytes(slot, lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)
+
+    def resume(self, slot: int, checkpoint: bytes) -> None:
+        """Put that part back as it was. Raises `EngineError` where llama.cpp does not take it."""
+        if not self._set_state(slot, checkpoint, lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY):
+            raise EngineError(f"a checkpoint of {len(checkpoint)} bytes did not fit sequence {slot}")
+
+    def save(self, slot: int) -> bytes:
+        """The whole state of a slot."""
+        return self._state(slot, lib.LLAMA_STATE_SEQ_FLAGS_NONE)
+
+    def save_bytes(self, slot: int) -> int:
+        """How long `save` would be."""
+        return self._state_bytes(slot, lib.LLAMA_STATE_SEQ_FLAGS_NONE)
+
+    def load(self, slot: int, state: bytes) -> bool:
+        """Fill the empty slot with a saved state; False, and still empty, where llama.cpp does not take it."""
+        if self._set_state(slot, state, lib.LLAMA_STATE_SEQ_FLAGS_NONE):
+            return True
+        self.release(slot)
+        return False
+
+    def _state(self, slot: int, flags: int) -> bytes:
+        buffer = (ctypes.c_uint8 * self._state_bytes(slot, flags))()
+        written = lib.llama_state_seq_get_data_ext(self._context, buffer, len(buffer), slot, flags)
+        return bytes(memoryview(buffer)[:written])
+
+    def _state_bytes(self, slot: int, flags: int) -> int:
+        return int(lib.llama_state_seq_get_size_ext(self._context, slot, flags))
+
+    def _set_state(self, slot: int, state: bytes, flags: int) -> bool:
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        return bool(lib.llama_state_seq_set_data_ext(self._context, buffer, len(state), slot, flags) == len(state))

@@ -1,7 +1,7 @@
 """The engine's memory with everything that is still worth something in it: running sequences and cached prefixes.
 
-    enter ──▶ running ── grow … grow ──▶ keep ──▶ cached ──▶ dropped when cells or sequence numbers run short
-      └──── takes the longest common prefix from anybody it may ◀──┘
+    enter ──▶ running ── grow … grow ──▶ keep ──▶ cached ──▶ copied out when cells or sequence numbers run short
+      └──── takes the longest common prefix from anybody it may ◀──┴────────────────┘
 
 What a sequence leaves behind stays in its cells until somebody needs them. Taking a prefix over costs no cells: the
 pool is one (`kv_unified`), and llama.cpp only notes a further owner.
@@ -10,43 +10,26 @@ pool is one (`kv_unified`), and llama.cpp only notes a further owner.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
-from edged.worker.prefixes import Cells, Match, Prefix, first_to_go, is_covered, longest
+from edged.worker.engine import Slots
+from edged.worker.prefixes import Cells, Known, Match, Prefix, Snapshot, branch, first_to_go, is_covered, longest
+from edged.worker.snapshots import Snapshots, thinned
 
-
-class Slots(Protocol):
-    """What is asked of an engine to share and to forget."""
-
-    @property
-    def context_tokens(self) -> int:
-        """Cells in the pool."""
-        ...
-
-    @property
-    def slots(self) -> int:
-        """Sequence numbers: who runs, and what is cached, has one each."""
-        ...
-
-    def copy(self, source: int, target: int, count: int) -> None:
-        """Have the empty slot `target` share the first `count` cells of `source`."""
-        ...
-
-    def release(self, slot: int) -> None:
-        """Let go of every cell of a slot."""
-        ...
+# Fewer tokens than this are computed in about the time that a state takes to be copied in or out.
+WORTH_COPYING_TOKENS = 16
 
 
 class Memory:
     """Books of the pool: exact, so that the engine is never asked for cells that it does not have."""
 
-    def __init__(self, engine: Slots) -> None:
-        """Take over `engine`: whatever it held is gone."""
+    def __init__(self, engine: Slots, snapshot_bytes: int = 0) -> None:
+        """Take over `engine`: whatever it held is gone. `snapshot_bytes` bounds what is kept outside of the cells."""
         for slot in range(engine.slots):
             engine.release(slot)
         self._engine = engine
         self._cells = Cells()
         self._prefixes: list[Prefix] = []
+        self._snapshots = Snapshots(snapshot_bytes)
         self._free_slots = list(range(engine.slots))
         self._clock = 0
 
@@ -61,37 +44,55 @@ class Memory:
         return [prefix for prefix in self._prefixes if not prefix.is_running]
 
     def match(self, tokens: Sequence[int], partition: str | None) -> Match:
-        """What a newcomer could take over now."""
-        return longest(tokens, partition, self._prefixes)
+        """What a newcomer could take over now; from outside of the cells only where that is clearly more."""
+        live = longest(tokens, partition, self._prefixes)
+        stored = longest(tokens, partition, self._snapshots)
+        return stored if stored.count >= live.count + WORTH_COPYING_TOKENS else live
 
     def held_with(self, match: Match, running: Iterable[Prefix]) -> int:
-        """Cells in use if all that is cached were dropped, except what `match` takes over."""
-        held = set(match.source.cells[: match.count]) if match.source else set()
-        return len(held.union(*[prefix.cells for prefix in running]))
+        """Cells in use if all that is cached were dropped and `match` were taken over."""
+        held = set[int]().union(*[prefix.cells for prefix in running])
+        if isinstance(match.source, Snapshot):
+            return len(held) + match.count
+        return len(held.union(match.source.cells[: match.count]) if match.source else held)
 
-    def enter(self, tokens: list[int], partition: str | None, match: Match) -> Prefix:
-        """A newcomer begins with what `match` offers. There must be fewer running than slots."""
+    def enter(self, tokens: list[int], partition: str | None, match: Match, marks: Iterable[int] = ()) -> Prefix:
+        """A newcomer begins with what `match` offers; its `length` says how much that was. More must not run than may.
+
+        `marks` are lengths at which others may want to begin.
+        """
         self._clock += 1
-        source, count = match.source, match.count
-        if source is None:
-            prefix = Prefix(self._take_slot(), tokens, partition)
-            self._prefixes.append(prefix)
-        else:
-            source.used = self._clock
-            prefix = self._share(source, tokens, partition, count)
+        if match.source is not None:
+            match.source.used = self._clock
+        wanted = () if self._engine.is_cuttable else (*marks, branch(tokens, partition, self._all()))
+        prefix = self._begin(tokens, partition, match)
+        prefix.marks = sorted({mark for mark in wanted if prefix.length < mark < len(tokens)})
         prefix.used = self._clock
         return prefix
 
     def grow(self, prefix: Prefix, count: int) -> None:
-        """`count` more tokens of a running sequence are in memory."""
+        """`count` more tokens of a running sequence are in memory; never past its next mark."""
         prefix.cells.extend(self._cells.new(count))
         prefix.length += count
+        if prefix.marks and prefix.length == prefix.marks[0]:
+            del prefix.marks[0]
+            self._note_checkpoint(prefix)
 
-    def keep(self, prefix: Prefix) -> None:
-        """Its sequence has left; its tokens stay as long as there is room, unless others offer the same."""
-        prefix.is_running = False
+    def has_pinned(self, tokens: list[int]) -> bool:
+        """Whether the owner's prefix `tokens` is in memory, also as the beginning of a longer one."""
+        wanted = Known(tokens, None, len(tokens), is_pinned=True)
+        return any(is_covered(wanted, prefix) for prefix in self.cached)
+
+    def keep(self, prefix: Prefix, *, pinned: bool = False) -> None:
+        """Its sequence has left; its tokens stay as long as there is room, unless others offer the same.
+
+        With `pinned` they are the owner's and go last.
+        """
+        prefix.is_running, prefix.is_pinned = False, pinned
         prefix.tokens = prefix.tokens[: prefix.length]
-        others = [other for other in self._prefixes if other is not prefix]
+        prefix.marks = []
+        # What cannot be cut offers its end only while it stays there.
+        others = [o for o in self._prefixes if o is not prefix and (o.cuts is None or not o.is_running)]
         if prefix.length == 0 or any(is_covered(prefix, other) for other in others):
             self.drop(prefix)
             return
@@ -107,33 +108,102 @@ class Memory:
         self._prefixes.remove(prefix)
 
     def free_up(self, cells: int, *, pinned: bool = False) -> None:
-        """Drop cached prefixes, least recently used first, until `cells` are free or nothing more would help."""
+        """Copy cached prefixes out, least recently used first, until `cells` are free or nothing more would help."""
         while self.free_cells < cells and (victim := self._first_to_go(pinned=pinned)):
-            self.drop(victim)
+            self.evict(victim)
 
-    def drop_one(self) -> bool:
-        """Drop the cached prefix that is missed least; False where there is none whose end frees a cell."""
+    def evict_one(self) -> bool:
+        """Copy out the cached prefix that is missed least; False where there is none whose end frees a cell."""
         victim = self._first_to_go(pinned=True)
         if victim is not None:
-            self.drop(victim)
+            self.evict(victim)
         return victim is not None
+
+    def evict(self, prefix: Prefix) -> None:
+        """Give its cells to others, and keep its state where that is worth it and there is room."""
+        if prefix.length >= WORTH_COPYING_TOKENS and not self._snapshots.has(prefix):
+            others = [other for other in self._prefixes if other is not prefix]
+            size = self._engine.save_bytes(prefix.slot) + sum(map(len, (prefix.cuts or {}).values()))
+            if self._snapshots.make_room(size, others):
+                self._snapshots.add(_snapshot(prefix, self._engine.save(prefix.slot)))
+        self.drop(prefix)
+
+    def _all(self) -> list[Prefix | Snapshot]:
+        return [*self._prefixes, *self._snapshots]
 
     def _first_to_go(self, *, pinned: bool) -> Prefix | None:
         return first_to_go(self._prefixes, lambda prefix: self._cells.freed_by(prefix.cells), pinned=pinned)
 
-    def _share(self, source: Prefix, tokens: list[int], partition: str | None, count: int) -> Prefix:
-        if count == source.length and not source.is_running and not source.is_pinned:
+    def _begin(self, tokens: list[int], partition: str | None, match: Match) -> Prefix:
+        source, count = match.source, match.count
+        if isinstance(source, Prefix) and count == source.length and not (source.is_running or source.is_pinned):
             # The newcomer goes on where the source ended: it is the same conversation.
             source.tokens, source.partition, source.is_running = tokens, partition, True
             return source
-        prefix = Prefix(self._take_slot(besides=source), tokens, partition, count, source.cells[:count])
-        self._engine.copy(source.slot, prefix.slot, count)
-        self._cells.share(prefix.cells)
+        # Before room is made for the newcomer: that may cost the source its checkpoints.
+        cuts = _cuts(match, is_cuttable=self._engine.is_cuttable)
+        back = cuts[count] if cuts and source and count < source.length else None
+        if isinstance(source, Snapshot):
+            self.free_up(source.length)
+        slot = self._take_slot(besides=source)
+        prefix = Prefix(tokens, partition, cuts=cuts, slot=slot)
+        if isinstance(source, Prefix):
+            self._share(prefix, source, count, back)
+        elif source is not None:
+            self._restore(prefix, source, count, back)
         self._prefixes.append(prefix)
         return prefix
 
-    def _take_slot(self, besides: Prefix | None = None) -> int:
+    def _share(self, prefix: Prefix, source: Prefix, count: int, back: bytes | None) -> None:
+        self._engine.copy(source.slot, prefix.slot, count)
+        if back is not None:
+            self._engine.resume(prefix.slot, back)
+        prefix.length, prefix.cells = count, source.cells[:count]
+        self._cells.share(prefix.cells)
+
+    def _restore(self, prefix: Prefix, source: Snapshot, count: int, back: bytes | None) -> None:
+        """Copy a state in; where that fails the newcomer computes everything itself."""
+        if self.free_cells < source.length or not self._engine.load(prefix.slot, source.state):
+            self._snapshots.discard(source)
+            prefix.cuts = None if prefix.cuts is None else {}
+            return
+        if back is not None:
+            self._engine.resume(prefix.slot, back)
+        if count < source.length:
+            self._engine.cut(prefix.slot, count)
+        prefix.length = count
+        prefix.cells.extend(self._cells.new(count))
+
+    def _note_checkpoint(self, prefix: Prefix) -> None:
+        cuts = prefix.cuts
+        size = self._engine.checkpoint_bytes(prefix.slot)
+        others = [other for other in self._prefixes if other is not prefix]
+        if cuts is not None and self._snapshots.make_room(size, others):
+            part = self._engine.checkpoint(prefix.slot)
+            noted = {**cuts, prefix.length: part}
+            prefix.cuts = {cut: noted[cut] for cut in thinned(noted)}
+
+    def _take_slot(self, besides: Known | None = None) -> int:
         if not self._free_slots:
             cached = [prefix for prefix in self.cached if prefix is not besides]
-            self.drop(min(cached, key=lambda prefix: (prefix.is_pinned, prefix.used)))
+            self.evict(min(cached, key=lambda prefix: (prefix.is_pinned, prefix.used)))
         return self._free_slots.pop()
+
+
+def _cuts(match: Match, *, is_cuttable: bool) -> dict[int, bytes] | None:
+    """The checkpoints that come with `match`."""
+    if is_cuttable:
+        return None
+    return {cut: part for cut, part in ((match.source and match.source.cuts) or {}).items() if cut <= match.count}
+
+
+def _snapshot(prefix: Prefix, state: bytes) -> Snapshot:
+    return Snapshot(
+        prefix.tokens[: prefix.length],
+        prefix.partition,
+        prefix.length,
+        prefix.cuts,
+        prefix.is_pinned,
+        prefix.used,
+        state=state,
+    )

@@ -15,19 +15,18 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True, eq=False)
-class Prefix:
-    """The first `length` of `tokens` as the cells of `slot` hold them; `cells` names each of these cells.
+class Known:
+    """The first `length` of `tokens` are computed, and whom that may help.
 
-    `used` is when it last served somebody, on a clock that ticks with every newcomer. A running sequence appends to
-    `tokens`, so never assume that they end at `length`.
+    `cuts` is None where the memory can be cut behind any token. A sliding window or a recurrent state cannot: then only
+    all of it can be taken over, or as much as a checkpoint in `cuts` brings back, by its number of tokens. `used` is
+    when it last served somebody, on a clock that ticks with every newcomer.
     """
 
-    slot: int
     tokens: list[int]
     partition: str | None
     length: int = 0
-    cells: list[int] = field(default_factory=list)
-    is_running: bool = True
+    cuts: dict[int, bytes] | None = None
     is_pinned: bool = False
     used: int = 0
 
@@ -35,12 +34,43 @@ class Prefix:
         """Whether `partition` may know that these tokens are here."""
         return self.partition is None or self.partition == partition
 
+    def offers(self, count: int) -> int:
+        """The most that can be taken over of the first `count` tokens."""
+        if self.cuts is None:
+            return min(count, self.length)
+        return max((cut for cut in (*self.cuts, self.length) if cut <= count), default=0)
+
+
+@dataclass(slots=True, eq=False)
+class Prefix(Known):
+    """Tokens that the cells of `slot` hold; `cells` names each of these cells.
+
+    A running sequence appends to `tokens`, so never assume that they end at `length`. `marks` are the lengths at which
+    a checkpoint is still wanted, ascending.
+    """
+
+    slot: int = 0
+    cells: list[int] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
+    is_running: bool = True
+
+    def will_offer(self, count: int) -> int:
+        """What it offers of `count` tokens once its prompt is read."""
+        return count if self.cuts is None else max((mark for mark in self.marks if mark <= count), default=0)
+
+
+@dataclass(slots=True, eq=False)
+class Snapshot(Known):
+    """Tokens whose `state` was copied out of cells that others needed."""
+
+    state: bytes = b""
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """`count` tokens that a newcomer need not compute, and who has them."""
 
-    source: Prefix | None = None
+    source: Prefix | Snapshot | None = None
     count: int = 0
 
 
@@ -93,25 +123,37 @@ def common(one: Sequence[int], other: Sequence[int], most: int) -> int:
     return agreed
 
 
-def longest(tokens: Sequence[int], partition: str | None, prefixes: Iterable[Prefix]) -> Match:
+def longest(tokens: Sequence[int], partition: str | None, known: Iterable[Prefix | Snapshot]) -> Match:
     """The most that a newcomer with `tokens` may take over; of several, from the one that was used last.
 
     Never all of it: the last token is always computed, because its output is what the newcomer came for.
     """
     best = Match()
-    for prefix in sorted(prefixes, key=lambda prefix: prefix.used, reverse=True):
+    for prefix in sorted(known, key=lambda prefix: prefix.used, reverse=True):
         if prefix.is_open_to(partition):
-            count = common(prefix.tokens, tokens, min(prefix.length, len(tokens) - 1))
+            count = prefix.offers(common(prefix.tokens, tokens, min(prefix.length, len(tokens) - 1)))
             if count > best.count:
                 best = Match(prefix, count)
     return best
 
 
-def is_covered(prefix: Prefix, by: Prefix) -> bool:
-    """Whether `by` offers everything that `prefix` does, to everybody whom `prefix` serves."""
-    if prefix.is_pinned or prefix.length > by.length or not by.is_open_to(prefix.partition):
+def branch(tokens: Sequence[int], partition: str | None, known: Iterable[Known]) -> int:
+    """How long the newcomer's beginning is one that somebody had before, whether or not it can be taken over.
+
+    Where two conversations part, a third is likely to: there a checkpoint is worth its bytes.
+    """
+    return max(
+        (common(k.tokens, tokens, min(k.length, len(tokens) - 1)) for k in known if k.is_open_to(partition)), default=0
+    )
+
+
+def is_covered(known: Known, by: Known) -> bool:
+    """Whether `by` offers everything that `known` does, to everybody whom `known` serves."""
+    if (known.is_pinned and not by.is_pinned) or not by.is_open_to(known.partition):
         return False
-    return common(prefix.tokens, by.tokens, prefix.length) == prefix.length
+    if by.offers(known.length) < known.length:
+        return False
+    return common(known.tokens, by.tokens, known.length) == known.length
 
 
 def first_to_go(prefixes: Iterable[Prefix], freed_by: Callable[[Prefix], int], *, pinned: bool) -> Prefix | None:

@@ -51,7 +51,8 @@ def _overlap(text: str, stop: str) -> int:
 class Sequence:
     """All state of one answer. `place` is what the memory holds of it while it runs, else None.
 
-    `partition` names whose prefixes it may share; None for prompts of the owner, which everybody may share.
+    `partition` names whose prefixes it may share; None for prompts of the owner, which everybody may share. `marks` are
+    lengths of the prompt at which the next turn may want to begin.
     """
 
     id: int
@@ -61,6 +62,7 @@ class Sequence:
     stops: StopFilter
     partition: str | None = ""
     lane: Lane = "interactive"
+    marks: tuple[int, ...] = ()
     place: Prefix | None = None
     finish: FinishReason | None = None
     said: str = ""
@@ -78,6 +80,12 @@ class Sequence:
     def pending(self) -> int:
         """Tokens that must be decoded before the next one can be drawn; 1 while generating."""
         return len(self.tokens) - self.in_memory
+
+    @property
+    def readable(self) -> int:
+        """Pending tokens up to the next mark: what one step may decode."""
+        marks = self.place.marks if self.place else []
+        return min(self.pending, marks[0] - self.in_memory) if marks else self.pending
 
     @property
     def is_decoding(self) -> bool:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from edged.wire import Output
-from edged.worker.batcher import Batcher, Row, shares
+from edged.worker.batcher import Batcher, shares
+from edged.worker.engine import Row
 from tests.fakes import PIECES, FakeLlama, job
 
 # More than any test's sequences could need, preemptions included: being stuck is reported, not waited for.
@@ -49,8 +50,8 @@ def told(outputs: list[Output]) -> tuple[str, str | None, int]:
 
 def forget(batcher: Batcher) -> None:
     """Drops everything that is cached."""
-    while batcher.memory.drop_one():
-        pass
+    for prefix in batcher.memory.cached:
+        batcher.memory.drop(prefix)
 
 
 def alone(prompt: list[int], *, context_tokens: int, **wanted: object) -> tuple[str, str | None, int]:
@@ -65,11 +66,15 @@ class Crowd(RuleBasedStateMachine):
     """Requests come, go and are cancelled between steps, on an engine that is much too small for all of them."""
 
     ids = Bundle("ids")
+    is_cuttable = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.llama = FakeLlama(context_tokens=96, sequences=4, batch_tokens=24)
-        self.batcher = Batcher(self.llama, self.llama)
+        self.llama = FakeLlama(
+            context_tokens=96, sequences=4, batch_tokens=24, slots=7, is_cuttable=self.is_cuttable, fails=self.fails
+        )
+        self.batcher = Batcher(self.llama, self.llama, snapshot_bytes=400)
+        self.failures = 0
         self.asked: dict[int, dict[str, object]] = {}
         self.came: dict[int, list[Output]] = {}
         self.cancelled: set[int] = set()
@@ -85,14 +90,27 @@ class Crowd(RuleBasedStateMachine):
     def submit(self, prompt: list[int], max_tokens: int, stop: tuple[str, ...], seed: int, partition: str) -> int:
         id = len(self.asked) + 1
         self.asked[id] = {"prompt": prompt, "max_tokens": max_tokens, "stop": stop, "seed": seed, "end_in": 40}
-        self.batcher.submit(job(self.llama, id, partition=partition, **self.asked[id]))  # type: ignore[arg-type]
+        marks = (len(prompt) - 2, len(prompt) - 1)
+        self.batcher.submit(job(self.llama, id, partition=partition, marks=marks, **self.asked[id]))  # type: ignore[arg-type]
         return id
+
+    def fails(self) -> bool:
+        self.failures = max(0, self.failures - 1)
+        return self.failures > 0
+
+    @rule()
+    def fail(self) -> None:
+        self.failures = 3
 
     @rule(ids=st.data())
     def evict(self, ids: st.DataObject) -> None:
         cached = self.batcher.memory.cached
         if cached:
-            self.batcher.memory.drop(ids.draw(st.sampled_from(cached)))
+            self.batcher.memory.evict(ids.draw(st.sampled_from(cached)))
+
+    @rule(prompt=st.sampled_from(BEGINNINGS[1:]))
+    def pin(self, prompt: list[int]) -> None:
+        self.batcher.pin(list(prompt))
 
     @rule(id=ids)
     def cancel(self, id: int) -> None:
@@ -139,6 +157,16 @@ class Crowd(RuleBasedStateMachine):
 
 Crowd.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestCrowd = Crowd.TestCase
+
+
+class UncuttableCrowd(Crowd):
+    """The same with a window or a recurrent state."""
+
+    is_cuttable = False
+
+
+UncuttableCrowd.TestCase.settings = Crowd.TestCase.settings
+TestUncuttableCrowd = UncuttableCrowd.TestCase
 
 
 @settings(max_examples=40, deadline=None)
@@ -333,6 +361,55 @@ def test_nobody_reuses_what_another_partition_asked() -> None:
     prompt = [1, 2, 3, 4, 5]
 
     assert cached_tokens_of(FakeLlama(), [(prompt, "ann"), (prompt, "ben"), (prompt, "ann")]) == [0, 0, 4]
+
+
+def test_an_owners_prompt_is_read_while_nobody_asks_and_then_serves_every_partition() -> None:
+    llama, system = FakeLlama(), [1, 2, 3, 4, 5, 6, 7, 8]
+    came: list[int] = []
+    batcher = Batcher(llama, llama, admitted=lambda sequence, cached: came.append(cached))
+    assert batcher.pin(system)
+    assert not batcher.is_idle
+    run(batcher)
+    assert [row.token for rows in llama.decodes for row in rows] == system
+
+    for id, partition in enumerate(["ann", "ben", "ann"]):
+        batcher.submit(job(llama, id, [*system, 9 + id], max_tokens=2, end_in=100_000, partition=partition))
+        run(batcher)
+
+    assert came == [8, 8, 8]
+
+
+def test_an_owners_prompt_that_had_to_give_way_is_read_again_when_it_is_quiet() -> None:
+    llama, system = FakeLlama(context_tokens=60), [1] * 20
+    batcher = Batcher(llama, llama)
+    batcher.pin(system)
+    run(batcher)
+    batcher.submit(job(llama, 1, [2] * 30, max_tokens=25, end_in=100_000))
+
+    assert told(run(batcher)[1]) == alone([2] * 30, context_tokens=60, max_tokens=25, end_in=100_000)
+    assert system in llama.cells.values()
+
+
+def test_owners_prompts_leave_half_of_the_cells_to_conversations() -> None:
+    llama = FakeLlama(context_tokens=100)
+    batcher = Batcher(llama, llama)
+
+    assert [batcher.pin([1] * 30), batcher.pin([2] * 30), batcher.pin([3] * 20)] == [True, False, True]
+
+
+def test_the_background_gives_way_before_somebody_younger_who_waits_for_words() -> None:
+    llama = FakeLlama(context_tokens=40, sequences=2)
+    batcher = Batcher(llama, llama)
+    background = job(llama, 1, [1] * 5, max_tokens=30, end_in=100_000)
+    background.sequence.lane = "background"
+    batcher.submit(background)
+    batcher.step(16)
+    batcher.submit(job(llama, 2, [2] * 5, max_tokens=30, end_in=100_000))
+    batcher._fits = lambda newcomer, match: True  # type: ignore[method-assign]
+
+    ends = [output.id for _ in range(200) if not batcher.is_idle for output in batcher.step(16)[0] if output.finish]
+
+    assert ends == [2, 1]
 
 
 def test_a_prompt_that_many_ask_at_once_is_read_once() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from edged.chat import Sampling
 from edged.wire import Output
-from edged.worker.batcher import Batcher, Job, MemoryFull, Row
+from edged.worker.batcher import Batcher, Job
 from edged.worker.context import Context
+from edged.worker.engine import MemoryFull, Row
 from edged.worker.model import Model
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter

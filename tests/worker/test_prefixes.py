@@ -13,7 +13,7 @@ tokens = st.lists(st.integers(0, 2), max_size=12)
 def prefix(
     held: list[int], partition: str | None = "ann", *, used: int = 0, is_running: bool = True, is_pinned: bool = False
 ) -> Prefix:
-    return Prefix(0, held, partition, len(held), used=used, is_running=is_running, is_pinned=is_pinned)
+    return Prefix(held, partition, len(held), used=used, is_running=is_running, is_pinned=is_pinned)
 
 
 holders = st.lists(

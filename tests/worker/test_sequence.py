@@ -175,7 +175,7 @@ def test_pending_counts_what_memory_does_not_hold() -> None:
     held = sequence()
     assert [held.pending, held.is_decoding, held.generated] == [3, False, 0]
 
-    held.place = Prefix(slot=0, tokens=held.tokens, partition="", length=3)
+    held.place = Prefix(held.tokens, "", length=3)
     held.accept(1, b"a", is_end=False)
     assert [held.pending, held.is_decoding, held.generated] == [1, True, 1]
 
