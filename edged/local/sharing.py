@@ -6,22 +6,29 @@ each is laid out in two conversations that differ from the person's first letter
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from edged.chat import TextPart
+from edged.errors import RequestError
 from edged.local.process import WorkerProcess
 from edged.local.renderer import Renderer
-from edged.wire import Turn
+from edged.wire import Turn, WireError
+
+log = logging.getLogger(__name__)
 
 # Two first words that no vocabulary begins with the same token.
 _ONE, _OTHER = "a", "1"
 
 
 async def share_prompts(system_prompts: Iterable[str], renderer: Renderer, process: WorkerProcess) -> None:
-    """Have `process` read each of `system_prompts`. Raises what the renderer raises."""
+    """Have `process` read each of `system_prompts`, as far as the model's template takes them."""
     for text in system_prompts:
-        one, other = [await renderer.render(_conversation(text, word)) for word in (_ONE, _OTHER)]
-        process.share(one, other)
+        try:
+            one, other = [await renderer.render(_conversation(text, word)) for word in (_ONE, _OTHER)]
+            process.share(one, other)
+        except (RequestError, WireError) as error:
+            log.warning("the shared prompt %.40r is not kept ready for %s: %s", text, process.name, error)
 
 
 def _conversation(system_prompt: str, word: str) -> tuple[Turn, ...]:

@@ -180,11 +180,13 @@ class Batcher:
             sequence = Sequence(-1, unread, len(unread), 1, StopFilter(()), None, marks=marks)
             self._run(Job(sequence, None), self.memory.match(unread, None))
         for job in list(self._waiting):
+            if len(self._asked()) == self._engine.sequences:
+                return
             sequence = job.sequence
             match = self.memory.match(sequence.tokens, sequence.partition)
             if self._is_being_read(sequence, match.count):
                 continue
-            if len(self._asked()) == self._engine.sequences or not self._fits(sequence, match):
+            if not self._fits(sequence, match):
                 return
             self._waiting.remove(job)
             self._run(job, match)

@@ -5,6 +5,12 @@
 
 What a sequence leaves behind stays in its cells until somebody needs them. Taking a prefix over costs no cells: the
 pool is one (`kv_unified`), and llama.cpp only notes a further owner.
+
+Sharing, copying out and in, going back to a checkpoint and reading in any chunks are exact: the logits behind them are
+bit for bit those of a lone run (`tests/worker/test_reuse.py`; on the 0.5B shape in Q4_0 as well). What is not is the
+order of cells: attention sums over them as they lie, llama.cpp fills from the first free one on, and a sequence whose
+later tokens came to lie before its earlier ones rounds differently. With 250 of 300 tokens so displaced the logits of
+the 0.5B shape moved by up to 0.16, with 100 of 200 not at all; the most likely token was the same in both.
 """
 
 from __future__ import annotations
@@ -163,8 +169,10 @@ class Memory:
 
     def _restore(self, prefix: Prefix, source: Snapshot, count: int, back: bytes | None) -> None:
         """Copy a state in; where that fails the newcomer computes everything itself."""
-        if self.free_cells < source.length or not self._engine.load(prefix.slot, source.state):
-            self._snapshots.discard(source)
+        has_room = self.free_cells >= source.length
+        if not has_room or not self._engine.load(prefix.slot, source.state):
+            if has_room:
+                self._snapshots.discard(source)
             prefix.cuts = None if prefix.cuts is None else {}
             return
         if back is not None:
@@ -175,12 +183,8 @@ class Memory:
         prefix.cells.extend(self._cells.new(count))
 
     def _note_checkpoint(self, prefix: Prefix) -> None:
-        cuts = prefix.cuts
-        size = self._engine.checkpoint_bytes(prefix.slot)
-        others = [other for other in self._prefixes if other is not prefix]
-        if cuts is not None and self._snapshots.make_room(size, others):
-            part = self._engine.checkpoint(prefix.slot)
-            noted = {**cuts, prefix.length: part}
+        if self._snapshots.make_room(self._engine.checkpoint_bytes(prefix.slot), self._prefixes):
+            noted = {**(prefix.cuts or {}), prefix.length: self._engine.checkpoint(prefix.slot)}
             prefix.cuts = {cut: noted[cut] for cut in thinned(noted)}
 
     def _take_slot(self, besides: Known | None = None) -> int:

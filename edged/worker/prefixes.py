@@ -13,6 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+# Prompts are compared by slices, which is ten times as quick as token by token, and by slices this long, because most
+# part early.
+_COMPARED_TOKENS = 256
+
 
 @dataclass(slots=True, eq=False)
 class Known:
@@ -111,16 +115,11 @@ class Cells:
 
 def common(one: Sequence[int], other: Sequence[int], most: int) -> int:
     """How many tokens both begin with, at most `most`; `most` lies inside both."""
-    if one[:most] == other[:most]:
-        return most
-    agreed, differ = 0, most  # one[:agreed] is equal, one[:differ] is not: slices compare faster than a loop
-    while differ - agreed > 1:
-        middle = (agreed + differ) // 2
-        if one[agreed:middle] == other[agreed:middle]:
-            agreed = middle
-        else:
-            differ = middle
-    return agreed
+    for start in range(0, most, _COMPARED_TOKENS):
+        end = min(start + _COMPARED_TOKENS, most)
+        if one[start:end] != other[start:end]:
+            return next(at for at in range(start, end) if one[at] != other[at])
+    return most
 
 
 def longest(tokens: Sequence[int], partition: str | None, known: Iterable[Prefix | Snapshot]) -> Match:
