@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from edged.config import Engine, Limits
 from edged.errors import EdgedError, ModelInvalid, ModelNotFound, QueueFull, ShuttingDown
+from edged.host.memory import total_bytes
 from edged.local.plan import Plan, Seat, Want, plan, predicted_wait_s
-from edged.local.pool import Pool
+from edged.local.pool import Pool, snapshot_bytes
 from edged.observe import Journal
 from edged.store import Store
 from edged.wire import Output, Step
@@ -134,6 +135,12 @@ def test_the_predicted_wait_grows_with_the_line_and_shrinks_with_slots() -> None
     assert predicted_wait_s(0, 4, 10) == 2.5
     assert predicted_wait_s(7, 4, 10) == 20
     assert predicted_wait_s(3, 0, 10) == 40
+
+
+def test_conversations_outside_of_the_context_get_what_is_set_or_a_share_of_the_memory() -> None:
+    assert snapshot_bytes(Engine(snapshot_bytes=1000)) == 1000
+    assert snapshot_bytes(Engine(snapshot_bytes=1000, resident_models=2)) == 500
+    assert 0 < snapshot_bytes(Engine()) <= total_bytes() / 16
 
 
 @pytest.fixture
