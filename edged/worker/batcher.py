@@ -116,6 +116,8 @@ class Batcher:
         self._running: list[Job] = []
         self._pinned: list[list[int]] = []
         self._failures = 0
+        # Fewer after the engine had no cells although the books had: until somebody ends, more would not fit either.
+        self._most_running = engine.sequences
 
     @property
     def is_idle(self) -> bool:
@@ -164,6 +166,7 @@ class Batcher:
         except MemoryFull:
             if not self.memory.evict_one():
                 self._pause_one()
+                self._most_running = max(1, len(self._asked()))
             return self._collect(self._running), 0
         except DecodeFailed:
             self._recover(chunks)
@@ -180,7 +183,7 @@ class Batcher:
             sequence = Sequence(-1, unread, len(unread), 1, StopFilter(()), None, marks=marks)
             self._run(Job(sequence, None), self.memory.match(unread, None))
         for job in list(self._waiting):
-            if len(self._asked()) == self._engine.sequences:
+            if len(self._asked()) >= self._most_running:
                 return
             sequence = job.sequence
             match = self.memory.match(sequence.tokens, sequence.partition)
@@ -307,6 +310,7 @@ class Batcher:
     def _retire(self, job: Job) -> None:
         if job in self._running:
             self._leave(job)
+            self._most_running = self._engine.sequences
         else:
             self._waiting.remove(job)
         if job.sampler is not None:

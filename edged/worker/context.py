@@ -40,6 +40,7 @@ class Context:
         self.decode_s = self.sample_s = 0.0
         self.sequences = sequences
         self.is_cuttable = model.is_cuttable
+        self._has_window = model.has_window
         self.slots = sequences * (1 + _CACHED_PER_SEQUENCE) if model.is_cuttable else sequences + _SPARE_SLOTS
         self.context_tokens = min(context_tokens, model.trained_tokens or context_tokens)
         self.batch_tokens = min(BATCH_TOKENS, context_tokens)
@@ -94,7 +95,12 @@ class Context:
 
     def copy(self, source: int, target: int, count: int) -> None:
         """Have the empty slot `target` share `count` cells of `source`; what cannot be cut is shared whole."""
+        window = self.checkpoint(source) if self._has_window else None
         lib.llama_memory_seq_cp(self._memory, source, target, 0, count)
+        if window is not None:
+            # In cells of its own: llama.cpp reuses those that fell out of a window only while one sequence holds them
+            # (`find_slot` in llama-kv-cache.cpp), and shared ones would fill the window's small pool for good.
+            self.resume(target, window)
 
     def release(self, slot: int) -> None:
         """Let go of every cell of a slot."""

@@ -98,6 +98,7 @@ class Crowd(RuleBasedStateMachine):
         self.failures = max(0, self.failures - 1)
         return self.failures > 0
 
+    @precondition(lambda self: self.failures == 0 and self.batcher._failures == 0)
     @rule()
     def fail(self) -> None:
         self.failures = 3
@@ -220,6 +221,18 @@ def test_running_full_beside_others_ends_nobody() -> None:
     assert next(answers) is False, "the engine was never full"
     for id in range(4):
         assert told(came[id]) == alone([1, 2, 3], context_tokens=200, seed=id, end_in=30)
+
+
+def test_an_engine_that_has_fewer_cells_than_it_says_gets_fewer_at_once() -> None:
+    llama = FakeLlama(200, sequences=4)
+    llama._is_full = lambda: len(llama.decodes) > 3 and llama.used_cells > 40
+    batcher = Batcher(llama, llama)
+    for id in range(4):
+        batcher.submit(job(llama, id, [id + 1] * 3, max_tokens=30, seed=id, end_in=100_000))
+
+    came = run(batcher)
+
+    assert [told(came[id])[1:] for id in range(4)] == [("length", 30)] * 4
 
 
 def test_a_lone_sequence_for_which_there_are_no_cells_is_at_its_end_and_keeps_nothing_back() -> None:

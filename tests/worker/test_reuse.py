@@ -94,11 +94,14 @@ def answers(batcher: Batcher, context: Context, asked: list[list[int]]) -> tuple
     for id, tokens in enumerate(asked):
         sequence = Sequence(id, list(tokens), len(tokens), ANSWER_TOKENS, StopFilter(()), marks=(len(tokens) - 1,))
         batcher.submit(Job(sequence, ChainSampler(context, Sampling(temperature=0.0), tokens)))
-    while not batcher.is_idle:
+    for _ in range(2000):
+        if batcher.is_idle:
+            break
         outputs, read_now = batcher.step(16)
         prompt_tokens += read_now
         for output in outputs:
             texts[output.id] += output.text
+    assert batcher.is_idle, "the batcher got stuck"
     return list(texts.values()), prompt_tokens
 
 
@@ -152,6 +155,15 @@ def test_a_prompt_with_several_choices_is_read_once(context: Context) -> None:
 
     assert texts == [expected] * 3
     assert read_tokens <= 90 + 2
+
+
+def test_several_choices_behind_a_prompt_much_longer_than_a_window_all_end(context: Context) -> None:
+    prompt = (TOKENS * 4)[:400]
+    batcher = Batcher(context, context.model)
+
+    texts, _ = answers(batcher, context, [prompt] * 3)
+
+    assert texts == [alone(context, prompt)] * 3
 
 
 def test_conversations_that_do_not_fit_together_say_what_they_say_alone(context: Context) -> None:
