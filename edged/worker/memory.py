@@ -97,14 +97,17 @@ class Memory:
         prefix.is_running, prefix.is_pinned = False, pinned
         prefix.tokens = prefix.tokens[: prefix.length]
         prefix.marks = []
-        # What cannot be cut offers its end only while it stays there.
-        others = [o for o in self._prefixes if o is not prefix and (o.cuts is None or not o.is_running)]
-        if prefix.length == 0 or any(is_covered(prefix, other) for other in others):
+        if prefix.length == 0:
             self.drop(prefix)
             return
-        for other in others:
-            if not other.is_running and is_covered(other, prefix):
-                self.drop(other)
+        # What others offer as well is the first to go, but not before its cells are needed: llama.cpp goes on from the
+        # lowest cell that is freed, and whoever runs or is continued would have later tokens in lower cells.
+        if self._is_covered(prefix):
+            prefix.used = 0
+            return
+        for other in self.cached:
+            if other is not prefix and is_covered(other, prefix):
+                other.used = 0
 
     def drop(self, prefix: Prefix) -> None:
         """Forget it; cells that nobody else holds are free."""
@@ -127,12 +130,18 @@ class Memory:
 
     def evict(self, prefix: Prefix) -> None:
         """Give its cells to others, and keep its state where that is worth it and there is room."""
-        if prefix.length >= WORTH_COPYING_TOKENS and not self._snapshots.has(prefix):
+        is_known = self._snapshots.has(prefix) or self._is_covered(prefix)
+        if prefix.length >= WORTH_COPYING_TOKENS and not is_known:
             others = [other for other in self._prefixes if other is not prefix]
             size = self._engine.save_bytes(prefix.slot) + sum(map(len, (prefix.cuts or {}).values()))
             if self._snapshots.make_room(size, others):
                 self._snapshots.add(_snapshot(prefix, self._engine.save(prefix.slot)))
         self.drop(prefix)
+
+    def _is_covered(self, prefix: Prefix) -> bool:
+        """Whether others in the cells offer the same; what cannot be cut offers its end only while it stays there."""
+        others = [o for o in self._prefixes if o is not prefix and (o.cuts is None or not o.is_running)]
+        return any(is_covered(prefix, other) for other in others)
 
     def _all(self) -> list[Prefix | Snapshot]:
         return [*self._prefixes, *self._snapshots]
