@@ -72,6 +72,16 @@ class Engine(Section):
     sequences: int = Field(8, ge=1, le=64, description="Conversations that advance at once.")
     threads: int | None = Field(None, ge=1, le=256, description="Threads to decode with; else every usable core.")
     gpu_layers: int = Field(-1, ge=-1, le=1024, description="Layers to put on a GPU; -1 means all.")
+    snapshot_bytes: int | None = Field(
+        None,
+        ge=0,
+        le=2**40,
+        description="Memory for conversations that had to leave the context; else a sixteenth of all memory.",
+    )
+    shared_prompts: tuple[str, ...] = Field(
+        (),
+        description="System prompts that are kept ready in memory for everybody, up to half of the context.",
+    )
     resident_models: int = Field(1, ge=1, le=16, description="Models that are kept in memory at once.")
 
     @property

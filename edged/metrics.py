@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from edged.chat import Lane
-from edged.local.pool import Resident
-from edged.local.process import Work
+from edged.local.resident import Resident
+from edged.local.work import Work
 from edged.observe import Exchange, Happening, Observer
 
 # First words are felt from a tenth of a second; on a Pi with a long prompt they take a minute.

@@ -2,8 +2,8 @@
 
     daemon ── Load ──────────────▶ worker        the model's descriptor travels beside it (SCM_RIGHTS)
            ◀─ Loading*, Loaded | LoadFailed
-           ── Generate, Cancel ──▶
-           ◀─ Accepted | Rejected | Failed      one of them per Generate, in order of arrival
+           ── Share, Generate, Cancel ──▶
+           ◀─ Accepted | Rejected | Failed      one of them per Generate: Accepted when it begins to run
            ◀─ Failed                            the end of an accepted answer that cannot go on
            ── Count ─────────────▶
            ◀─ Counted                           one per Count
@@ -63,13 +63,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load the model behind the descriptor sent beside this frame. `gpu_layers` -1 means all that fit the device."""
+    """Load the model behind the descriptor sent beside this frame. `gpu_layers` -1 means all that fit the device.
+
+    `snapshot_bytes` bounds what is kept of conversations outside of the context.
+    """
 
     name: str
     context_tokens: int
     sequences: int
     threads: int
     gpu_layers: int
+    snapshot_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +112,10 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Answer `prompt` with at most `max_tokens` tokens; a smaller room in the context is a smaller bound.
+    """Answer `prompt` `n` times with at most `max_tokens` tokens; a smaller room in the context is a smaller bound.
 
-    When cells run short, those of the background lane give theirs up first.
+    The answers are called `id`, `id` + 1 …, each with a seed of its own. What they leave in memory may be reused by the
+    same `partition` only. When cells run short those in the background lane give way first.
     """
 
     id: int
@@ -118,8 +123,10 @@ class Generate:
     max_tokens: int
     sampling: Sampling
     stop: tuple[str, ...]
+    n: int = 1
     logprobs: int | None = None
     constraint: Constraint | None = None
+    partition: str = ""
     lane: Lane = "interactive"
 
 
@@ -142,6 +149,14 @@ class Rank:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A prompt of the owner's, as two conversations have it: what both begin with is kept ready for every partition."""
+
+    one: tuple[Span, ...]
+    other: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """Nobody waits for this answer any more. Unknown ids are ignored: the end may have crossed the cancellation."""
 
@@ -150,7 +165,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The prompt will be answered; `cached_tokens` of it were in memory and are not computed again."""
+    """The prompt is being answered; `cached_tokens` of it were in memory and are not computed again."""
 
     id: int
     prompt_tokens: int
@@ -289,6 +304,7 @@ Frame: TypeAlias = (
     | Generate
     | Embed
     | Rank
+    | Share
     | Cancel
     | Accepted
     | Rejected

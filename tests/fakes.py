@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from array import array
 from collections.abc import AsyncIterator, Callable
 from collections.abc import Sequence as Items
@@ -30,8 +31,9 @@ from edged.chat import (
 )
 from edged.errors import EdgedError
 from edged.wire import Embed, Rank
-from edged.worker.batcher import Job, MemoryFull, Row
 from edged.worker.embedding import Portion
+from edged.worker.engine import DecodeFailed, MemoryFull, Row
+from edged.worker.job import Job
 from edged.worker.sequence import Sequence, StopFilter
 
 END = 0
@@ -54,7 +56,10 @@ PIECES: tuple[bytes, ...] = (
 
 
 class FakeLlama:
-    """The batcher's `Engine` with llama.cpp's rules: every breach is an AssertionError, only a lack of cells is not."""
+    """The batcher's `Engine` with llama.cpp's rules: every breach is an AssertionError, only a lack of cells is not.
+
+    A slot is a list of cells, a cell is a one-item list with its token: slots that share a cell hold the same list.
+    """
 
     def __init__(
         self,
@@ -62,41 +67,116 @@ class FakeLlama:
         sequences: int = 8,
         batch_tokens: int = 64,
         is_full: Callable[[], bool] = lambda: False,
+        slots: int | None = None,
+        *,
+        is_cuttable: bool = True,
+        fails: Callable[[], bool] = lambda: False,
     ) -> None:
         self.context_tokens = context_tokens
         self.sequences = sequences
+        self.slots = slots or 2 * sequences + 1
         self.batch_tokens = batch_tokens
-        self.cells: dict[int, list[int]] = {}
         self.decodes: list[list[Row]] = []
         self.open_samplers = 0
+        self.is_cuttable = is_cuttable
+        self._fails = fails
         self._is_full = is_full
+        self._state: dict[int, list[int]] = {}
+        self._slots: dict[int, list[list[int]]] = {}
         self._outputs: dict[int, int] = {}
+
+    @property
+    def cells(self) -> dict[int, list[int]]:
+        """The tokens of every slot that holds any."""
+        return {slot: [token for (token,) in cells] for slot, cells in self._slots.items()}
+
+    @property
+    def used_cells(self) -> int:
+        """Cells that are not empty; one that is shared is one."""
+        return len({id(cell) for cells in self._slots.values() for cell in cells})
 
     def decode(self, rows: Items[Row]) -> None:
         """Put every row into its cell and compute the outputs that were asked for."""
         assert 0 < len(rows) <= self.batch_tokens, f"{len(rows)} rows in a batch of {self.batch_tokens}"
-        held = sum(map(len, self.cells.values()))
-        if held + len(rows) > self.context_tokens or self._is_full():
+        if self.used_cells + len(rows) > self.context_tokens or self._is_full():
             raise MemoryFull
+        if self._fails():
+            if not self.is_cuttable:
+                self._state |= {row.slot: [-1] for row in rows}
+            raise DecodeFailed("llama_decode returned -3")
         self.decodes.append(list(rows))
         self._outputs = {}
         for index, row in enumerate(rows):
-            assert 0 <= row.slot < self.sequences, f"slot {row.slot} does not exist"
-            cells = self.cells.setdefault(row.slot, [])
+            assert 0 <= row.slot < self.slots, f"slot {row.slot} does not exist"
+            cells = self._slots.setdefault(row.slot, [])
             assert row.position == len(cells), f"slot {row.slot} holds {len(cells)} tokens, and {row.position} came"
-            cells.append(row.token)
+            state = self._state.setdefault(row.slot, [])
+            assert state == [token for (token,) in cells], f"slot {row.slot} has the state of other tokens"
+            cells.append([row.token])
+            state.append(row.token)
             if row.has_output:
-                self._outputs[index] = _hash(cells)
-        assert len(self._outputs) <= self.sequences, "more outputs than n_outputs_max"
+                self._outputs[index] = _hash([token for (token,) in cells])
+        assert len(self._outputs) <= self.slots, "more outputs than n_outputs_max"
+        assert len({row.slot for row in rows if row.has_output}) <= self.sequences, "more run than may"
 
     def output(self, row: int) -> int:
         """What the last decode computed for a row that asked for it."""
         return self._outputs[row]
 
+    def copy(self, source: int, target: int, count: int) -> None:
+        """Share cells: llama.cpp would add to whatever the target holds."""
+        assert source != target
+        assert target not in self._slots, "the target still holds cells"
+        assert 0 <= target < self.slots
+        assert 0 < count <= len(self._slots[source])
+        self._slots[target] = self._slots[source][:count]
+        self._state[target] = self._state[source][: count if self.is_cuttable else None]
+
+    def cut(self, slot: int, count: int) -> None:
+        """Let go of the cells behind; a state that is longer cannot follow."""
+        if self.is_cuttable:
+            self._state[slot] = self._state[slot][:count]
+        assert len(self._state[slot]) <= count, "llama_memory_seq_rm returns false"
+        self._slots[slot] = self._slots[slot][:count]
+
     def release(self, slot: int) -> None:
-        """Empty a sequence's cells."""
-        assert 0 <= slot < self.sequences
-        self.cells.pop(slot, None)
+        """Empty a slot's cells."""
+        assert 0 <= slot < self.slots
+        self._slots.pop(slot, None)
+        self._state.pop(slot, None)
+
+    def checkpoint(self, slot: int) -> bytes:
+        """The state's tokens in digits."""
+        return repr(self._state[slot]).encode()
+
+    def checkpoint_bytes(self, slot: int) -> int:
+        """How long that is."""
+        return len(self.checkpoint(slot))
+
+    def resume(self, slot: int, checkpoint: bytes) -> None:
+        """The state as it was; the cells in front of it must be those that it was made over."""
+        self._state[slot] = json.loads(checkpoint)
+        held = [token for (token,) in self._slots[slot]]
+        assert held[: len(self._state[slot])] == self._state[slot], "a checkpoint of other tokens"
+
+    def save(self, slot: int) -> bytes:
+        """All tokens of a slot."""
+        assert slot in self._slots, "an empty slot was saved"
+        assert self._state[slot] == self.cells[slot]
+        return repr(self.cells[slot]).encode()
+
+    def save_bytes(self, slot: int) -> int:
+        """How long that is."""
+        return len(self.save(slot))
+
+    def load(self, slot: int, state: bytes) -> bool:
+        """Fill new cells, if there are enough."""
+        assert slot not in self._slots, "the target still holds cells"
+        tokens = json.loads(state)
+        if self.used_cells + len(tokens) > self.context_tokens or self._is_full():
+            return False
+        self._slots[slot], self._state[slot] = [[token] for token in tokens], tokens
+        return True
 
     def piece(self, token: int) -> bytes:
         """The token's bytes."""
@@ -231,10 +311,12 @@ def job(
     end_in: int = 12,
     late_in: int = 0,
     is_scored: bool = False,
+    partition: str = "",
+    marks: tuple[int, ...] = (),
 ) -> Job:
     """A submission, its bound cut to the context as the worker cuts it."""
     most = min(max_tokens, llama.context_tokens - len(prompt))
-    sequence = Sequence(id, list(prompt), len(prompt), most, StopFilter(stop))
+    sequence = Sequence(id, list(prompt), len(prompt), most, StopFilter(stop), partition, marks=marks)
     return Job(sequence, FakeSampler(llama, seed, end_in=end_in, late_in=late_in, is_scored=is_scored))
 
 

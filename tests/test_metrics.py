@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from prometheus_client.parser import text_string_to_metric_families
 
 from edged.chat import Admission
-from edged.local.pool import Resident
-from edged.local.process import Work, WorkerProcess
+from edged.local.process import WorkerProcess
+from edged.local.resident import Resident
+from edged.local.work import Work
 from edged.metrics import Metrics
 from edged.observe import Exchange, Happening
 from edged.wire import Loaded, Output, Step

@@ -7,7 +7,8 @@ from typing import Any
 
 import edged
 from edged.errors import EdgedError, ModelLoading, Unavailable
-from edged.local.pool import Pool, Resident
+from edged.local.pool import Pool
+from edged.local.resident import Resident
 from edged.observe import Exchange, Happening, Journal
 
 _DIGITS = 6

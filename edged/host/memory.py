@@ -19,6 +19,12 @@ def available_bytes(cgroup_root: Path = _CGROUPS, membership: Path = Path("/proc
     return max(0, min([psutil.virtual_memory().available, *rooms]))
 
 
+def total_bytes(cgroup_root: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> int:
+    """Bytes that the machine has, cut to the limits of our cgroups."""
+    limits = [limit for level in _levels(cgroup_root, membership) if (limit := _limit_bytes(level)) is not None]
+    return min([psutil.virtual_memory().total, *limits])
+
+
 def _levels(root: Path, membership: Path) -> list[Path]:
     """Our own cgroup and its ancestors; none where cgroup v2 is not mounted."""
     try:
@@ -30,6 +36,14 @@ def _levels(root: Path, membership: Path) -> list[Path]:
         return []
     leaf = root / own
     return [leaf, *(parent for parent in leaf.parents if parent.is_relative_to(root))]
+
+
+def _limit_bytes(cgroup: Path) -> int | None:
+    try:
+        limit = (cgroup / "memory.max").read_text().strip()
+    except OSError:
+        return None
+    return None if limit == "max" else int(limit)
 
 
 def _room_bytes(cgroup: Path) -> int | None:

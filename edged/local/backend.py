@@ -24,8 +24,9 @@ from edged.errors import CapabilityMissing, ContextLengthExceeded, InputTooLong,
 from edged.local.estimate import Size, Sizes
 from edged.local.measuring import Measured, MeasureRefused, floats_of, shortened
 from edged.local.overflow import is_too_long, to_drop, turns_of, with_marks
-from edged.local.pool import Lease, Pool
+from edged.local.pool import Pool
 from edged.local.predict import Effort
+from edged.local.resident import Lease
 from edged.store import Store
 from edged.wire import Embed, Embedded, Loaded, Rank, Scored, Span, Turn
 

@@ -17,7 +17,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from types import TracebackType
@@ -26,74 +26,35 @@ from typing import TypeAlias
 from edged.chat import Lane
 from edged.config import Engine, Limits
 from edged.errors import EdgedError, RequestError, ShuttingDown, WorkerCrashed
+from edged.host import memory
 from edged.local.line import Line, Waiter, admit, is_over_share
-from edged.local.outlook import Outlook, Run
-from edged.local.plan import Seat, SeatState, Want, plan
+from edged.local.outlook import Outlook
+from edged.local.plan import Want, plan
 from edged.local.predict import Effort, Forecast
-from edged.local.process import Work, WorkerProcess
+from edged.local.process import WorkerProcess
 from edged.local.refusal import gave_way, no_place, too_late, too_long, waited_in_vain
 from edged.local.renderer import Renderer
+from edged.local.resident import Lease, Resident
+from edged.local.sharing import share_prompts
+from edged.local.work import Work
 from edged.store import Store
 from edged.wire import Load, Template
 
 log = logging.getLogger(__name__)
 
+# Of the machine's memory, for what workers keep of conversations outside of their contexts: 256 MiB of 4 GiB are about
+# 20,000 tokens of a 0.5B model (12.4 KB each).
+_SNAPSHOT_SHARE = 1 / 16
+
 Tell: TypeAlias = Callable[..., None]
 _SOME_EFFORT = Effort(prompt_tokens=1, answer_tokens=1)
 
 
-@dataclass(slots=True, eq=False)
-class Resident:
-    """A worker with its template process, and how many of its sequences are free."""
-
-    process: WorkerProcess
-    slots: int
-    free: int
-    guests: int = 0
-    state: SeatState = "loading"
-    renderer: Renderer | None = None
-    load: asyncio.Task[None] | None = None
-    used_s: float = field(default_factory=monotonic)
-
-    @property
-    def seat(self) -> Seat:
-        """This resident as `plan` sees it."""
-        return Seat(self.state, self.free, self.slots, self.used_s, self.guests)
-
-    def take(self, slots: int) -> None:
-        """Give so many sequences to somebody; to none at all, as to a guest."""
-        self.free -= slots
-        self.guests += slots == 0
-
-    def give_back(self, slots: int) -> None:
-        """The reverse of `take`."""
-        self.free += slots
-        self.guests -= slots == 0
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """`slots` sequences of a resident worker, held until the context that gave it is left.
-
-    `forecast` is what was expected on arrival; `run` is the entry in the worker's outlook that follows the answer;
-    a guest has none.
-    """
-
-    resident: Resident
-    queue_s: float
-    forecast: Forecast
-    run: Run | None
-
-    @property
-    def process(self) -> WorkerProcess:
-        """The worker to ask."""
-        return self.resident.process
-
-    @property
-    def renderer(self) -> Renderer:
-        """The worker's template process."""
-        assert self.resident.renderer is not None
-        return self.resident.renderer
+def snapshot_bytes(engine: Engine) -> int:
+    """What one worker may keep outside of its context."""
+    if engine.snapshot_bytes is not None:
+        return engine.snapshot_bytes // engine.resident_models
+    return int(memory.total_bytes() * _SNAPSHOT_SHARE / engine.resident_models)
 
 
 class Pool:
@@ -319,10 +280,18 @@ class Pool:
             # whoever asks for a chat, and is told then.
             with contextlib.suppress(RequestError, OSError):
                 await resident.renderer.start()
+                await share_prompts(self._engine.shared_prompts, resident.renderer, resident.process)
 
     def _load_frame(self, model: str) -> Load:
         engine = self._engine
-        return Load(model, engine.context_tokens, engine.sequences, engine.thread_count, engine.gpu_layers)
+        return Load(
+            model,
+            engine.context_tokens,
+            engine.sequences,
+            engine.thread_count,
+            engine.gpu_layers,
+            snapshot_bytes(engine),
+        )
 
     def _leave(self, resident: Resident) -> None:
         if resident.load is not None:

@@ -12,7 +12,6 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 import psutil
@@ -30,6 +29,7 @@ from edged.local.answers import FAILURES, Answers
 from edged.local.child import Child
 from edged.local.measuring import Measured, Measuring
 from edged.local.outlook import Outlook, Run
+from edged.local.work import Work
 from edged.wire import (
     Accepted,
     Cancel,
@@ -48,6 +48,7 @@ from edged.wire import (
     Rank,
     Rejected,
     Scored,
+    Share,
     Span,
     Starved,
     Step,
@@ -65,32 +66,6 @@ _LOOK_EVERY_S = 2.0
 # stuck in less than a minute.
 _SLOWEST_DISK_BYTES_PER_S = 10_000_000
 _SHORTEST_LOAD_DEADLINE_S = 60.0
-
-
-@dataclass(slots=True)
-class Work:
-    """Running totals of a worker: what its time went into."""
-
-    steps: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    step_s: float = 0.0
-    decode_s: float = 0.0
-    sample_s: float = 0.0
-
-    def absorb(self, other: Work) -> None:
-        """Add what another worker has done."""
-        for name in self.__dataclass_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    def add(self, step: Step) -> None:
-        """Count one step."""
-        self.steps += 1
-        self.prompt_tokens += step.prompt_tokens
-        self.completion_tokens += sum(output.tokens for output in step.outputs)
-        self.step_s += step.step_s
-        self.decode_s += step.decode_s
-        self.sample_s += step.sample_s
 
 
 Asker = TypeVar("Asker", Answers, Measuring)
@@ -166,21 +141,22 @@ class WorkerProcess:
         """
         answers = Answers(self._take_ids(request.n))
         with self._cancelling(answers.ids):
-            for choice, id in enumerate(answers.ids):
-                if run is not None:
-                    self._runs[id] = run
-                sampling = request.sampling.for_choice(choice)
-                frame = Generate(
-                    id,
-                    prompt,
-                    max_tokens,
-                    sampling,
-                    request.stop,
-                    request.logprobs,
-                    request.constraint,
-                    lane=request.lane,
-                )
-                self._ask(answers, frame)
+            if run is not None:
+                self._runs |= dict.fromkeys(answers.ids, run)
+            frame = Generate(
+                answers.ids.start,
+                prompt,
+                max_tokens,
+                request.sampling,
+                request.stop,
+                request.n,
+                request.logprobs,
+                request.constraint,
+                request.caller.account,
+                request.lane,
+            )
+            self._ask(answers, frame)
+            self._owed |= dict.fromkeys(answers.ids, answers)
             yield answers
 
     async def measure(self, texts: Sequence[Embed | Rank]) -> list[Measured]:
@@ -225,6 +201,11 @@ class WorkerProcess:
                 if self._owed.pop(id, None) is not None:
                     self._child.send(Cancel(id))
 
+    def share(self, one: tuple[Span, ...], other: tuple[Span, ...]) -> None:
+        """Have what both prompts begin with kept ready for everybody, as far as there is room."""
+        if self._error is None and self._child is not None:
+            self._child.send(Share(one, other))
+
     def interrupt(self, error: EdgedError) -> None:
         """End every running answer with `error`."""
         for asker in set(self._owed.values()):
@@ -253,15 +234,14 @@ class WorkerProcess:
                     answers.put(ContextLengthExceeded(prompt_tokens, context_tokens))
                 elif measuring := self._owing(id, Measuring):
                     measuring.put(frame)
-                self._owed.pop(id, None)
+                    del self._owed[id]
             case Embedded(id) | Scored(id) | Starved(id):
                 if measuring := self._owing(id, Measuring):
                     measuring.put(frame)
                     del self._owed[id]
             case Failed(id, code, message):
                 if answers := self._owing(id, Answers):
-                    answers.put(FAILURES[code](message))
-                    del self._owed[id]
+                    answers.put(FAILURES[code](message))  # of one choice: it ends the request, which cancels the others
             case Counted(id, tokens):
                 if id in self._counting and not self._counting[id].done():
                     self._counting[id].set_result(tokens)

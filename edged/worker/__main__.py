@@ -28,18 +28,21 @@ from edged.wire import (
     Pooling,
     Rank,
     Rejected,
+    Share,
     Step,
 )
 from edged.worker.background import Background
-from edged.worker.batcher import Batcher, CannotDraw, Job
+from edged.worker.batcher import Batcher
 from edged.worker.bindings import EngineError
 from edged.worker.confine import confine
 from edged.worker.constraint import Grammars
 from edged.worker.context import Context
+from edged.worker.job import CannotDraw, Job
 from edged.worker.model import Model
 from edged.worker.pace import SMALLEST_CHUNK_TOKENS, Pace
 from edged.worker.pipe import Pipe
-from edged.worker.prompt import tokens_of
+from edged.worker.prefixes import common
+from edged.worker.prompt import marks_of, tokens_of
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
 from edged.worker.vectors import VectorContext
@@ -53,13 +56,15 @@ _GRAMMAR_WAIT_S = 0.02
 class Worker:
     """One loaded model, the sequences that run on it, and the vectors that are made between their steps."""
 
-    def __init__(self, pipe: Pipe, context: Context, background: Background) -> None:
+    def __init__(self, pipe: Pipe, context: Context, background: Background, snapshot_bytes: int) -> None:
         self._pipe = pipe
         self._context = context
-        self._batcher = Batcher(context, context.model)
+        self._batcher = Batcher(context, context.model, self._begun, snapshot_bytes)
         self._pace = Pace()
         self._grammars = Grammars(context.model)
         self._background = background
+        self._controls = frozenset(control.id for control in context.model.controls.values())
+        self._unaccepted: set[int] = set()
 
     @property
     def _is_idle(self) -> bool:
@@ -85,7 +90,10 @@ class Worker:
                 self._admit(frame)
             case Embed() | Rank():
                 self._background.submit(frame)
+            case Share(one, other):
+                self._share(tokens_of(one, self._context.model), tokens_of(other, self._context.model))
             case Cancel(id):
+                self._unaccepted.discard(id)
                 self._batcher.cancel(id)
                 self._background.cancel(id)
             case Count(id, prompts):
@@ -100,28 +108,50 @@ class Worker:
         if room < 1 or not tokens:
             self._pipe.send(Rejected(wanted.id, len(tokens), self._context.context_tokens))
             return
+        samplers: list[ChainSampler] = []
         try:
-            sampler = self._sampler(wanted, tokens)
+            for choice in range(wanted.n):
+                samplers.append(self._sampler(wanted, choice, tokens))
         except CannotDraw as error:
+            for sampler in samplers:
+                sampler.close()
             self._pipe.send(Failed(wanted.id, error.code, str(error)))
             return
-        self._pipe.send(Accepted(wanted.id, len(tokens), 0))
         most = min(room, wanted.max_tokens)
         if most == 0:  # legal for completions that only echo
-            sampler.close()
-            self._pipe.send(Step((Output(wanted.id, "", 0, "length"),), 0, 0.0, 0.0, 0.0))
+            for sampler in samplers:
+                sampler.close()
+            ids = range(wanted.id, wanted.id + wanted.n)
+            self._pipe.send(Accepted(wanted.id, len(tokens), 0))
+            self._pipe.send(Step(tuple(Output(id, "", 0, "length") for id in ids), 0, 0.0, 0.0, 0.0))
             return
-        sequence = Sequence(wanted.id, tokens, len(tokens), most, StopFilter(wanted.stop))
-        self._batcher.submit(Job(sequence, sampler))
+        self._unaccepted.add(wanted.id)
+        marks = marks_of(tokens, self._controls)
+        for id, sampler in enumerate(samplers, start=wanted.id):
+            stops, own = StopFilter(wanted.stop), list(tokens)
+            sequence = Sequence(id, own, len(own), most, stops, wanted.partition, wanted.lane, marks)
+            self._batcher.submit(Job(sequence, sampler))
 
-    def _sampler(self, wanted: Generate, prompt: list[int]) -> ChainSampler:
+    def _sampler(self, wanted: Generate, choice: int, prompt: list[int]) -> ChainSampler:
         known = self._context.model.vocabulary_tokens
         for bias in wanted.sampling.logit_bias or ():
             if not 0 <= bias.token < known:
                 message = f"logit_bias names token {bias.token}; this model's tokens run from 0 to {known - 1}."
                 raise CannotDraw(message, code="invalid_request")
         guard = None if wanted.constraint is None else self._grammars.guard(wanted.constraint)
-        return ChainSampler(self._context, wanted.sampling, prompt, logprobs=wanted.logprobs, guard=guard)
+        sampling = wanted.sampling.for_choice(choice)
+        return ChainSampler(self._context, sampling, prompt, logprobs=wanted.logprobs, guard=guard)
+
+    def _share(self, one: list[int], other: list[int]) -> None:
+        shared = one[: common(one, other, min(len(one), len(other)))]
+        if shared and not self._batcher.pin(shared):
+            sys.stderr.write(f"A shared prompt of {len(shared)} tokens is not kept ready: the context is too small.\n")
+
+    def _begun(self, sequence: Sequence, cached_tokens: int) -> None:
+        """The first of several answers speaks for all: the others take their prompt over from it."""
+        if sequence.id in self._unaccepted:
+            self._unaccepted.remove(sequence.id)
+            self._pipe.send(Accepted(sequence.id, sequence.prompt_tokens, cached_tokens))
 
     def _step(self) -> None:
         began, decode_s, sample_s = perf_counter(), self._context.decode_s, self._context.sample_s
@@ -130,6 +160,7 @@ class Worker:
             most = min(most, SMALLEST_CHUNK_TOKENS)
         outputs, prompt_tokens = self._batcher.step(most)
         for failed in self._batcher.take_failed():
+            self._unaccepted.discard(failed.id)
             self._pipe.send(failed)
         if self._context.decode_s == decode_s and not outputs:
             return  # everybody waits for a grammar
@@ -191,7 +222,7 @@ def prepare(pipe: Pipe, wanted: Load) -> Callable[[], None]:
         return background.serve
     context = Context(model, context_tokens=wanted.context_tokens, sequences=wanted.sequences, threads=wanted.threads)
     pipe.send(introduce(model, context.context_tokens, None))
-    return Worker(pipe, context, background).run
+    return Worker(pipe, context, background, wanted.snapshot_bytes).run
 
 
 def main() -> int:

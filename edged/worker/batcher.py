@@ -1,12 +1,12 @@
 """Continuous batching: every step advances all running sequences in one decode.
 
-    submit ─▶ waiting ─▶ running ─▶ finished
-                 ▲           │
-                 └─ preempt ─┘      the youngest gives up its cells when the others cannot grow
+    submit ─▶ waiting ─▶ running ─▶ finished      what it leaves in memory is a cached prefix (`memory.py`)
+                 ▲          │
+                 └── pause ─┘      the youngest gives way when the others cannot grow, the background's first
 
-A step is: admit, make room, build the batch, decode, sample, collect. The context is one pool of cells that all
-sequences share; a cell holds one token of one sequence. A preempted sequence keeps its tokens and its sampler and is
-computed again later, so its text does not change.
+A step is: admit, clear the way, build the batch, decode, sample, collect. The context is one pool of cells that all
+sequences and cached prefixes share. A paused sequence keeps its tokens and its sampler; what others needed of its cells
+is computed again later, so its text does not change.
 
 A sequence whose sampler is not ready (a grammar's mask is still being computed) keeps its output and draws from it in a
 later step; meanwhile it is in no batch, and delays nobody.
@@ -17,147 +17,52 @@ No llama_cpp, no sockets, no clock: the arithmetic is tested without a model.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from collections.abc import Sequence as Items
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Iterable
 
-from edged.chat import TokenLogprob
-from edged.wire import Failed, FailureCode, Output
-from edged.worker.sequence import Sequence
+from edged.wire import Failed, Output
+from edged.worker.engine import DecodeFailed, Engine, MemoryFull, Row
+from edged.worker.job import CannotDraw, Chunks, Job, Sampler, Vocabulary, shares
+from edged.worker.memory import Memory
+from edged.worker.prefixes import Match, common
+from edged.worker.sequence import Sequence, StopFilter
 
 # A sequence is admitted beside others only if each running one can still grow by this much: otherwise the newcomer's
 # prompt would be computed, thrown away a few tokens later, and computed again.
 GROWTH_RESERVE_TOKENS = 128
-
-
-class MemoryFull(Exception):
-    """The engine found no cells for a batch; its memory is as it was before."""
-
-
-class CannotDraw(Exception):
-    """A sequence gets no further token; the text tells its caller why, `code` is the error's name."""
-
-    def __init__(self, message: str, *, code: FailureCode = "grammar_invalid") -> None:
-        super().__init__(message)
-        self.code: FailureCode = code
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One token of a batch: where it belongs, and whether a next token will be drawn from its output."""
-
-    token: int
-    position: int
-    slot: int
-    has_output: bool
-
-
-class Sampler(Protocol):
-    """Draws the next token of one sequence and remembers what it drew."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the next token can be drawn now."""
-        ...
-
-    @property
-    def score(self) -> TokenLogprob | None:
-        """How likely the last token was; None where nobody wants to know."""
-        ...
-
-    def draw(self, row: int | None) -> int:
-        """The next token from the output of batch row `row`, or from the kept one. Raises `CannotDraw`."""
-        ...
-
-    def keep(self, row: int) -> None:
-        """Keep the output of batch row `row`: the next token is drawn from it after another decode."""
-        ...
-
-    def close(self) -> None:
-        """Release it; the sequence has ended."""
-        ...
-
-
-class Engine(Protocol):
-    """The model's memory, reduced to what batching needs."""
-
-    @property
-    def context_tokens(self) -> int:
-        """Cells in the pool."""
-        ...
-
-    @property
-    def sequences(self) -> int:
-        """Sequences that may hold cells at once."""
-        ...
-
-    @property
-    def batch_tokens(self) -> int:
-        """Most rows that one decode takes."""
-        ...
-
-    def decode(self, rows: Items[Row]) -> None:
-        """Compute a batch. Raises `MemoryFull`."""
-        ...
-
-    def release(self, slot: int) -> None:
-        """Drop every cell of a sequence."""
-        ...
-
-
-class Vocabulary(Protocol):
-    """What tokens mean, reduced to what an answer needs."""
-
-    def piece(self, token: int) -> bytes:
-        """The token's bytes; empty for control tokens."""
-        ...
-
-    def is_end(self, token: int) -> bool:
-        """Whether the model ends its turn with this token."""
-        ...
-
-
-@dataclass(slots=True)
-class Job:
-    """A sequence and the sampler that draws for it."""
-
-    sequence: Sequence
-    sampler: Sampler
-
-
-Chunks: TypeAlias = list[tuple[Job, int]]
-
-
-def shares(pending: Items[int], budget: int) -> list[int]:
-    """Divide `budget` prompt tokens among prompts with `pending` tokens each: equal shares, leftovers to the longer.
-
-    A short prompt is through in one step even beside a long one, and the long one always moves. The shares sum to
-    min(budget, sum(pending)).
-    """
-    given = [0] * len(pending)
-    order = sorted(range(len(pending)), key=lambda index: pending[index])
-    for served, index in enumerate(order):
-        given[index] = min(pending[index], budget // (len(order) - served))
-        budget -= given[index]
-    return given
+# Steps in a row that may fail before the engine is given up: one to try again, one to begin anew.
+MOST_FAILURES = 2
 
 
 class Batcher:
-    """Owns every sequence from submission to its last output."""
+    """Owns every sequence from submission to its last output.
 
-    def __init__(self, engine: Engine, vocabulary: Vocabulary) -> None:
+    `admitted` hears of each when it begins to run for the first time, and how many tokens of its prompt it did not have
+    to compute.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        vocabulary: Vocabulary,
+        admitted: Callable[[Sequence, int], None] = lambda *_: None,
+        snapshot_bytes: int = 0,
+    ) -> None:
         self._engine = engine
         self._vocabulary = vocabulary
+        self._admitted = admitted
+        self.memory = Memory(engine, snapshot_bytes)
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
-        self._free_slots = list(range(engine.sequences))
         self._failed: list[Failed] = []
+        self._pinned: list[list[int]] = []
+        self._failures = 0
+        # Fewer after the engine had no cells although the books had: until somebody ends, more would not fit either.
+        self._most_running = engine.sequences
 
     @property
     def is_idle(self) -> bool:
         """Nothing to do until the next submission."""
-        return not self._waiting and not self._running
+        return not self._waiting and not self._running and self._unread() is None
 
     @property
     def is_stalled(self) -> bool:
@@ -173,6 +78,16 @@ class Batcher:
         """Queue a sequence whose prompt fits the context. It ends with exactly one output that carries `finish`."""
         self._waiting.append(job)
 
+    def pin(self, tokens: list[int]) -> bool:
+        """Keep a prefix of the owner's in memory for everybody; it is read while nobody asks for anything.
+
+        False where it is refused: all of them together may take half of the cells, the rest is for conversations.
+        """
+        if 2 * sum(map(len, [*self._pinned, tokens])) > self._engine.context_tokens:
+            return False
+        self._pinned.append(tokens)
+        return True
+
     def cancel(self, id: int) -> None:
         """Drop a sequence without a further output. Unknown ids have already ended."""
         for job in [*self._running, *self._waiting]:
@@ -186,15 +101,25 @@ class Batcher:
         """
         self._admit()
         late = self._draw_late()
-        if self.is_stalled or not self._running:
+        if self.is_stalled:
             return late, 0
-        while not (chunks := self._chunks(prefill_tokens)):
-            self._make_room()
+        self._clear_the_way(prefill_tokens)
+        while self._running and not (chunks := self._chunks(prefill_tokens)):
+            self._pause_one()
+            self._clear_the_way(prefill_tokens)
+        if not self._running:
+            return late, 0
         try:
             self._engine.decode(_rows(chunks))
         except MemoryFull:
-            self._make_room()
+            if not self.memory.evict_one():
+                self._pause_one()
+                self._most_running = max(1, len(self._asked()))
             return late + self._collect(self._running), 0
+        except DecodeFailed:
+            self._recover(chunks)
+            return late, 0
+        self._failures = 0
         read = sum(count for job, count in chunks if not job.sequence.is_decoding)
         self._advance(chunks)
         return late + self._collect(self._running), read
@@ -205,66 +130,144 @@ class Batcher:
         return taken
 
     def _admit(self) -> None:
-        while self._waiting and self._free_slots and self._fits(self._waiting[0].sequence):
-            job = self._waiting.popleft()
-            job.sequence.slot = self._free_slots.pop()
-            self._running.append(job)
+        """Let in whoever fits, in order; one whose prompt somebody else is just reading comes when that is read."""
+        if not self._waiting and not self._running and (unread := self._unread()):
+            marks = (len(unread) - 1,)  # from there it is read again if only its state is left
+            sequence = Sequence(-1, unread, len(unread), 1, StopFilter(()), None, marks=marks)
+            self._run(Job(sequence, None), self.memory.match(unread, None))
+        for job in list(self._waiting):
+            if len(self._asked()) >= self._most_running:
+                return
+            sequence = job.sequence
+            match = self.memory.match(sequence.tokens, sequence.partition)
+            if self._is_being_read(sequence, match.count):
+                continue
+            if not self._fits(sequence, match):
+                return
+            self._waiting.remove(job)
+            self._run(job, match)
+            if not job.is_admitted:
+                job.is_admitted = True
+                self._admitted(sequence, sequence.in_memory)
 
-    def _fits(self, sequence: Sequence) -> bool:
-        promised = sum(len(job.sequence.tokens) + GROWTH_RESERVE_TOKENS for job in self._running)
-        return not self._running or promised + len(sequence.tokens) < self._engine.context_tokens
+    def _run(self, job: Job, match: Match) -> None:
+        sequence = job.sequence
+        sequence.place = self.memory.enter(sequence.tokens, sequence.partition, match, sequence.marks)
+        self._running.append(job)
+
+    def _unread(self) -> list[int] | None:
+        return next((tokens for tokens in self._pinned if not self.memory.has_pinned(tokens)), None)
+
+    def _asked(self) -> list[Job]:
+        """Those that run for somebody."""
+        return [job for job in self._running if not job.is_owners]
+
+    def _is_being_read(self, newcomer: Sequence, offered: int) -> bool:
+        """Whether a running prompt will soon offer more of the newcomer's than anybody does yet."""
+        for leader in (job.sequence for job in self._running):
+            if leader.in_memory < leader.prompt_tokens and leader.partition in (None, newcomer.partition):
+                shared = common(leader.tokens, newcomer.tokens, min(leader.prompt_tokens, len(newcomer.tokens) - 1))
+                if leader.place and leader.place.will_offer(shared) > offered:
+                    return True
+        return False
+
+    def _fits(self, newcomer: Sequence, match: Match) -> bool:
+        running = [job.sequence for job in self._asked()]
+        if not running:
+            return True
+        held = self.memory.held_with(match, [sequence.place for sequence in running if sequence.place])
+        promised = sum(sequence.pending + GROWTH_RESERVE_TOKENS for sequence in running)
+        return held + promised + len(newcomer.tokens) - match.count < self._engine.context_tokens
+
+    def _clear_the_way(self, prefill_tokens: int) -> None:
+        """Let cached prefixes go for the sake of this step; the owner's only before somebody would be paused."""
+        decoding = sum(job.sequence.is_decoding for job in self._running)
+        pending = sum(job.sequence.readable for job in self._running if not job.sequence.is_decoding)
+        reading = min(pending, prefill_tokens, self._engine.batch_tokens - decoding)
+        self.memory.free_up(decoding + reading)
+        self.memory.free_up(max(decoding + min(reading, 1), 1), pinned=True)
 
     def _chunks(self, prefill_tokens: int) -> Chunks:
         """Who gets how many rows: one for each decoding sequence, the rest for prompts. Empty when cells run short.
 
         Never empty for a lone sequence: its prompt and its `max_tokens` together fit the context.
         """
-        free = self._engine.context_tokens - sum(job.sequence.in_memory for job in self._running)
+        free = self.memory.free_cells
         decoding = [job for job in self._running if job.sequence.is_decoding]
         reading = [job for job in self._running if not job.sequence.is_decoding]
         if len(decoding) > free:
             return []
         budget = min(prefill_tokens, self._engine.batch_tokens - len(decoding), free - len(decoding))
-        counts = shares([job.sequence.pending for job in reading], budget)
+        counts = shares([job.sequence.readable for job in reading], budget)
         return [(job, 1) for job in decoding] + [
             (job, count) for job, count in zip(reading, counts, strict=True) if count
         ]
 
-    def _make_room(self) -> None:
-        """Take the cells from the youngest sequence; a lone one for which the engine has none is at its end."""
-        youngest = max(self._running, key=lambda job: job.sequence.id)
-        if len(self._running) == 1:
-            youngest.sequence.end("length")
+    def _pause_one(self) -> None:
+        """Somebody gives way to the others; a lone one for which the engine has no cells is at its end."""
+        job = max(self._running, key=lambda job: job.gives_way)
+        if job.is_owners:
+            self._leave(job)  # it is read when nobody asks for anything
+            if not self._running:
+                self._pinned.remove(job.sequence.tokens)  # not even then: the engine has no cells for it
+        elif len(self._running) == 1:
+            job.sequence.end("length")
         else:
-            self._leave(youngest)
-            self._waiting.appendleft(youngest)
+            self._leave(job)
+            self._waiting.appendleft(job)
+
+    def _recover(self, chunks: Chunks) -> None:
+        """A decode failed for no reason of ours: nobody hears of it unless it goes on failing.
+
+        First the step is tried again, then everybody in it begins anew with cells that nothing is known to be wrong
+        with; where that fails too, so does the engine.
+        """
+        self._failures += 1
+        if self._failures > MOST_FAILURES:
+            raise
+        if self._failures == 1 and self._engine.is_cuttable:
+            return  # llama.cpp took back what it had done
+        for job, _ in reversed(chunks):
+            assert job.sequence.place is not None
+            self._running.remove(job)
+            self.memory.drop(job.sequence.place)
+            job.sequence.place = None
+            if not job.is_owners:
+                self._waiting.appendleft(job)
 
     def _advance(self, chunks: Chunks) -> None:
         row = -1
         for job, count in chunks:
             row += count
-            job.sequence.in_memory += count
-            if job.sequence.pending == 0 and job.sampler.is_ready:
-                self._draw(job, row)
-            elif job.sequence.pending == 0:
+            assert job.sequence.place is not None
+            self.memory.grow(job.sequence.place, count)
+            if job.sequence.pending > 0:
+                continue
+            if job.sampler is None:
+                self._leave(job)
+            elif job.sampler.is_ready:
+                self._draw(job, job.sampler, row)
+            else:
                 job.sampler.keep(row)
 
     def _draw_late(self) -> list[Output]:
-        ready = [job for job in self._running if job.sequence.pending == 0 and job.sampler.is_ready]
-        for job in ready:
-            self._draw(job, None)
-        return self._collect(ready)
+        ready = []
+        for job in list(self._running):
+            if job.sampler is not None and job.sequence.pending == 0 and job.sampler.is_ready:
+                ready.append(job)
+                self._draw(job, job.sampler, None)
+        return self._collect([job for job in ready if job in self._running])
 
-    def _draw(self, job: Job, row: int | None) -> None:
+    def _draw(self, job: Job, sampler: Sampler, row: int | None) -> None:
         sequence = job.sequence
         try:
-            token = job.sampler.draw(row)
+            token = sampler.draw(row)
         except CannotDraw as error:
             self._failed.append(Failed(sequence.id, error.code, str(error)))
             self._retire(job)
             return
         piece, is_end = self._vocabulary.piece(token), self._vocabulary.is_end(token)
-        sequence.accept(token, piece, is_end=is_end, score=job.sampler.score)
+        sequence.accept(token, piece, is_end=is_end, score=sampler.score)
 
     def _collect(self, jobs: Iterable[Job]) -> list[Output]:
         outputs = []
@@ -281,25 +284,26 @@ class Batcher:
     def _retire(self, job: Job) -> None:
         if job in self._running:
             self._leave(job)
+            self._most_running = self._engine.sequences
         else:
             self._waiting.remove(job)
-        job.sampler.close()
+        if job.sampler is not None:
+            job.sampler.close()
 
     def _leave(self, job: Job) -> None:
-        assert job.sequence.slot is not None
+        assert job.sequence.place is not None
         self._running.remove(job)
-        self._engine.release(job.sequence.slot)
-        self._free_slots.append(job.sequence.slot)
-        job.sequence.forget()
+        self.memory.keep(job.sequence.place, pinned=job.is_owners and job.sequence.pending == 0)
+        job.sequence.place = None
 
 
 def _rows(chunks: Chunks) -> list[Row]:
     rows = []
     for job, count in chunks:
         sequence = job.sequence
-        assert sequence.slot is not None
+        assert sequence.place is not None
         first = sequence.in_memory
         for position in range(first, first + count):
-            is_last = position + 1 == len(sequence.tokens)
-            rows.append(Row(sequence.tokens[position], position, sequence.slot, is_last))
+            has_output = job.sampler is not None and position + 1 == len(sequence.tokens)
+            rows.append(Row(sequence.tokens[position], position, sequence.place.slot, has_output))
     return rows

@@ -21,10 +21,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from edged.chat import Constraint
-from edged.worker.batcher import CannotDraw
 from edged.worker.bindings import lib
 from edged.worker.context import Logits
 from edged.worker.gbnf import to_lark
+from edged.worker.job import CannotDraw
 from edged.worker.model import Model
 from edged.worker.schema import MOST_COMBINED_PATTERNS, most_combined_patterns
 

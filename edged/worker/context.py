@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edged.worker.batcher import MemoryFull, Row
 from edged.worker.bindings import EngineError, last_error, lib
+from edged.worker.engine import DecodeFailed, MemoryFull, Row
 from edged.worker.model import Model
 
 if TYPE_CHECKING:
@@ -26,6 +26,12 @@ BATCH_TOKENS = 512
 # depends on which cells the neighbours hold; over 8-bit cells every row walks its own cells in order. Heads whose size
 # is no multiple of 32 cannot be stored so.
 _CELL_TYPES = (8, 1)
+# Sequence numbers for cached prefixes, per sequence that may run. A number costs a row of logits: on the 0.5B shape of
+# 151,936 tokens 8 numbers take 684 MiB in all, 24 take 695 and 64 take 719; a step of eight rows takes as long.
+_CACHED_PER_SEQUENCE = 2
+# With a window or a recurrent state each number costs another of these (18 MiB on the Qwen3.5-0.8B shape), so there are
+# as many as run, one for the owner's prompts and one for what somebody begins with; the rest is kept as snapshots.
+_SPARE_SLOTS = 2
 
 
 class Context:
@@ -39,6 +45,9 @@ class Context:
         self.model = model
         self.decode_s = self.sample_s = 0.0
         self.sequences = sequences
+        self.is_cuttable = model.is_cuttable
+        self._has_window = model.has_window
+        self.slots = sequences * (1 + _CACHED_PER_SEQUENCE) if model.is_cuttable else sequences + _SPARE_SLOTS
         self.context_tokens = min(context_tokens, model.trained_tokens or context_tokens)
         self.batch_tokens = min(BATCH_TOKENS, context_tokens)
         self._context = self._open(threads)
@@ -49,9 +58,10 @@ class Context:
         params = lib.llama_context_default_params()
         params.n_ctx = self.context_tokens
         params.n_batch = params.n_ubatch = self.batch_tokens
-        params.n_seq_max = self.sequences
-        # One output row per sequence: the default reserves logits for a whole batch, 300 MiB on a 0.5B model.
-        params.n_outputs_max = self.sequences
+        params.n_seq_max = self.slots
+        # One output row per sequence: the default reserves logits for a whole batch, 300 MiB on a 0.5B model. Fewer
+        # than slots it must not be: llama.cpp plans its largest graph with one each and aborts.
+        params.n_outputs_max = self.slots
         params.n_threads = params.n_threads_batch = threads
         # One pool of cells for all: a lone conversation may use the whole context.
         params.kv_unified = True
@@ -64,7 +74,7 @@ class Context:
         raise EngineError(last_error(f"no context of {self.context_tokens} tokens could be created"))
 
     def decode(self, rows: Sequence[Row]) -> None:
-        """Compute a batch. Raises `MemoryFull` with the memory as it was, `EngineError` when nothing can be trusted."""
+        """Compute a batch. Raises `MemoryFull` with the memory as it was, `DecodeFailed`."""
         batch = self._batch
         token, position, slot_count, slot, output = batch.token, batch.pos, batch.n_seq_id, batch.seq_id, batch.logits
         for index, row in enumerate(rows):
@@ -80,7 +90,7 @@ class Context:
         if result == 1:
             raise MemoryFull
         if result != 0:
-            raise EngineError(f"llama_decode returned {result}: {last_error('no reason given')}")
+            raise DecodeFailed(f"llama_decode returned {result}: {last_error('no reason given')}")
 
     def draw(self, chain: Any, row: int) -> int:
         """The next token that `chain` draws from the output of batch row `row`."""
@@ -113,6 +123,60 @@ class Context:
         self.sample_s += perf_counter() - began
         return token
 
+    def copy(self, source: int, target: int, count: int) -> None:
+        """Have the empty slot `target` share `count` cells of `source`; what cannot be cut is shared whole."""
+        window = self.checkpoint(source) if self._has_window else None
+        lib.llama_memory_seq_cp(self._memory, source, target, 0, count)
+        if window is not None:
+            # In cells of its own: llama.cpp reuses those that fell out of a window only while one sequence holds them
+            # (`find_slot` in llama-kv-cache.cpp), and shared ones would fill the window's small pool for good.
+            self.resume(target, window)
+
     def release(self, slot: int) -> None:
-        """Drop every cell of a sequence."""
+        """Let go of every cell of a slot."""
         lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+
+    def cut(self, slot: int, count: int) -> None:
+        """Let go of all but the first `count` cells of a slot. Raises `EngineError` where it cannot be cut there."""
+        if not lib.llama_memory_seq_rm(self._memory, slot, count, -1):
+            raise EngineError(f"the memory of sequence {slot} cannot be cut at {count} tokens")
+
+    def checkpoint(self, slot: int) -> bytes:
+        """The part of a slot's state that cannot be cut, as it is now."""
+        return self._state(slot, lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)
+
+    def checkpoint_bytes(self, slot: int) -> int:
+        """How long `checkpoint` would be."""
+        return self._state_bytes(slot, lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)
+
+    def resume(self, slot: int, checkpoint: bytes) -> None:
+        """Put that part back as it was. Raises `EngineError` where llama.cpp does not take it."""
+        if not self._set_state(slot, checkpoint, lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY):
+            raise EngineError(f"a checkpoint of {len(checkpoint)} bytes did not fit sequence {slot}")
+
+    def save(self, slot: int) -> bytes:
+        """The whole state of a slot."""
+        return self._state(slot, lib.LLAMA_STATE_SEQ_FLAGS_NONE)
+
+    def save_bytes(self, slot: int) -> int:
+        """How long `save` would be."""
+        return self._state_bytes(slot, lib.LLAMA_STATE_SEQ_FLAGS_NONE)
+
+    def load(self, slot: int, state: bytes) -> bool:
+        """Fill the empty slot with a saved state; False, and still empty, where llama.cpp does not take it."""
+        if self._set_state(slot, state, lib.LLAMA_STATE_SEQ_FLAGS_NONE):
+            return True
+        self.release(slot)
+        return False
+
+    def _state(self, slot: int, flags: int) -> bytes:
+        buffer = (ctypes.c_uint8 * self._state_bytes(slot, flags))()
+        written = lib.llama_state_seq_get_data_ext(self._context, buffer, len(buffer), slot, flags)
+        return bytes(memoryview(buffer)[:written])
+
+    def _state_bytes(self, slot: int, flags: int) -> int:
+        return int(lib.llama_state_seq_get_size_ext(self._context, slot, flags))
+
+    def _set_state(self, slot: int, state: bytes, flags: int) -> bool:
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        return bool(lib.llama_state_seq_set_data_ext(self._context, buffer, len(state), slot, flags) == len(state))

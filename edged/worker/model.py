@@ -49,6 +49,17 @@ class Model:
         return int(lib.llama_model_n_ctx_train(self.handle))
 
     @cached_property
+    def is_cuttable(self) -> bool:
+        """Whether a sequence can be cut behind any token: not with sliding windows or recurrent states."""
+        has_state = lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
+        return not has_state and not self.has_window
+
+    @cached_property
+    def has_window(self) -> bool:
+        """Whether some layers see only the last tokens."""
+        return bool(lib.llama_model_n_swa(self.handle) > 0)
+
+    @cached_property
     def vocabulary_tokens(self) -> int:
         """How many tokens there are."""
         return int(lib.llama_vocab_n_tokens(self._vocab))

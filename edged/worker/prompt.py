@@ -8,12 +8,15 @@ src/llama-vocab.cpp), so text around an attempted injection merges as it would a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
 from edged.wire import Span
+
+# The longest opening of an answer that is looked through for its control token.
+_OPENER_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,17 @@ def tokens_of(prompt: Iterable[Span], tokenizer: Tokenizer) -> list[int]:
     if tokenizer.bos is not None and ids[:1] != [tokenizer.bos]:
         ids.insert(0, tokenizer.bos)
     return ids
+
+
+def marks_of(tokens: Sequence[int], controls: Collection[int]) -> tuple[int, ...]:
+    """Where in a prompt the next turn is likely to part from it: the control token that opens the answer.
+
+    Behind it templates put what history does not repeat, such as the beginning of a thought. Without one near the end,
+    before the last token: that may merge with what follows.
+    """
+    last = len(tokens) - 1
+    opener = next((at for at in range(last, max(0, last - _OPENER_TOKENS), -1) if tokens[at] in controls), last)
+    return (opener,) if opener > 0 else ()
 
 
 def split_at_controls(spans: tuple[Span, ...], controls: Mapping[str, Control]) -> list[str | Control]:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass, field
 
-from edged.chat import FinishReason, TokenLogprob
+from edged.chat import FinishReason, Lane, TokenLogprob
+from edged.worker.prefixes import Prefix
 
 
 class StopFilter:
@@ -48,15 +49,21 @@ def _overlap(text: str, stop: str) -> int:
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """All state of one answer. `slot` is the engine's sequence number while it holds cells, else None."""
+    """All state of one answer. `place` is what the memory holds of it while it runs, else None.
+
+    `partition` names whose prefixes it may share; None for prompts of the owner, which everybody may share. `marks` are
+    lengths of the prompt at which the next turn may want to begin.
+    """
 
     id: int
     tokens: list[int]
     prompt_tokens: int
     max_tokens: int
     stops: StopFilter
-    slot: int | None = None
-    in_memory: int = 0
+    partition: str | None = ""
+    lane: Lane = "interactive"
+    marks: tuple[int, ...] = ()
+    place: Prefix | None = None
     finish: FinishReason | None = None
     said: str = ""
     said_tokens: int = 0
@@ -68,9 +75,20 @@ class Sequence:
     )
 
     @property
+    def in_memory(self) -> int:
+        """Tokens that need not be decoded again."""
+        return self.place.length if self.place else 0
+
+    @property
     def pending(self) -> int:
         """Tokens that must be decoded before the next one can be drawn; 1 while generating."""
         return len(self.tokens) - self.in_memory
+
+    @property
+    def readable(self) -> int:
+        """Pending tokens up to the next mark: what one step may decode."""
+        marks = self.place.marks if self.place else []
+        return min(self.pending, marks[0] - self.in_memory) if marks else self.pending
 
     @property
     def is_decoding(self) -> bool:
@@ -117,10 +135,6 @@ class Sequence:
             count = sum(start < self._released for start, _ in self._scores)
         taken, self._scores = self._scores[:count], self._scores[count:]
         return tuple(score for _, score in taken)
-
-    def forget(self) -> None:
-        """The memory no longer holds this sequence: all its tokens are pending again."""
-        self.slot, self.in_memory = None, 0
 
     def end(self, reason: FinishReason) -> None:
         """Nothing follows: what was held back may be said now."""

@@ -13,8 +13,9 @@ from edged.chat import Admission
 from edged.config import Engine, Limits
 from edged.errors import LoadTimeout, ModelInvalid, ModelLoading, ShuttingDown
 from edged.local.plan import SeatState
-from edged.local.pool import Pool, Resident
+from edged.local.pool import Pool
 from edged.local.process import WorkerProcess
+from edged.local.resident import Resident
 from edged.observe import Exchange, Happening, Journal
 from edged.store import Store
 from edged.wire import Loaded, Output, Step

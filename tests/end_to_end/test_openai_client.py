@@ -86,7 +86,14 @@ def test_a_stream_says_what_the_whole_answer_says(guide: OpenAI, language: str) 
     assert said[0].choices[0].delta.role == "assistant"
     assert said[-1].choices[0].finish_reason == whole.choices[0].finish_reason == "stop"
     assert last.choices == []
-    assert last.usage == whole.usage
+    assert last.usage is not None
+    assert whole.usage is not None
+    assert last.usage.completion_tokens == whole.usage.completion_tokens
+    assert last.usage.prompt_tokens_details is not None
+    # The same prompt again: all of it is in memory, and its last token is always computed.
+    assert (
+        last.usage.prompt_tokens_details.cached_tokens == last.usage.prompt_tokens - 1 == whole.usage.prompt_tokens - 1
+    )
     assert all(chunk.usage is None for chunk in said)
     assert {chunk.id for chunk in received} == {last.id}
 

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from edged.host.memory import available_bytes
+from edged.host.memory import available_bytes, total_bytes
 
 MACHINE = 1000
 
 
 @pytest.fixture(autouse=True)
 def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=MACHINE))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=MACHINE, total=2 * MACHINE))
 
 
 def cgroup(folder: Path, limit: str, used: int = 0, inactive_file: int = 0) -> None:
@@ -55,6 +55,13 @@ def test_the_tightest_level_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["", "1:memory:/old\n", "0::/a/b\n", "0::/\n"])
 def test_without_cgroups_the_machine_counts(line: str, tmp_path: Path) -> None:
     assert available_bytes(tmp_path / "root", member(tmp_path, line)) == MACHINE
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("max", 2 * MACHINE), ("5000", 2 * MACHINE), ("700", 700)])
+def test_all_memory_is_what_the_machine_has_within_its_limits(limit: str, expected: int, tmp_path: Path) -> None:
+    cgroup(tmp_path / "sys" / "a", limit, used=600)
+
+    assert total_bytes(tmp_path / "sys", member(tmp_path, "0::/a\n")) == expected
 
 
 def test_without_proc_the_machine_counts(tmp_path: Path) -> None:

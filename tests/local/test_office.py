@@ -10,7 +10,7 @@ import pytest
 from edged.local.outlook import Outlook, Run
 from edged.local.predict import Effort
 from edged.wire import Output, Step
-from edged.worker.batcher import shares
+from edged.worker.job import shares
 
 SLOTS, ANSWER_TOKENS, TURNS = 8, 64, 8
 SYSTEM_TOKENS, TURN_TOKENS = 300, 40

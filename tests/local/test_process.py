@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edged.chat import ChatRequest, Delta, Event, Finish, Sampling
+from edged.chat import Caller, ChatRequest, Delta, Event, Finish, Sampling
 from edged.errors import ContextLengthExceeded, EdgedError, LoadTimeout, ModelInvalid, WorkerCrashed, WorkerStalled
 from edged.local import process as module
 from edged.local.child import Child, cause_of_death, environment
@@ -36,8 +36,8 @@ async def worker(file: Path, *, context_tokens: int = 512, sequences: int = 4) -
         await process.stop()
 
 
-def request(n: int = 1, sampling: Sampling = GREEDY, stop: tuple[str, ...] = ()) -> ChatRequest:
-    return ChatRequest("id", sampling=sampling, n=n, stop=stop)
+def request(n: int = 1, sampling: Sampling = GREEDY, stop: tuple[str, ...] = (), account: str = "open") -> ChatRequest:
+    return ChatRequest("id", sampling=sampling, n=n, stop=stop, caller=Caller(account=account))
 
 
 async def answer(
@@ -81,6 +81,28 @@ async def test_several_choices_are_told_apart_and_their_seeds_differ(nano_file: 
 
         assert sorted(event.choice for event in events if isinstance(event, Finish)) == [0, 1, 2]
         assert len({text(events, choice) for choice in range(3)}) == 3
+
+
+async def test_a_prompt_is_read_once_for_several_choices(nano_file: Path) -> None:
+    async with worker(nano_file) as process:
+        with process.answering(request(n=4), PROMPT, 5) as answers:
+            prompt_tokens = (await answers.admitted()).prompt_tokens
+            finishes = [event async for event in answers.events() if isinstance(event, Finish)]
+
+        assert len(finishes) == 4
+        assert process.work.prompt_tokens == prompt_tokens + 3, "its last token gives each choice its first output"
+
+
+async def test_a_prompt_asked_again_is_told_to_be_in_memory_but_to_nobody_else(nano_file: Path) -> None:
+    async with worker(nano_file) as process:
+        told = []
+        for account in ("ann", "ann", "ben"):
+            with process.answering(request(account=account), PROMPT, 5) as answers:
+                told.append(await answers.admitted())
+                assert [event async for event in answers.events()]
+
+        length = told[0].prompt_tokens
+        assert [accepted.cached_tokens for accepted in told] == [0, length - 1, 0]
 
 
 async def test_a_seed_fixes_the_words(nano_file: Path) -> None:

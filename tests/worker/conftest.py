@@ -54,5 +54,5 @@ def nano_context(nano: Path) -> Context:
 def context(nano_context: Context) -> Iterator[Context]:
     """The tiny model's one context, with an empty memory before and after."""
     yield nano_context
-    for slot in range(SEQUENCES):
+    for slot in range(nano_context.slots):
         nano_context.release(slot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,13 +12,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from edged.wire import Failed, Output
-from edged.worker.batcher import Batcher, CannotDraw, Row, shares
+from edged.worker.batcher import Batcher
+from edged.worker.engine import Row
+from edged.worker.job import CannotDraw, shares
 from tests.fakes import PIECES, FakeLlama, FakeSampler, job
 
 # More than any test's sequences could need, preemptions included: being stuck is reported, not waited for.
 MANY_STEPS = 5000
 
-prompts = st.lists(st.integers(1, len(PIECES) - 1), min_size=1, max_size=24)
+# Common beginnings of various lengths, which somebody may have in memory already.
+BEGINNINGS: tuple[list[int], ...] = (
+    [],
+    [1, 2, 3, 4, 5, 6, 7, 8],
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+    [1, 2, 3, 9],
+)
+tails = st.lists(st.integers(1, len(PIECES) - 1), min_size=1, max_size=12)
+prompts = st.builds(lambda beginning, tail: [*beginning, *tail], st.sampled_from(BEGINNINGS), tails)
 stops = st.lists(st.sampled_from(["STOP", "ab", "你好", "the"]), max_size=2, unique=True).map(tuple)
 
 
@@ -39,6 +50,12 @@ def told(outputs: list[Output]) -> tuple[str, str | None, int]:
     return "".join(output.text for output in outputs), outputs[-1].finish, outputs[-1].total
 
 
+def forget(batcher: Batcher) -> None:
+    """Drops everything that is cached."""
+    for prefix in batcher.memory.cached:
+        batcher.memory.drop(prefix)
+
+
 def alone(prompt: list[int], *, context_tokens: int, **wanted: object) -> tuple[str, str | None, int]:
     """The same answer with the engine to itself."""
     llama = FakeLlama(context_tokens)
@@ -51,11 +68,15 @@ class Crowd(RuleBasedStateMachine):
     """Requests come, go and are cancelled between steps, on an engine that is much too small for all of them."""
 
     ids = Bundle("ids")
+    is_cuttable = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.llama = FakeLlama(context_tokens=96, sequences=4, batch_tokens=24)
-        self.batcher = Batcher(self.llama, self.llama)
+        self.llama = FakeLlama(
+            context_tokens=96, sequences=4, batch_tokens=24, slots=7, is_cuttable=self.is_cuttable, fails=self.fails
+        )
+        self.batcher = Batcher(self.llama, self.llama, snapshot_bytes=400)
+        self.failures = 0
         self.asked: dict[int, dict[str, object]] = {}
         self.came: dict[int, list[Output]] = {}
         self.cancelled: set[int] = set()
@@ -67,13 +88,36 @@ class Crowd(RuleBasedStateMachine):
         stop=stops,
         seed=st.integers(0, 9),
         late_in=st.sampled_from([0, 2, 3, 7]),
+        partition=st.sampled_from(["ann", "ben"]),
     )
-    def submit(self, prompt: list[int], max_tokens: int, stop: tuple[str, ...], seed: int, late_in: int) -> int:
+    def submit(
+        self, prompt: list[int], max_tokens: int, stop: tuple[str, ...], seed: int, late_in: int, partition: str
+    ) -> int:
         id = len(self.asked) + 1
         self.asked[id] = {"prompt": prompt, "max_tokens": max_tokens, "stop": stop, "seed": seed, "end_in": 40}
-        late = job(self.llama, id, prompt, max_tokens=max_tokens, stop=stop, seed=seed, end_in=40, late_in=late_in)
-        self.batcher.submit(late)
+        marks = (len(prompt) - 2, len(prompt) - 1)
+        asked: dict[str, Any] = self.asked[id]
+        self.batcher.submit(job(self.llama, id, late_in=late_in, partition=partition, marks=marks, **asked))
         return id
+
+    def fails(self) -> bool:
+        self.failures = max(0, self.failures - 1)
+        return self.failures > 0
+
+    @precondition(lambda self: self.failures == 0 and self.batcher._failures == 0)
+    @rule()
+    def fail(self) -> None:
+        self.failures = 3
+
+    @rule(ids=st.data())
+    def evict(self, ids: st.DataObject) -> None:
+        cached = self.batcher.memory.cached
+        if cached:
+            self.batcher.memory.evict(ids.draw(st.sampled_from(cached)))
+
+    @rule(prompt=st.sampled_from(BEGINNINGS[1:]))
+    def pin(self, prompt: list[int]) -> None:
+        self.batcher.pin(list(prompt))
 
     @rule(id=ids)
     def cancel(self, id: int) -> None:
@@ -97,6 +141,10 @@ class Crowd(RuleBasedStateMachine):
         ended = {id for id, outputs in self.came.items() if outputs[-1].finish}
         assert self.llama.open_samplers == len(self.asked) - len(ended | self.cancelled)
 
+    @invariant()
+    def the_books_are_exact(self) -> None:
+        assert self.batcher.memory.free_cells == self.llama.context_tokens - self.llama.used_cells
+
     @precondition(lambda self: self.asked)
     @rule()
     def finish_all(self) -> None:
@@ -105,6 +153,7 @@ class Crowd(RuleBasedStateMachine):
         for id, wanted in self.asked.items():
             if id not in self.cancelled:
                 assert told(self.came[id]) == alone(context_tokens=96, **wanted)  # type: ignore[arg-type]
+        forget(self.batcher)
         assert self.llama.cells == {}, "cells leaked"
         assert self.llama.open_samplers == 0
 
@@ -115,6 +164,16 @@ class Crowd(RuleBasedStateMachine):
 
 Crowd.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestCrowd = Crowd.TestCase
+
+
+class UncuttableCrowd(Crowd):
+    """The same with a window or a recurrent state."""
+
+    is_cuttable = False
+
+
+UncuttableCrowd.TestCase.settings = Crowd.TestCase.settings
+TestUncuttableCrowd = UncuttableCrowd.TestCase
 
 
 @settings(max_examples=40, deadline=None)
@@ -152,6 +211,7 @@ def test_an_engine_that_runs_full_at_random_cuts_an_answer_at_most_short(
             assert text == whole[0]
         else:
             assert whole[0].startswith(text.removesuffix("�"))
+    forget(batcher)
     assert (llama.cells, llama.open_samplers) == ({}, 0)
 
 
@@ -167,6 +227,18 @@ def test_running_full_beside_others_ends_nobody() -> None:
     assert next(answers) is False, "the engine was never full"
     for id in range(4):
         assert told(came[id]) == alone([1, 2, 3], context_tokens=200, seed=id, end_in=30)
+
+
+def test_an_engine_that_has_fewer_cells_than_it_says_gets_fewer_at_once() -> None:
+    llama = FakeLlama(200, sequences=4)
+    llama._is_full = lambda: len(llama.decodes) > 3 and llama.used_cells > 40
+    batcher = Batcher(llama, llama)
+    for id in range(4):
+        batcher.submit(job(llama, id, [id + 1] * 3, max_tokens=30, seed=id, end_in=100_000))
+
+    came = run(batcher)
+
+    assert [told(came[id])[1:] for id in range(4)] == [("length", 30)] * 4
 
 
 def test_a_lone_sequence_for_which_there_are_no_cells_is_at_its_end_and_keeps_nothing_back() -> None:
@@ -228,7 +300,7 @@ def test_words_go_on_while_a_prompt_is_read() -> None:
     assert all(sum(row.slot == rows[0][0].slot for row in step) == 1 for step in rows)
 
 
-def test_cancelling_gives_back_cells_sampler_and_slot_at_once() -> None:
+def test_cancelling_gives_back_sampler_and_slot_at_once() -> None:
     llama = FakeLlama(sequences=1)
     batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, [1], max_tokens=100, end_in=100_000))
@@ -236,7 +308,7 @@ def test_cancelling_gives_back_cells_sampler_and_slot_at_once() -> None:
     batcher.step(8)
 
     batcher.cancel(1)
-    assert (llama.cells, llama.open_samplers) == ({}, 1)
+    assert llama.open_samplers == 1
 
     assert list(run(batcher)) == [2]
 
@@ -273,6 +345,140 @@ def test_a_lone_sequence_may_use_the_whole_context() -> None:
     assert told(run(batcher)[1])[1:] == ("length", 30)
 
 
+def cached_tokens_of(batcher_of: FakeLlama, asked: list[tuple[list[int], str]]) -> list[int]:
+    """One after the other, each to its end: how many tokens of each prompt were not computed."""
+    came: list[int] = []
+    batcher = Batcher(batcher_of, batcher_of, admitted=lambda sequence, cached: came.append(cached))
+    for id, (prompt, partition) in enumerate(asked):
+        batcher.submit(job(batcher_of, id, prompt, max_tokens=4, end_in=100_000, partition=partition))
+        run(batcher)
+    return came
+
+
+def test_what_an_answer_left_in_memory_is_not_computed_again() -> None:
+    llama = FakeLlama()
+    first = [1, 2, 3, 4, 5]
+
+    assert cached_tokens_of(llama, [(first, ""), ([*first, 9, 9], ""), ([1, 2, 3, 8], "")]) == [0, 5, 3]
+    assert sum(map(len, llama.decodes)) == (5 + 3) + (2 + 3) + (1 + 3)
+
+
+def test_a_whole_answer_is_part_of_the_prefix_that_the_next_turn_reuses() -> None:
+    llama = FakeLlama()
+    cached_tokens_of(llama, [([1, 2, 3], "")])
+    (held,) = llama.cells.values()
+
+    assert len(held) == 3 + 3, "the last of four tokens was never decoded"
+    assert cached_tokens_of(FakeLlama(), [([1, 2, 3], ""), ([*held, 5], "")]) == [0, 6]
+
+
+def test_the_last_token_of_a_prompt_is_always_computed() -> None:
+    assert cached_tokens_of(FakeLlama(), [([1, 2, 3], ""), ([1, 2, 3], ""), ([1], "")]) == [0, 2, 0]
+
+
+def test_nobody_reuses_what_another_partition_asked() -> None:
+    prompt = [1, 2, 3, 4, 5]
+
+    assert cached_tokens_of(FakeLlama(), [(prompt, "ann"), (prompt, "ben"), (prompt, "ann")]) == [0, 0, 4]
+
+
+def test_an_owners_prompt_is_read_while_nobody_asks_and_then_serves_every_partition() -> None:
+    llama, system = FakeLlama(), [1, 2, 3, 4, 5, 6, 7, 8]
+    came: list[int] = []
+    batcher = Batcher(llama, llama, admitted=lambda sequence, cached: came.append(cached))
+    assert batcher.pin(system)
+    assert not batcher.is_idle
+    run(batcher)
+    assert [row.token for rows in llama.decodes for row in rows] == system
+
+    for id, partition in enumerate(["ann", "ben", "ann"]):
+        batcher.submit(job(llama, id, [*system, 9 + id], max_tokens=2, end_in=100_000, partition=partition))
+        run(batcher)
+
+    assert came == [8, 8, 8]
+
+
+def test_an_owners_prompt_that_had_to_give_way_is_read_again_when_it_is_quiet() -> None:
+    llama, system = FakeLlama(context_tokens=60), [1] * 20
+    batcher = Batcher(llama, llama)
+    batcher.pin(system)
+    run(batcher)
+    batcher.submit(job(llama, 1, [2] * 30, max_tokens=25, end_in=100_000))
+
+    assert told(run(batcher)[1]) == alone([2] * 30, context_tokens=60, max_tokens=25, end_in=100_000)
+    assert system in llama.cells.values()
+
+
+def test_owners_prompts_leave_half_of_the_cells_to_conversations() -> None:
+    llama = FakeLlama(context_tokens=100)
+    batcher = Batcher(llama, llama)
+
+    assert [batcher.pin([1] * 30), batcher.pin([2] * 30), batcher.pin([3] * 20)] == [True, False, True]
+
+
+def test_the_background_gives_way_before_somebody_younger_who_waits_for_words() -> None:
+    llama = FakeLlama(context_tokens=40, sequences=2)
+    batcher = Batcher(llama, llama)
+    background = job(llama, 1, [1] * 5, max_tokens=30, end_in=100_000)
+    background.sequence.lane = "background"
+    batcher.submit(background)
+    batcher.step(16)
+    batcher.submit(job(llama, 2, [2] * 5, max_tokens=30, end_in=100_000))
+    batcher._fits = lambda newcomer, match: True  # type: ignore[method-assign]
+
+    ends = [output.id for _ in range(200) if not batcher.is_idle for output in batcher.step(16)[0] if output.finish]
+
+    assert ends == [2, 1]
+
+
+def test_a_prompt_that_many_ask_at_once_is_read_once() -> None:
+    llama = FakeLlama(batch_tokens=64)
+    batcher = Batcher(llama, llama)
+    for id in range(8):
+        batcher.submit(job(llama, id, [*range(1, 17)] * 10, max_tokens=3, seed=id, end_in=30))
+
+    came = run(batcher)
+
+    assert sum(row.position < 159 for rows in llama.decodes for row in rows) == 159
+    for id in range(8):
+        assert told(came[id]) == alone([*range(1, 17)] * 10, context_tokens=1024, max_tokens=3, seed=id, end_in=30)
+
+
+def test_a_leader_that_is_cancelled_leaves_what_it_has_read_to_the_others() -> None:
+    llama = FakeLlama()
+    batcher = Batcher(llama, llama)
+    for id in range(2):
+        batcher.submit(job(llama, id, [1] * 100, max_tokens=3, seed=id, end_in=30))
+    batcher.step(40)
+
+    batcher.cancel(0)
+
+    assert told(run(batcher)[1]) == alone([1] * 100, context_tokens=1024, max_tokens=3, seed=1, end_in=30)
+    assert sum(row.position < 99 for rows in llama.decodes for row in rows) == 99
+
+
+def test_cached_prefixes_go_before_anybody_is_paused_and_the_oldest_goes_first() -> None:
+    llama = FakeLlama(context_tokens=60)
+    batcher = Batcher(llama, llama)
+    for id, token in enumerate((1, 2, 3)):
+        batcher.submit(job(llama, id, [token] * 15, max_tokens=3, end_in=100_000))
+        run(batcher)
+    batcher.submit(job(llama, 3, [1] * 16, max_tokens=3, end_in=100_000))  # makes the first the last used
+    run(batcher)
+
+    batcher.submit(job(llama, 4, [4] * 10, max_tokens=12, end_in=100_000))
+    run(batcher)
+
+    assert {tokens[0] for tokens in llama.cells.values()} == {1, 3, 4}
+
+
+def test_more_conversations_than_slots_keep_the_latest() -> None:
+    llama = FakeLlama(sequences=1, slots=3)
+    cached_tokens_of(llama, [([token] * 5, "") for token in (1, 2, 3, 4)])
+
+    assert sorted(tokens[0] for tokens in llama.cells.values()) == [2, 3, 4]
+
+
 @given(st.lists(st.integers(1, 1000), max_size=12), st.integers(0, 2000))
 def test_shares_spend_the_budget_and_are_fair(pending: list[int], budget: int) -> None:
     given = shares(pending, budget)
@@ -295,7 +501,7 @@ def test_the_fake_itself_refuses_what_llama_would_refuse() -> None:
     def breaches() -> Iterator[list[tuple[int, int, int]]]:
         yield []
         yield [(1, 1, 0)]
-        yield [(1, 0, 9)]
+        yield [(1, 0, 17)]
         yield [(1, 0, 0)] * 65
 
     for rows in breaches():
@@ -321,7 +527,7 @@ def test_whoever_waits_for_a_sampler_delays_nobody_and_a_refusal_ends_only_its_o
     batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, [1, 2, 3], max_tokens=9, seed=4, end_in=100))
     waiting = job(llama, 2, [4, 5])
-    waiting.sampler.close()
+    llama.open_samplers -= 1  # the one that is replaced
     sampler = waiting.sampler = NeverReady(llama)
     batcher.submit(waiting)
 
@@ -337,7 +543,7 @@ def test_whoever_waits_for_a_sampler_delays_nobody_and_a_refusal_ends_only_its_o
     assert batcher.step(16) == ([], 0)
     assert batcher.take_failed() == [Failed(2, "grammar_invalid", "No grammar.")]
     assert batcher.is_idle
-    assert (llama.cells, llama.open_samplers) == ({}, 0)
+    assert llama.open_samplers == 0
 
 
 def test_scores_come_with_the_words_and_are_complete_at_the_end() -> None:

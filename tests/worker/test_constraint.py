@@ -12,10 +12,11 @@ import pytest
 from edged.chat import Bias, Constraint, Sampling
 from edged.wire import Failed, Output
 from edged.worker import constraint as module
-from edged.worker.batcher import Batcher, CannotDraw, Job
+from edged.worker.batcher import Batcher
 from edged.worker.bindings import lib
 from edged.worker.constraint import Grammars
 from edged.worker.context import Context
+from edged.worker.job import CannotDraw, Job
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
 
@@ -250,7 +251,10 @@ def test_a_seed_fixes_the_words_whatever_else_is_in_the_batch(bench: Bench, want
 
 def test_a_cancelled_answer_lets_its_grammar_go(bench: Bench) -> None:
     bench.ask(1, Constraint("regex", "a{1000}"), most=200)
-    guard = bench.batcher._waiting[0].sampler._guard  # type: ignore[attr-defined]
+    sampler = bench.batcher._waiting[0].sampler
+    assert isinstance(sampler, ChainSampler)
+    guard = sampler._guard
+    assert guard is not None
     for _ in range(3):
         bench.batcher.step(32)
     bench.batcher.cancel(1)

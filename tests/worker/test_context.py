@@ -8,8 +8,10 @@ import pytest
 
 from edged.chat import Sampling
 from edged.wire import Output
-from edged.worker.batcher import Batcher, Job, MemoryFull, Row
+from edged.worker.batcher import Batcher
 from edged.worker.context import Context
+from edged.worker.engine import MemoryFull, Row
+from edged.worker.job import Job
 from edged.worker.model import Model
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
@@ -50,8 +52,13 @@ def test_released_cells_can_be_used_again(context: Context) -> None:
         context.release(slot)
 
 
-def greedy(context: Context, prompts: list[str], *, seeds: list[int] | None = None) -> dict[int, str]:
-    batcher, texts = Batcher(context, context.model), dict.fromkeys(range(len(prompts)), "")
+def greedy(
+    context: Context, prompts: list[str], *, seeds: list[int] | None = None, cached: list[int] | None = None
+) -> dict[int, str]:
+    """The answers by prompt, begun with an empty memory; `cached` hears how many tokens each took over."""
+    reused = [] if cached is None else cached
+    batcher = Batcher(context, context.model, admitted=lambda sequence, count: reused.append(count))
+    texts = dict.fromkeys(range(len(prompts)), "")
     for id, prompt in enumerate(prompts):
         tokens = context.model.tokenize(prompt, parse_special=False)
         wanted = GREEDY if seeds is None else Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0, seed=seeds[id])
@@ -77,3 +84,16 @@ def test_a_seed_fixes_the_words_and_another_changes_them(context: Context) -> No
     first, second = (greedy(context, ["Well"], seeds=[seed])[0] for seed in (1, 2))
 
     assert greedy(context, ["Well"], seeds=[1])[0] == first != second
+
+
+def test_taking_over_cached_cells_changes_no_words_of_the_real_engine(context: Context) -> None:
+    system = "You are the harbour master. " * 3
+    prompts = [system + words for words in ("Which way?", "Which way to the harbour?", "Good morning", "Which way?")]
+    alone = [greedy(context, [prompt])[0] for prompt in prompts]
+    shared: list[int] = []
+
+    together = greedy(context, prompts, cached=shared)
+
+    assert list(together.values()) == alone
+    assert shared[0] == 0
+    assert min(shared[1:]) > 3 * 5

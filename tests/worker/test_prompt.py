@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edged.wire import Span
 from edged.worker.model import Model
-from edged.worker.prompt import Control, split_at_controls, tokens_of
+from edged.worker.prompt import Control, marks_of, split_at_controls, tokens_of
 
 START, END = Control(1), Control(2, strips_left=True, strips_right=True)
 CONTROLS = {"<s>": START, "<end>": END, "<s>>": Control(3)}
@@ -123,3 +123,17 @@ def test_typed_control_tokens_are_plain_text(name: str, vocabulary_of: Callable[
         assert not ids & set(typed[0 if llama.bos is None else 1 :]), text
         said = b"".join(map(llama.piece, typed)).decode()
         assert said.strip() == f"say {text} twice", "the text itself must arrive"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "mark"),
+    [
+        ([1, 5, 5, 2, 5], (3,)),  # the last control token opens the answer
+        ([1, 5, 5, 5, 5], (4,)),  # the begin token opens nothing
+        ([1, *[5] * 40], (40,)),
+        ([2, *[5] * 40], (40,)),  # too far away to be an opening
+        ([5], ()),
+    ],
+)
+def test_the_next_turn_parts_where_the_answer_is_opened(tokens: list[int], mark: tuple[int, ...]) -> None:
+    assert marks_of(tokens, {1, 2}) == mark

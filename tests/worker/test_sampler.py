@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.chat import Sampling
-from edged.worker.batcher import Row
 from edged.worker.context import Context
+from edged.worker.engine import Row
 from edged.worker.sampler import DEFAULT_SAMPLING, ChainSampler, likeliest, resolve
 
 GREEDY = Sampling(temperature=0.0)

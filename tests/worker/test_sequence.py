@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edged.chat import TokenLogprob
+from edged.worker.prefixes import Prefix
 from edged.worker.sequence import Sequence, StopFilter
 
 # A small alphabet makes stop strings overlap with themselves and with each other.
@@ -175,12 +176,12 @@ def test_pending_counts_what_memory_does_not_hold() -> None:
     held = sequence()
     assert [held.pending, held.is_decoding, held.generated] == [3, False, 0]
 
-    held.slot, held.in_memory = 0, 3
+    held.place = Prefix(held.tokens, "", length=3)
     held.accept(1, b"a", is_end=False)
     assert [held.pending, held.is_decoding, held.generated] == [1, True, 1]
 
-    held.forget()
-    assert [held.slot, held.pending, held.is_decoding] == [None, 4, False]
+    held.place = None
+    assert [held.pending, held.is_decoding] == [4, False]
 
 
 @pytest.mark.parametrize("finish", ["stop", "length"])

@@ -1,0 +1,93 @@
+"""One sequence and the sampler that draws for it: what a batcher shares its steps among."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from edged.chat import TokenLogprob
+from edged.wire import FailureCode
+from edged.worker.sequence import Sequence
+
+
+class CannotDraw(Exception):
+    """A sequence gets no further token; the text tells its caller why, `code` is the error's name."""
+
+    def __init__(self, message: str, *, code: FailureCode = "grammar_invalid") -> None:
+        super().__init__(message)
+        self.code: FailureCode = code
+
+
+class Sampler(Protocol):
+    """Draws the next token of one sequence and remembers what it drew."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next token can be drawn now."""
+        ...
+
+    @property
+    def score(self) -> TokenLogprob | None:
+        """How likely the last token was; None where nobody wants to know."""
+        ...
+
+    def draw(self, row: int | None) -> int:
+        """The next token from the output of batch row `row`, or from the kept one. Raises `CannotDraw`."""
+        ...
+
+    def keep(self, row: int) -> None:
+        """Keep the output of batch row `row`: the next token is drawn from it after another decode."""
+        ...
+
+    def close(self) -> None:
+        """Release it; the sequence has ended."""
+        ...
+
+
+class Vocabulary(Protocol):
+    """What tokens mean, reduced to what an answer needs."""
+
+    def piece(self, token: int) -> bytes:
+        """The token's bytes; empty for control tokens."""
+        ...
+
+    def is_end(self, token: int) -> bool:
+        """Whether the model ends its turn with this token."""
+        ...
+
+
+@dataclass(slots=True)
+class Job:
+    """A sequence and the sampler that draws for it; without one it only reads its prompt, a prefix of the owner's."""
+
+    sequence: Sequence
+    sampler: Sampler | None
+    is_admitted: bool = False
+
+    @property
+    def is_owners(self) -> bool:
+        """Nobody waits for it, and everybody may share what it has read."""
+        return self.sampler is None
+
+    @property
+    def gives_way(self) -> tuple[bool, bool, int]:
+        """Whoever has the largest is paused first: the owner's, the youngest in the background, the youngest."""
+        return self.is_owners, self.sequence.lane == "background", self.sequence.id
+
+
+Chunks: TypeAlias = list[tuple[Job, int]]
+
+
+def shares(pending: Items[int], budget: int) -> list[int]:
+    """Divide `budget` prompt tokens among prompts with `pending` tokens each: equal shares, leftovers to the longer.
+
+    A short prompt is through in one step even beside a long one, and the long one always moves. The shares sum to
+    min(budget, sum(pending)).
+    """
+    given = [0] * len(pending)
+    order = sorted(range(len(pending)), key=lambda index: pending[index])
+    for served, index in enumerate(order):
+        given[index] = min(pending[index], budget // (len(order) - served))
+        budget -= given[index]
+    return given
