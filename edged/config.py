@@ -72,6 +72,15 @@ class Engine(Section):
     sequences: int = Field(8, ge=1, le=64, description="Conversations that advance at once.")
     threads: int | None = Field(None, ge=1, le=256, description="Threads to decode with; else every usable core.")
     gpu_layers: int = Field(-1, ge=-1, le=1024, description="Layers to put on a GPU; -1 means all.")
+    follow_neighbours: bool = Field(
+        True, description="Use fewer threads while other programs keep cores busy, where that is quicker."
+    )
+    longest_gap_steps: float = Field(
+        6.0,
+        ge=1.5,
+        le=100,
+        description="How long reading a prompt may hold up a running answer, in steps of the undisturbed answer.",
+    )
     resident_models: int = Field(1, ge=1, le=16, description="Models that are kept in memory at once.")
 
     @property

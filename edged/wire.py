@@ -2,6 +2,7 @@
 
     daemon ── Load ──────────────▶ worker        the model's descriptor travels beside it (SCM_RIGHTS)
            ◀─ Loading*, Loaded | LoadFailed
+           ◀─ Tuned                              at most once, when the best number of threads is known
            ── Generate, Cancel ──▶
            ◀─ Accepted | Rejected               one of them per Generate, in order of arrival
            ◀─ Step                              the news of all sequences of one decode
@@ -59,13 +60,21 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load the model behind the descriptor sent beside this frame. `gpu_layers` -1 means all that fit the device."""
+    """Load the model behind the descriptor sent beside this frame. `gpu_layers` -1 means all that fit the device.
+
+    `decode_threads` is what an earlier run found best for decoding; None lets the worker find out.
+    """
 
     name: str
     context_tokens: int
     sequences: int
     threads: int
     gpu_layers: int
+    longest_gap_steps: float = 6.0
+    decode_threads: int | None = None
+    follow_neighbours: bool = True
+    maps_file: bool = True
+    repacks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,10 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The model is ready. `controls` are the texts that the tokenizer reads as control tokens."""
+    """The model is ready. `controls` are the texts that the tokenizer reads as control tokens.
+
+    `gpus` are the devices that llama.cpp could compute on beside the processor; `gpu_layers` of `layers` lie there.
+    """
 
     context_tokens: int
     template: str
@@ -87,6 +99,16 @@ class Loaded:
     description: str
     model_bytes: int
     parameters: int
+    gpus: tuple[str, ...] = ()
+    gpu_layers: int = 0
+    layers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """On an undisturbed machine so many threads decode fastest; told once, when it was found out."""
+
+    decode_threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +221,7 @@ Frame: TypeAlias = (
     Load
     | Loading
     | Loaded
+    | Tuned
     | LoadFailed
     | Generate
     | Cancel

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "edged"
 ROWS = (
     {"__main__"},
     {"daemon", "console"},
-    {"api"},
+    {"api", "doctor", "bench"},
     {"routing", "metrics"},
     {"local", "observe"},
     {"store", "host", "wire"},

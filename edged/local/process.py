@@ -33,6 +33,7 @@ from edged.wire import (
     Rejected,
     Span,
     Step,
+    Tuned,
     WireError,
 )
 
@@ -118,6 +119,7 @@ class WorkerProcess:
         self.work = Work()
         self.progress = 0.0
         self.card: Loaded | None = None
+        self.on_tuned: Callable[[int], None] = lambda decode_threads: None
         self._on_gone = on_gone
         self._error: EdgedError | None = None
         self._child: Child | None = None
@@ -195,6 +197,8 @@ class WorkerProcess:
             case Rejected(id, prompt_tokens, context_tokens):
                 if id in self._owed:
                     self._owed.pop(id).put(ContextLengthExceeded(prompt_tokens, context_tokens))
+            case Tuned(decode_threads):
+                self.on_tuned(decode_threads)
             case Loading(progress):
                 self.progress = progress
             case Loaded():

@@ -23,16 +23,20 @@ from edged.wire import (
     Pipe,
     Rejected,
     Step,
+    Tuned,
 )
 from edged.worker.batcher import Batcher, Job
 from edged.worker.bindings import EngineError
 from edged.worker.confine import confine
 from edged.worker.context import Context
+from edged.worker.devices import gpus
 from edged.worker.model import Model
+from edged.worker.neighbours import Neighbours
 from edged.worker.pace import Pace
 from edged.worker.prompt import tokens_of
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
+from edged.worker.threads import Threads
 
 # How finely loading is reported; a frame per tensor would be noise.
 _PROGRESS_STEP = 0.02
@@ -41,11 +45,15 @@ _PROGRESS_STEP = 0.02
 class Worker:
     """One loaded model and the sequences that run on it."""
 
-    def __init__(self, pipe: Pipe, context: Context) -> None:
+    def __init__(self, pipe: Pipe, context: Context, wanted: Load) -> None:
         self._pipe = pipe
         self._context = context
         self._batcher = Batcher(context, context.model)
-        self._pace = Pace()
+        self._pace = Pace(wanted.longest_gap_steps)
+        self._threads = Threads(wanted.threads, wanted.decode_threads)
+        self._follows_neighbours = wanted.follow_neighbours
+        self._neighbours = Neighbours()
+        self._is_tuned = self._threads.settled is not None
 
     def run(self) -> None:
         """Serve until the daemon hangs up (`EOFError`)."""
@@ -80,10 +88,21 @@ class Worker:
 
     def _step(self) -> None:
         began, decode_s, sample_s = perf_counter(), self._context.decode_s, self._context.sample_s
-        most = self._pace.chunk_tokens(has_decoding=self._batcher.has_decoding, most=self._context.batch_tokens)
-        outputs, prompt_tokens = self._batcher.step(most)
+        decoding, depth_tokens = self._batcher.decoding, self._batcher.depth_tokens
+        chunk_tokens = self._pace.chunk_tokens(
+            decoding=decoding, depth_tokens=depth_tokens, most=self._context.batch_tokens
+        )
+        # llama.cpp calls a step of several rows a batch, whether the rows are prompts or answers.
+        is_reading = self._batcher.is_reading and chunk_tokens > 0
+        decode_threads = self._threads.decoding(decoding)
+        self._context.use_threads(
+            decoding=decode_threads, reading=self._threads.reading if is_reading else decode_threads
+        )
+        outputs, prompt_tokens = self._batcher.step(chunk_tokens)
         step_s = perf_counter() - began
-        self._pace.observe(prompt_tokens, step_s)
+        self._pace.observe(decoding=decoding, prompt_tokens=prompt_tokens, depth_tokens=depth_tokens, step_s=step_s)
+        if not prompt_tokens and self._follows_neighbours:
+            self._follow_the_machine(decoding, step_s)
         self._pipe.send(
             Step(
                 tuple(outputs),
@@ -93,6 +112,12 @@ class Worker:
                 round(self._context.sample_s - sample_s, 6),
             )
         )
+
+    def _follow_the_machine(self, decoding: int, step_s: float) -> None:
+        self._threads.observe(decoding, step_s, self._neighbours.cores())
+        if self._threads.settled is not None and not self._is_tuned:
+            self._is_tuned = True
+            self._pipe.send(Tuned(self._threads.settled))
 
 
 def load(pipe: Pipe, wanted: Load) -> Context:
@@ -106,7 +131,13 @@ def load(pipe: Pipe, wanted: Load) -> Context:
             pipe.send(Loading(round(fraction, 3)))
 
     (descriptor,) = pipe.descriptors
-    model = Model(f"/proc/self/fd/{descriptor}", gpu_layers=wanted.gpu_layers, progress=report)
+    model = Model(
+        f"/proc/self/fd/{descriptor}",
+        gpu_layers=wanted.gpu_layers,
+        maps_file=wanted.maps_file,
+        repacks=wanted.repacks,
+        progress=report,
+    )
     return Context(model, context_tokens=wanted.context_tokens, sequences=wanted.sequences, threads=wanted.threads)
 
 
@@ -122,6 +153,9 @@ def introduce(context: Context) -> Loaded:
         description=model.description,
         model_bytes=model.model_bytes,
         parameters=model.parameters,
+        gpus=gpus(),
+        gpu_layers=model.offloaded_layers,
+        layers=model.layers,
     )
 
 
@@ -139,7 +173,7 @@ def main() -> int:
             pipe.send(LoadFailed(str(error)))
             return 1
         pipe.send(introduce(context))
-        Worker(pipe, context).run()
+        Worker(pipe, context, wanted).run()
     except (EOFError, ConnectionError):
         return 0
     return 0

@@ -56,6 +56,10 @@ class Context:
                 return context
         raise EngineError(last_error(f"no context of {self.context_tokens} tokens could be created"))
 
+    def use_threads(self, *, decoding: int, reading: int) -> None:
+        """From the next step on: `decoding` threads for steps of one row, `reading` for all others."""
+        lib.llama_set_n_threads(self._context, decoding, reading)
+
     def decode(self, rows: Sequence[Row]) -> None:
         """Compute a batch. Raises `MemoryFull` with the memory as it was, `EngineError` when nothing can be trusted."""
         batch = self._batch

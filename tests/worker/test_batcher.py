@@ -212,7 +212,7 @@ def test_words_go_on_while_a_prompt_is_read() -> None:
     batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, [1], max_tokens=100, end_in=100_000))
     batcher.step(8)
-    assert batcher.has_decoding
+    assert batcher.decoding == 1
     batcher.submit(job(llama, 2, [2] * 300, max_tokens=1, end_in=1000))
 
     rows = [batcher.step(8) and llama.decodes[-1] for _ in range(10)]
