@@ -111,10 +111,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from edged import doctor
 
     control = config.control_socket(config.state_dir(options.state_dir))
-    try:
-        residents = console.ask(control, "/edged/v1/status")["residents"]
-    except console.NotRunning:
-        residents = []  # a device whose daemon is stopped can still be examined
+    residents = console.ask(control, "/edged/v1/status")["residents"] if console.is_running(control) else []
     body = doctor.body(asyncio.run(doctor.examine(_load(options).engine, residents)))
     console.show(body, console.verdicts_table(body["checks"]), as_json=options.json)
     return 0 if body["healthy"] else 1
@@ -128,7 +125,8 @@ def _bench(options: argparse.Namespace) -> int:
     settings, state = _load(options), config.state_dir(options.state_dir)
     store = Store(state / "models")
     name = options.model or default_model(settings.models.default, store.models(), memory.available_bytes())
-    body = asyncio.run(bench.measure(settings, state, store.find(name)))
+    is_running = console.is_running(config.control_socket(state))
+    body = asyncio.run(bench.measure(settings, state, store.find(name), is_running=is_running))
     console.show(body, console.bench_table(body), as_json=options.json)
     return 0
 

@@ -1,4 +1,4 @@
-"""How fast this device is, for its owner: a minute of measuring, on the running daemon or, where none runs, without one.
+"""How fast this device is, for its owner: a minute of measuring, on the running daemon or without one.
 
     decode         tokens per second of one answer
     first token    until the first word of an answer to a short prompt, and to one of about 500 tokens
@@ -61,10 +61,9 @@ class Speed:
 Ask: TypeAlias = Callable[[str, int], Awaitable[Answered]]
 
 
-async def measure(config: Config, state: Path, model: ModelFile) -> dict[str, Any]:
-    """The figures of `model` on this machine, as `edged bench --json` prints them."""
+async def measure(config: Config, state: Path, model: ModelFile, *, is_running: bool) -> dict[str, Any]:
+    """The figures of `model` on this machine, as `edged bench --json` prints them; a daemon that runs is asked."""
     copy_bytes_per_s = bandwidth.copy_bytes_per_s()
-    is_running = control_socket(state).exists()
     opened = _daemon(control_socket(state), model.name) if is_running else _alone(config, config.engine, state, model)
     async with opened as ask:
         ours = await speed(ask)
@@ -148,7 +147,8 @@ async def _daemon(control: Path, model: str) -> AsyncIterator[Ask]:
         async def ask(prompt: str, tokens: int) -> Answered:
             body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True}
             body["stream_options"] = {"include_usage": True}
-            began, moments, usage = perf_counter(), [], {}
+            usage: dict[str, int] = {}
+            began, moments = perf_counter(), []
             async with session.post("http://localhost/v1/completions", json=body, raise_for_status=True) as answer:
                 async for line in answer.content:
                     if not line.startswith(b"data: {"):

@@ -55,6 +55,15 @@ def ask(control: Path, path: str) -> dict[str, Any]:
     return answer
 
 
+def is_running(control: Path) -> bool:
+    """Whether a daemon answers there; a socket may be left over from one that was killed."""
+    try:
+        ask(control, "/healthz")
+    except NotRunning:
+        return False
+    return True
+
+
 def show(body: Mapping[str, Any], picture: RenderableType, *, as_json: bool) -> None:
     """Print `body` for a program, or `picture` for a person."""
     if as_json:

@@ -1,4 +1,4 @@
-"""Is this device well? A list of verdicts, each from facts that somebody else gathered; a check decides and does nothing.
+"""Is this device well? A list of verdicts, each from facts that somebody else gathered.
 
     edged doctor   the engine is there, the GPU is used, `guide` answers the question that it must know
 

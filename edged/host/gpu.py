@@ -28,9 +28,9 @@ def unused(present: str | None, seen: Sequence[str], used_layers: int, layers: i
         return None
     if not seen:
         return (
-            f"This machine has {present}, but the engine does not use it: it was built without CUDA, or its driver does "
-            "not work. Check nvidia-smi (Jetson: the installed CUDA toolkit), then run scripts/run --setup again. To "
-            "use the processor on purpose, set [engine] gpu_layers = 0."
+            f"This machine has {present}, but the engine does not use it: it was built without CUDA, or the driver "
+            "does not work. Check nvidia-smi (Jetson: the installed CUDA toolkit), then run scripts/run --setup again. "
+            "To use the processor on purpose, set [engine] gpu_layers = 0."
         )
     wanted = layers if wanted_layers < 0 else min(wanted_layers, layers)
     if used_layers < wanted:

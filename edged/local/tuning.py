@@ -1,8 +1,8 @@
 """How to run a model on this machine: what follows from sizes, and what an earlier run measured.
 
 A worker finds out while it answers how many threads decode fastest, without a measurement that anybody would wait for;
-here it is remembered, in `cache/tuning.json`, for the same file on the same hardware in the same power mode. The file is
-a cache: one that is missing or damaged costs the next worker a few slower steps.
+here it is remembered, in `cache/tuning.json`, for the same file on the same hardware in the same power mode. It is a
+cache: one that is missing or damaged costs the next worker a few slower steps.
 """
 
 from __future__ import annotations

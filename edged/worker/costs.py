@@ -14,12 +14,22 @@ within the same two bounds.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import deque
 from statistics import median
 
 # Row counts that are told apart, and that chunks are cut to: multiples of the tiles of llama.cpp's repacked kernels
 # (rows are taken by fours in ggml-cpu/repack.cpp), wider apart where a tile more is a smaller share.
-SIZES = (1, 2, 3, *range(4, 32, 4), *range(32, 64, 8), *range(64, 128, 16), *range(128, 256, 32), *range(256, 513, 64))
+SIZES: tuple[int, ...] = (
+    1,
+    2,
+    3,
+    *range(4, 32, 4),
+    *range(32, 64, 8),
+    *range(64, 128, 16),
+    *range(128, 256, 32),
+    *range(256, 513, 64),
+)
 # Over so many tokens attention grows by a few per cent of a step.
 BAND_TOKENS = 512
 # What a band is assumed to add to the cost before two were compared: attention over 4,096 cells about doubles a 0.5B
@@ -39,6 +49,7 @@ class StepCosts:
     def __init__(self) -> None:
         self._seen: dict[tuple[int, int], deque[float]] = {}
         self._medians: dict[int, dict[int, float]] = {}
+        self._first: dict[tuple[int, int], float] = {}
         self._growths: deque[float] = deque(maxlen=_COMPARED)
         self._last = (0, 0)
 
@@ -76,8 +87,8 @@ class StepCosts:
         band = depth_tokens // BAND_TOKENS
         known = min(self._medians, key=lambda other: (other > band, abs(other - band)))
         deeper = 1 + self._growth * max(0, band - known)
-        bounds = {size: cost_s * deeper for size, cost_s in _bounds(self._medians[known]).items()}
-        return self._held(bounds, band)
+        bounds = _bounds(self._medians[known], self._settled(known))
+        return self._held({size: cost_s * deeper for size, cost_s in bounds.items()}, band)
 
     def _held(self, costs_s: dict[int, float], band: int) -> dict[int, float]:
         """`costs_s` within what the last steps leave possible."""
@@ -86,23 +97,32 @@ class StepCosts:
         if last_band <= band:
             costs_s = {size: max(cost_s, last_s * min(1.0, size / last)) for size, cost_s in costs_s.items()}
         if last_band >= band:
-            costs_s = {size: min(cost_s, last_s * max(1.0, size / last)) for size, cost_s in costs_s.items()}
+            settled = self._settled(band)
+            costs_s = {
+                size: cost_s if size in settled else min(cost_s, last_s * max(1.0, size / last))
+                for size, cost_s in costs_s.items()
+            }
         return costs_s
 
+    def _settled(self, band: int) -> set[int]:
+        """Sizes that were measured often enough to be believed where they are dearer than the bounds allow."""
+        return {size for size in self._medians.get(band, ()) if len(self._seen[size, band]) >= _LAST}
+
     def _compare(self, size: int, band: int, step_s: float) -> None:
-        """The first step at a new depth, beside the same rows further up: how much dearer a band makes them."""
-        above = [other for other in range(band) if size in self._medians.get(other, {})]
-        if above:
-            grown = step_s / self._medians[above[-1]][size] - 1
-            self._growths.append(max(0.0, grown / (band - above[-1])))
+        """The first step in a band, beside the first in one above: how much dearer a band makes the same rows."""
+        self._first[size, band] = step_s
+        above = max((other for rows, other in self._first if rows == size and other < band), default=None)
+        if above is not None:
+            grown = step_s / self._first[size, above] - 1
+            self._growths.append(max(0.0, grown / (band - above)))
 
     @property
     def _growth(self) -> float:
         return median(self._growths) if self._growths else _FIRST_GROWTH
 
 
-def _bounds(measured: dict[int, float]) -> dict[int, float]:
-    """The least that the measured sizes promise for each size."""
+def _bounds(measured: dict[int, float], settled: set[int]) -> dict[int, float]:
+    """The least that the measured sizes promise for each size; what is settled is what it is."""
     bounds, row_s, more_s = {}, math.inf, math.inf
     for size in SIZES:
         row_s = min(row_s, measured.get(size, math.inf) / size)
@@ -110,9 +130,9 @@ def _bounds(measured: dict[int, float]) -> dict[int, float]:
     for size in reversed(SIZES):
         more_s = min(more_s, measured.get(size, math.inf))
         bounds[size] = min(bounds[size], more_s)
-    return bounds
+    return bounds | {size: measured[size] for size in settled}
 
 
 def _floor(rows: int) -> int:
     """The largest size that is no more than `rows`: what the larger step took is then a safe guess for the smaller."""
-    return max(size for size in SIZES if size <= rows)
+    return SIZES[bisect_right(SIZES, rows) - 1]

@@ -28,7 +28,7 @@ SMALLEST_CHUNK_TOKENS = 3
 # After so many steps with prompts one without: under one per cent of the time at six undisturbed steps each.
 PLAIN_STEP_EVERY = 32
 # Single steps are up to a tenth longer than their median on a quiet machine; the bound is meant for them.
-_SPREAD = 0.95
+_SPREAD = 0.93
 # One plain step may have been late.
 _PLAIN_STEPS = 2
 # A change of speed that is more than the spread of single steps.

@@ -20,6 +20,8 @@ from statistics import median
 
 # Steps of a trial: enough for a median that ignores one late step. One that is very late ends the trial.
 TRIAL_STEPS = 4
+# Steps that tell how it is now, before something else is tried.
+_JUDGED_STEPS = 3
 # A trial must be worth it by more than what single steps differ in.
 _WORTH = 0.95
 _HOPELESS = 2.0
@@ -66,7 +68,7 @@ class Threads:
         return self._before is None and self.now == self.settled
 
     def observe(self, decoding: int, step_s: float, neighbour_cores: float | None) -> None:
-        """Learn from a step that only decoded; `neighbour_cores` is what others use of this machine, None if unknown."""
+        """Learn from a step that only decoded; `neighbour_cores` is what others use here, None if unknown."""
         if neighbour_cores is not None:
             self._look_around(neighbour_cores)
         if decoding == 1 or not self._is_calm:
@@ -84,7 +86,8 @@ class Threads:
         over, under = neighbour_cores - self._taken, self._taken - neighbour_cores
         if over >= _TAKEN_CORES or under >= 1 - _FREE_CORES:
             self._taken = max(0, round(neighbour_cores))
-            self._wait_steps, self._patience_steps = 0, _FIRST_WAIT_STEPS
+            self._wait_steps, self._patience_steps = _JUDGED_STEPS, _FIRST_WAIT_STEPS
+            self._seen(self.now).clear()  # what it was like before says nothing of now
 
     def _wanted(self) -> int | None:
         """The number to try next, None while there is nothing to try."""

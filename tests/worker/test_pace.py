@@ -90,7 +90,7 @@ def test_beside_a_new_number_of_answers_undisturbed_steps_are_measured_first() -
 
 @pytest.mark.parametrize("decoding", [1, 3, 8])
 @pytest.mark.parametrize(("prompt_tokens", "longest"), [(1500, 6.5), (4000, 8.0)])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_long_prompt_holds_up_running_answers_for_a_few_steps_and_still_gets_through(
     decoding: int, prompt_tokens: int, longest: float, seed: int
 ) -> None:
