@@ -89,15 +89,12 @@ class Worker:
     def _step(self) -> None:
         began, decode_s, sample_s = perf_counter(), self._context.decode_s, self._context.sample_s
         decoding, depth_tokens = self._batcher.decoding, self._batcher.depth_tokens
-        chunk_tokens = self._pace.chunk_tokens(
-            decoding=decoding, depth_tokens=depth_tokens, most=self._context.batch_tokens
-        )
-        # llama.cpp calls a step of several rows a batch, whether the rows are prompts or answers.
-        is_reading = self._batcher.is_reading and chunk_tokens > 0
-        decode_threads = self._threads.decoding(decoding)
-        self._context.use_threads(
-            decoding=decode_threads, reading=self._threads.reading if is_reading else decode_threads
-        )
+        chunk_tokens = 0
+        if self._batcher.is_reading:
+            most = self._context.batch_tokens
+            chunk_tokens = self._pace.chunk_tokens(decoding=decoding, depth_tokens=depth_tokens, most=most)
+        threads = self._threads.reading if chunk_tokens else self._threads.decoding(decoding)
+        self._context.use_threads(threads)
         outputs, prompt_tokens = self._batcher.step(chunk_tokens)
         step_s = perf_counter() - began
         self._pace.observe(decoding=decoding, prompt_tokens=prompt_tokens, depth_tokens=depth_tokens, step_s=step_s)

@@ -293,3 +293,25 @@ def test_the_fake_itself_refuses_what_llama_would_refuse() -> None:
     for rows in breaches():
         with pytest.raises(AssertionError):
             FakeLlama().decode([Row(token, position, slot, False) for token, position, slot in rows])
+
+
+def test_a_step_without_room_for_prompts_advances_only_the_answers() -> None:
+    llama = FakeLlama(batch_tokens=512)
+    batcher = Batcher(llama, llama)
+    batcher.submit(job(llama, 1, [1], max_tokens=100, end_in=100_000))
+    batcher.step(8)
+    batcher.submit(job(llama, 2, [2] * 300, max_tokens=1, end_in=1000))
+    batcher.step(100)
+    assert (batcher.is_reading, batcher.depth_tokens) == (True, 100)
+
+    _, read = batcher.step(0)
+
+    assert (read, batcher.depth_tokens, len(llama.decodes[-1])) == (0, 100, 1)
+
+
+def test_where_nobody_answers_even_a_step_without_room_for_prompts_reads_on() -> None:
+    llama = FakeLlama()
+    batcher = Batcher(llama, llama)
+    batcher.submit(job(llama, 1, [1] * 10, max_tokens=1, end_in=1000))
+
+    assert batcher.step(0)[1] == 1

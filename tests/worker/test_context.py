@@ -77,3 +77,17 @@ def test_a_seed_fixes_the_words_and_another_changes_them(context: Context) -> No
     first, second = (greedy(context, ["Well"], seeds=[seed])[0] for seed in (1, 2))
 
     assert greedy(context, ["Well"], seeds=[1])[0] == first != second
+
+
+def test_the_number_of_threads_changes_between_steps_and_the_words_do_not(context: Context) -> None:
+    tokens = context.model.tokenize("one two three four five", parse_special=False)
+    drawn = []
+    for threads in (1, 2, 1):
+        context.use_threads(threads)
+        context.decode(rows(tokens))
+        sampler = ChainSampler(context, GREEDY, [])
+        drawn.append(sampler.draw(len(tokens) - 1))
+        sampler.close()
+        context.release(0)
+
+    assert len(set(drawn)) == 1
