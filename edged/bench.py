@@ -12,7 +12,6 @@ runs; every prompt is another, so that nothing is remembered from the last one.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -33,8 +32,6 @@ from edged.store import ModelFile, Store
 _RUNS = 3
 _ANSWER_TOKENS = 64
 _SHORT_WORDS, _LONG_WORDS = 8, 170  # a word here is about three tokens
-# libgomp's own number of turns that a thread waits before it sleeps (libgomp/env.c of GCC: 3 ms at 100,000 a ms).
-_PLAIN_SPINS = "300000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +99,8 @@ async def _default(config: Config, state: Path, model: ModelFile) -> dict[str, A
     if memory.available_bytes() < 1.5 * model.size_bytes:
         return None
     plain = config.engine.model_copy(update={"threads": config.engine.thread_count, "follow_neighbours": False})
-    before = os.environ.get("GOMP_SPINCOUNT")
-    os.environ["GOMP_SPINCOUNT"] = _PLAIN_SPINS  # children inherit it
-    try:
-        async with _alone(config, plain, state, model) as ask:
-            return asdict(await speed(ask))
-    finally:
-        if before is None:
-            del os.environ["GOMP_SPINCOUNT"]
-        else:
-            os.environ["GOMP_SPINCOUNT"] = before
+    async with _alone(config, plain, state, model) as ask:
+        return asdict(await speed(ask))
 
 
 @asynccontextmanager

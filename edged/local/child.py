@@ -25,14 +25,12 @@ from edged.wire import Decoder, Frame, WireError, encode
 
 log = logging.getLogger(__name__)
 
-# Everything else in the daemon's environment stays there.
+# Everything else in the daemon's environment stays there. How the engine's threads wait is an owner's to say: libgomp
+# reads it once per process, and no number of turns was better everywhere (`benchmarks/LOG.md`).
 _INHERITED = (
     *("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "PYTHONPATH"),
     *("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"),
 )
-# How many turns a thread of the engine waits for the others before it sleeps (libgomp reads it once per process). Its
-# own number is 3 ms and more: on a busy machine that burns the very core that the other thread needs.
-_SPINS = {"x86_64": "1000", "aarch64": "30000"}
 _STDERR_LINES = 20
 # A child with nothing left to do exits at once; one inside a decode needs at most a step (`worker/pace.py`).
 _HANG_UP_GRACE_S = 2.0
@@ -42,8 +40,6 @@ def environment() -> dict[str, str]:
     """What a child may know."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     # On an abort ggml would fork gdb for a backtrace: seconds of silence, and ptrace on the process.
-    if spins := _SPINS.get(os.uname().machine):
-        inherited = {"GOMP_SPINCOUNT": spins} | inherited
     return {**inherited, "GGML_NO_BACKTRACE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 

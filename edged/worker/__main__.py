@@ -98,8 +98,8 @@ class Worker:
         outputs, prompt_tokens = self._batcher.step(chunk_tokens)
         step_s = perf_counter() - began
         self._pace.observe(decoding=decoding, prompt_tokens=prompt_tokens, depth_tokens=depth_tokens, step_s=step_s)
-        if not prompt_tokens and self._follows_neighbours:
-            self._follow_the_machine(decoding, step_s)
+        if self._follows_neighbours:
+            self._follow_the_machine(0 if prompt_tokens else decoding, step_s)
         self._pipe.send(
             Step(
                 tuple(outputs),
@@ -111,7 +111,10 @@ class Worker:
         )
 
     def _follow_the_machine(self, decoding: int, step_s: float) -> None:
-        self._threads.observe(decoding, step_s, self._neighbours.cores())
+        if (cores := self._neighbours.cores()) is not None:
+            self._threads.look_around(cores)
+        if decoding:
+            self._threads.observe(decoding, step_s)
         if self._threads.settled is not None and not self._is_tuned:
             self._is_tuned = True
             self._pipe.send(Tuned(self._threads.settled))

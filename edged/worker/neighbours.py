@@ -1,8 +1,8 @@
 """How many cores of this machine others are using: what all processors did, less what this process did.
 
-Sampled now and then between steps; a file that cannot be read means "unknown", never "nobody". Processes at a lower
-priority than ours hardly keep us waiting (a nice value of 19 weighs 15 where 0 weighs 1024, kernel/sched/core.c:
-sched_prio_to_weight), so their time counts only if we are nice ourselves.
+Sampled now and then between steps; a file that cannot be read means "unknown", never "nobody". Low priority counts like
+any other: a thread that spins cannot be told from one that works, and beside programs at the lowest priority two
+spinning threads were slower than one by a factor of five (`benchmarks/LOG.md`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ _STAT = Path("/proc/stat")
 _EVERY_S = 0.5
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # Columns of a cpu line (proc(5)): user nice system idle iowait irq softirq steal.
-_BUSY = (0, 2, 5, 6, 7)
-_NICE = 1
+_BUSY = (0, 1, 2, 5, 6, 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +49,14 @@ class Neighbours:
         except OSError:
             return None  # hidden by a sandbox
         own = os.times()
-        is_nice = os.getpriority(os.PRIO_PROCESS, 0) > 0
-        return Sample(perf_counter(), busy_s(text, self._allowed, with_nice=is_nice), own.user + own.system)
+        return Sample(perf_counter(), busy_s(text, self._allowed), own.user + own.system)
 
 
-def busy_s(stat: str, processors: set[str], *, with_nice: bool) -> float:
+def busy_s(stat: str, processors: set[str]) -> float:
     """Seconds that `processors` have been busy since the start, from the text of /proc/stat."""
-    columns = (*_BUSY, _NICE) if with_nice else _BUSY
     lines = [line.split() for line in stat.splitlines() if line.startswith("cpu")]
     ticks = [[int(value) for value in values] for name, *values in lines if name in processors]
-    return sum(line[column] for line in ticks for column in columns) / _TICKS_PER_S
+    return sum(line[column] for line in ticks for column in _BUSY) / _TICKS_PER_S
 
 
 def cores_between(before: Sample, after: Sample) -> float:

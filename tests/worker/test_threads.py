@@ -22,7 +22,9 @@ def run(threads: Threads, steps: int, cost: Callable[[int], float], neighbour_co
     random, used = Random(0), []
     for _ in range(steps):
         used.append(threads.now)
-        threads.observe(1, cost(threads.now) * random.lognormvariate(0, 0.02), neighbour_cores)
+        if neighbour_cores is not None:
+            threads.look_around(neighbour_cores)
+        threads.observe(1, cost(threads.now) * random.lognormvariate(0, 0.02))
     return used
 
 
@@ -84,5 +86,8 @@ def test_there_is_always_a_thread_and_never_more_than_allowed(
 ) -> None:
     threads = Threads(most, settled)
     for decoding, step_s, neighbour_cores in steps:
-        threads.observe(decoding, step_s, neighbour_cores)
+        if neighbour_cores is not None:
+            threads.look_around(neighbour_cores)
+        threads.observe(decoding, step_s)
+        assert 1 <= threads.reading <= most
         assert 1 <= threads.now <= most
