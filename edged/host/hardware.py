@@ -19,7 +19,8 @@ def identity(root: Path = _ROOT) -> str:
     board = next((text for name in _NAMES if (text := _read(root / name))), "")
     policy = root / "sys/devices/system/cpu/cpu0/cpufreq"
     power = f"{_read(policy / 'scaling_governor')} {_read(policy / 'scaling_max_freq')}"
-    return " | ".join((board, _processor(root), f"{len(os.sched_getaffinity(0))} cores", power.strip()))
+    known = (board, _processor(root), f"{len(os.sched_getaffinity(0))} cores", power.strip())
+    return " | ".join(filter(None, known))
 
 
 def _processor(root: Path) -> str:
