@@ -44,7 +44,10 @@ def _parser() -> argparse.ArgumentParser:
 
     status = _command(commands, "status", _status, "what the daemon is doing", "edged status --json")
     models = _command(commands, "models", _models, "which models are installed", "edged models --json")
-    for command in (status, models):
+    doctor = _command(commands, "doctor", _doctor, "whether this device is well", "edged doctor")
+    bench = _command(commands, "bench", _bench, "how fast this device is", "edged bench")
+    bench.add_argument("--model", help="model to measure (default: the default model)")
+    for command in (status, models, doctor, bench):
         command.add_argument("--json", action="store_true", help="for programs")
 
     check = _command(commands, "config", None, "check or show the configuration", "edged config check")
@@ -99,6 +102,32 @@ def _models(options: argparse.Namespace) -> int:
         console.models_table(files, default),
         as_json=options.json,
     )
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    import asyncio  # the other commands start faster without these
+
+    from edged import doctor
+
+    control = config.control_socket(config.state_dir(options.state_dir))
+    residents = console.ask(control, "/edged/v1/status")["residents"] if console.is_running(control) else []
+    body = doctor.body(asyncio.run(doctor.examine(_load(options).engine, residents)))
+    console.show(body, console.verdicts_table(body["checks"]), as_json=options.json)
+    return 0 if body["healthy"] else 1
+
+
+def _bench(options: argparse.Namespace) -> int:
+    import asyncio  # the other commands start faster without these
+
+    from edged import bench
+
+    settings, state = _load(options), config.state_dir(options.state_dir)
+    store = Store(state / "models")
+    name = options.model or default_model(settings.models.default, store.models(), memory.available_bytes())
+    is_running = console.is_running(config.control_socket(state))
+    body = asyncio.run(bench.measure(settings, state, store.find(name), is_running=is_running))
+    console.show(body, console.bench_table(body), as_json=options.json)
     return 0
 
 

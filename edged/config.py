@@ -82,6 +82,15 @@ class Engine(Section):
         (),
         description="System prompts that are kept ready in memory for everybody, up to half of the context.",
     )
+    follow_neighbours: bool = Field(
+        True, description="Use fewer threads while other programs keep cores busy, where that is quicker."
+    )
+    longest_gap_steps: float = Field(
+        6.0,
+        ge=1.5,
+        le=100,
+        description="How long reading a prompt may hold up a running answer, in steps of the undisturbed answer.",
+    )
     resident_models: int = Field(1, ge=1, le=16, description="Models that are kept in memory at once.")
 
     @property

@@ -55,6 +55,15 @@ def ask(control: Path, path: str) -> dict[str, Any]:
     return answer
 
 
+def is_running(control: Path) -> bool:
+    """Whether a daemon answers there; a socket may be left over from one that was killed."""
+    try:
+        ask(control, "/healthz")
+    except NotRunning:
+        return False
+    return True
+
+
 def show(body: Mapping[str, Any], picture: RenderableType, *, as_json: bool) -> None:
     """Print `body` for a program, or `picture` for a person."""
     if as_json:
@@ -74,6 +83,8 @@ def status_table(status: Mapping[str, Any]) -> Table:
     table.add_row("default", status["default_model"])
     for resident in status["residents"]:
         table.add_row("model", _resident_line(resident))
+        if resident.get("problem"):
+            table.add_row("[bold red]problem[/]", resident["problem"])
     if not status["residents"]:
         table.add_row("model", "none in memory; one is loaded when somebody asks")
     return table
@@ -102,6 +113,33 @@ def models_table(files: Sequence[ModelFile], default: str) -> Table:
         table.add_column(column, justify="right" if column == "size" else "left")
     for file in files:
         table.add_row(file.name, f"{file.size_bytes / 2**20:,.0f} MiB", "default" if file.name == default else "")
+    return table
+
+
+def verdicts_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:
+    """`edged doctor`."""
+    table = Table.grid(padding=(0, 2))
+    for verdict in verdicts:
+        mark = "[green]good[/]" if verdict["state"] == "good" else "[bold red]ERROR[/]"
+        table.add_row(mark, verdict["check"], verdict["text"])
+    return table
+
+
+def bench_table(body: Mapping[str, Any]) -> Table:
+    """`edged bench`."""
+    ours, default = body["ours"], body["default"]
+    table = Table(box=None, header_style="bold", pad_edge=False, title=f"{body['model']} on {body['machine']}")
+    for column in ("", "edged", "llama.cpp's defaults"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, key, form in (
+        ("answering, tokens/s", "decode_tokens_per_s", ".1f"),
+        ("first word, short prompt, s", "first_token_s", ".3f"),
+        (f"first word, {ours['long_prompt_tokens']} tokens, s", "long_first_token_s", ".2f"),
+        ("reading, tokens/s", "reading_tokens_per_s", ".0f"),
+    ):
+        table.add_row(name, format(ours[key], form), format(default[key], form) if default else "no room")
+    share, copied = body["bandwidth_share"], body["copy_bytes_per_s"]
+    table.add_row("share of memory bandwidth", f"{share:.0%} of {copied / 1e9:.1f} GB/s", "")
     return table
 
 

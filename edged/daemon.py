@@ -19,9 +19,10 @@ from pathlib import Path
 from edged.api import guard, server
 from edged.config import Config, control_socket
 from edged.errors import ConfigError, ShuttingDown
-from edged.host import memory
+from edged.host import hardware, memory
 from edged.local.backend import Local
 from edged.local.pool import Pool
+from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.routing import Router, default_model
@@ -30,6 +31,7 @@ from edged.store import ModelFile, Store
 log = logging.getLogger(__name__)
 
 _MODELS = "models"
+_CACHE = "cache"
 # Once running answers were told to end, their last chunk is on its way within this.
 _LAST_WORDS_S = 2.0
 # How long a restart takes at least: when to come back, for whoever is refused in between.
@@ -45,7 +47,8 @@ async def run(config: Config, state: Path) -> None:
         stop = life.enter_context(stop_signals())
         store = Store(state / _MODELS)
         journal = Journal()
-        pool = await life.enter_async_context(Pool(store, config.engine, config.limits, journal.tell))
+        tuning = Tuning(state / _CACHE / "tuning.json", hardware.identity())
+        pool = await life.enter_async_context(Pool(store, config.engine, config.limits, journal.tell, tuning))
         metrics = Metrics(pool)
         journal.observers.append(metrics)
 

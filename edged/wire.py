@@ -2,6 +2,7 @@
 
     daemon ── Load ──────────────▶ worker        the model's descriptor travels beside it (SCM_RIGHTS)
            ◀─ Loading*, Loaded | LoadFailed
+           ◀─ Tuned                              at most once, when the best number of threads is known
            ── Share, Generate, Cancel ──▶
            ◀─ Accepted | Rejected | Failed      one of them per Generate: Accepted when it begins to run
            ◀─ Failed                            the end of an accepted answer that cannot go on
@@ -16,33 +17,22 @@
            ── Render ────────────▶
            ◀─ Rendered | Refused                one of them per Render
 
-Hanging up is the leash: a child that reads end-of-file exits. A frame is at most 4 MiB and is checked against its
-dataclass field by field, because a worker parses files from strangers and may be anybody's by now: a frame that does
-not fit is a `WireError`, and its sender is killed. Bulk (models, later images and snapshots) never travels in a frame.
+Hanging up is the leash: a child that reads end-of-file exits. Bulk (models, later images and snapshots) never travels
+in a frame. How frames become bytes is `framing.py`'s business.
 
 Standard library only, and no asyncio: a worker's start-up time is a person's waiting time.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Literal, TypeAlias
 
 from edged.chat import Constraint, FinishReason, Lane, Role, Sampling, TextPart, TokenLogprob
-from edged.checked import fields_of, reader
 
 Pooling: TypeAlias = Literal["mean", "cls", "last", "rank"]
 
-MAX_FRAME_BYTES = 4 * 1024 * 1024
-
-
 FailureCode: TypeAlias = Literal["grammar_invalid", "capability_missing", "invalid_request", "queue_full"]
-
-
-class WireError(Exception):
-    """The other side broke the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +56,7 @@ class Load:
     """Load the model behind the descriptor sent beside this frame. `gpu_layers` -1 means all that fit the device.
 
     `snapshot_bytes` bounds what is kept of conversations outside of the context.
+    `decode_threads` is what an earlier run found best for decoding; None lets the worker find out.
     """
 
     name: str
@@ -74,6 +65,11 @@ class Load:
     threads: int
     gpu_layers: int
     snapshot_bytes: int = 0
+    longest_gap_steps: float = 6.0
+    decode_threads: int | None = None
+    follow_neighbours: bool = True
+    maps_file: bool = True
+    repacks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +84,7 @@ class Loaded:
     """The model is ready. `controls` are the texts that the tokenizer reads as control tokens.
 
     `pooling` is how a file that was made for vectors (rank: for scores) pools them; None: it was made for words.
+    `gpus` are the devices that llama.cpp could compute on beside the processor; `gpu_layers` of `layers` lie there.
     """
 
     context_tokens: int
@@ -101,6 +98,16 @@ class Loaded:
     vocabulary_tokens: int = 0
     vector_floats: int = 0
     pooling: Pooling | None = None
+    gpus: tuple[str, ...] = ()
+    gpu_layers: int = 0
+    layers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """On an undisturbed machine so many threads decode fastest; told once, when it was found out."""
+
+    decode_threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +307,7 @@ Frame: TypeAlias = (
     Load
     | Loading
     | Loaded
+    | Tuned
     | LoadFailed
     | Generate
     | Embed
@@ -321,39 +329,3 @@ Frame: TypeAlias = (
     | Rendered
     | Refused
 )
-_FRAMES: dict[str, Any] = {kind.__name__: kind for kind in get_args(Frame)}
-
-
-def encode(frame: Frame) -> bytes:
-    """One line, newline included. Raises `WireError` where the frame is larger than the other side accepts."""
-    line = json.dumps([type(frame).__name__, frame], default=fields_of, ensure_ascii=False, separators=(",", ":"))
-    data = line.encode() + b"\n"
-    if len(data) > MAX_FRAME_BYTES:
-        raise WireError(f"a {type(frame).__name__} frame of {len(data)} bytes exceeds {MAX_FRAME_BYTES}")
-    return data
-
-
-def decode(line: bytes) -> Frame:
-    """The frame in `line`, every field checked. Raises `WireError`."""
-    try:
-        name, body = json.loads(line)
-        frame = reader(_FRAMES[name])(body)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise WireError(f"not a frame ({error!r}): {line[:80]!r}") from error
-    return cast("Frame", frame)
-
-
-class Decoder:
-    """Bytes in, frames out, whatever the cuts between them."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield every frame that `data` completes. Raises `WireError` on a bad or an oversized line."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        longest = max(map(len, (*lines, self._rest)))
-        if longest > MAX_FRAME_BYTES:
-            raise WireError(f"a line of {longest} bytes exceeds {MAX_FRAME_BYTES}")
-        for line in lines:
-            yield decode(line)

@@ -37,6 +37,9 @@ def _nothing_blocks_the_event_loop() -> Iterator[None]:
             call.can_block_in("edged/api/page.py", {"assets"})  # at the start and the end, when nobody is served
             call.can_block_in("edged/api/server.py", {"_owners_socket"})
             call.can_block_in("edged/local/pool.py", {"_load"})  # opens a file, once for each model
+            # Commands with a loop to themselves: nobody else's words wait there.
+            call.can_block_in("edged/bench.py", {"measure", "_alone", "_default"})
+            call.can_block_in("edged/doctor.py", {"self_test"})
             call.can_block_in("psutil/_pslinux.py", {"_parse_stat_file"})  # /proc is memory
         yield
 

@@ -16,15 +16,16 @@ PACKAGE = Path(__file__).parent.parent / "edged"
 ROWS = (
     {"__main__"},
     {"daemon", "console"},
-    {"api"},
+    {"api", "doctor", "bench"},
     {"routing", "metrics"},
     {"local", "observe"},
-    {"store", "host", "wire"},
+    {"store", "host", "framing"},
+    {"wire"},
     {"chat", "config", "checked"},
     {"errors"},
 )
 # The children stand aside: nobody imports them, and they know only this.
-WORKER_MAY_IMPORT = {"wire", "chat", "errors", "worker"}
+WORKER_MAY_IMPORT = {"wire", "framing", "chat", "errors", "worker"}
 
 
 def modules() -> list[Path]:

@@ -65,7 +65,10 @@ def status_body(
         "queued": pool.queued,
         "queued_background": pool.queued_in("background"),
         "queue_wait_s": round(pool.wait_s(default), 1),
-        "residents": [_resident_body(name, resident) for name, resident in pool.residents.items()],
+        "residents": [
+            {**_resident_body(name, resident), "problem": pool.problem(resident)}
+            for name, resident in pool.residents.items()
+        ],
     }
 
 
@@ -82,6 +85,8 @@ def _resident_body(name: str, resident: Resident) -> dict[str, Any]:
         "context_tokens": card.context_tokens if card else None,
         "description": card.description if card else None,
         "model_bytes": card.model_bytes if card else None,
+        "gpus": list(card.gpus) if card else None,
+        "gpu_layers": card.gpu_layers if card else None,
         "steps": work.steps,
         "prompt_tokens": work.prompt_tokens,
         "completion_tokens": work.completion_tokens,

@@ -21,12 +21,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from edged.errors import PayloadTooLarge
-from edged.wire import Decoder, Frame, WireError, encode
+from edged.framing import Decoder, WireError, encode
+from edged.wire import Frame
 
 log = logging.getLogger(__name__)
 
-# Everything else in the daemon's environment stays there.
-_INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "PYTHONPATH")
+# Everything else in the daemon's environment stays there. How the engine's threads wait is an owner's to say: libgomp
+# reads it once per process, and no number of turns was better everywhere (`benchmarks/LOG.md`).
+_INHERITED = (
+    *("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "PYTHONPATH"),
+    *("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"),
+)
 _STDERR_LINES = 20
 # A child with nothing left to do exits at once; one inside a decode needs at most a step (`worker/pace.py`).
 _HANG_UP_GRACE_S = 2.0

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from edged.errors import EdgedError, WorkerStarved
-from edged.wire import Embed, Embedded, Rank, Rejected, Scored, Starved, WireError
+from edged.framing import WireError
+from edged.wire import Embed, Embedded, Rank, Rejected, Scored, Starved
 
 Measured: TypeAlias = Embedded | Scored
 # Two full steps of short texts (`worker/vectors.py`), so that the worker never waits for us. More ahead would only let

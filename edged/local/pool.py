@@ -26,7 +26,7 @@ from typing import TypeAlias
 from edged.chat import Lane
 from edged.config import Engine, Limits
 from edged.errors import EdgedError, RequestError, ShuttingDown, WorkerCrashed
-from edged.host import memory
+from edged.host import gpu, memory
 from edged.local.line import Line, Waiter, admit, is_over_share
 from edged.local.outlook import Outlook
 from edged.local.plan import Want, plan
@@ -36,8 +36,9 @@ from edged.local.refusal import gave_way, no_place, too_late, too_long, waited_i
 from edged.local.renderer import Renderer
 from edged.local.resident import Lease, Resident
 from edged.local.sharing import share_prompts
+from edged.local.tuning import Tuning, how_to_load
 from edged.local.work import Work
-from edged.store import Store
+from edged.store import ModelFile, Store
 from edged.wire import Load, Template
 
 log = logging.getLogger(__name__)
@@ -64,8 +65,9 @@ class Pool:
     with, while it lasts; `failure` what that one died of, until another succeeds.
     """
 
-    def __init__(self, store: Store, engine: Engine, limits: Limits, tell: Tell) -> None:
+    def __init__(self, store: Store, engine: Engine, limits: Limits, tell: Tell, tuning: Tuning | None = None) -> None:
         self._store = store
+        self._tuning = tuning
         self._engine = engine
         self._limits = limits
         self._tell = tell
@@ -116,6 +118,13 @@ class Pool:
     def queued_in(self, lane: Lane) -> int:
         """How many of them in `lane`."""
         return self._line.queued(lane)
+
+    def problem(self, resident: Resident) -> str | None:
+        """What is wrong with how a model runs although it answers: a GPU that was expected and is not used."""
+        card = resident.process.card
+        if card is None:
+            return None
+        return gpu.unused(gpu.present(), card.gpus, card.gpu_layers, card.layers, self._engine.gpu_layers)
 
     @asynccontextmanager
     async def lease(
@@ -259,7 +268,7 @@ class Pool:
         self._tell("model_loading", model=model)
         try:
             with self._store.open(model) as descriptor:
-                card = await resident.process.load(self._load_frame(model), descriptor)
+                card = await resident.process.load(self._load_frame(self._store.find(model), resident), descriptor)
         except (EdgedError, OSError) as error:
             failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
             self._retire(model)
@@ -274,6 +283,9 @@ class Pool:
         self.warming = self.failure = None
         load_s = round(monotonic() - began, 3)
         self._tell("model_loaded", model=model, seconds=load_s, description=card.description)
+        if problem := self.problem(resident):
+            log.error("%s: %s", model, problem)
+            self._tell("gpu_unused", model=model, reason=problem)
         self._dispatch()
         if card.template:
             # Ahead of the first chat, which would otherwise wait for it; a template that is broken is the business of
@@ -282,15 +294,25 @@ class Pool:
                 await resident.renderer.start()
                 await share_prompts(self._engine.shared_prompts, resident.renderer, resident.process)
 
-    def _load_frame(self, model: str) -> Load:
-        engine = self._engine
+    def _load_frame(self, file: ModelFile, resident: Resident) -> Load:
+        engine, tuning = self._engine, self._tuning
+        how = how_to_load(file.size_bytes, memory.available_bytes())
+        decode_threads = engine.threads
+        if decode_threads is None and tuning is not None:
+            decode_threads = tuning.decode_threads(file, engine.thread_count)
+            resident.process.on_tuned = partial(tuning.remember, file, engine.thread_count)
         return Load(
-            model,
-            engine.context_tokens,
-            engine.sequences,
-            engine.thread_count,
-            engine.gpu_layers,
-            snapshot_bytes(engine),
+            name=file.name,
+            context_tokens=engine.context_tokens,
+            sequences=engine.sequences,
+            threads=engine.thread_count,
+            gpu_layers=engine.gpu_layers,
+            longest_gap_steps=engine.longest_gap_steps,
+            decode_threads=decode_threads,
+            follow_neighbours=engine.follow_neighbours,
+            maps_file=how.maps_file,
+            repacks=how.repacks,
+            snapshot_bytes=snapshot_bytes(engine),
         )
 
     def _leave(self, resident: Resident) -> None:

@@ -25,6 +25,7 @@ from edged.errors import (
     WorkerCrashed,
     WorkerStalled,
 )
+from edged.framing import WireError
 from edged.local.answers import FAILURES, Answers
 from edged.local.child import Child
 from edged.local.measuring import Measured, Measuring
@@ -52,7 +53,7 @@ from edged.wire import (
     Span,
     Starved,
     Step,
-    WireError,
+    Tuned,
 )
 
 # Ten planned steps (`worker/pace.py`), and time left to replace the worker within 15 s.
@@ -80,6 +81,7 @@ class WorkerProcess:
         self.progress = 0.0
         self.card: Loaded | None = None
         self.outlook = Outlook()
+        self.on_tuned: Callable[[int], None] = lambda decode_threads: None
         self._on_gone = on_gone
         self._error: EdgedError | None = None
         self._child: Child | None = None
@@ -245,6 +247,8 @@ class WorkerProcess:
             case Counted(id, tokens):
                 if id in self._counting and not self._counting[id].done():
                     self._counting[id].set_result(tokens)
+            case Tuned(decode_threads):
+                self.on_tuned(decode_threads)
             case Loading(progress):
                 self.progress = progress
             case Loaded():

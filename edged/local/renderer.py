@@ -11,8 +11,9 @@ import itertools
 from functools import partial
 
 from edged.errors import InvalidRequest, ModelInvalid, TemplateLimit
+from edged.framing import WireError
 from edged.local.child import Child
-from edged.wire import Compiled, Frame, Refused, Render, Rendered, Span, Template, Turn, WireError
+from edged.wire import Compiled, Frame, Refused, Render, Rendered, Span, Template, Turn
 
 RENDER_S = 2.0
 # Starting Python and importing Jinja, on a Pi from a cold card; the template's compilation is inside.

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 
 from edged.chat import TextPart
 from edged.errors import RequestError
+from edged.framing import WireError
 from edged.local.process import WorkerProcess
 from edged.local.renderer import Renderer
-from edged.wire import Turn, WireError
+from edged.wire import Turn
 
 log = logging.getLogger(__name__)
 

@@ -30,6 +30,7 @@ from edged.wire import (
     Rejected,
     Share,
     Step,
+    Tuned,
 )
 from edged.worker.background import Background
 from edged.worker.batcher import Batcher
@@ -37,14 +38,17 @@ from edged.worker.bindings import EngineError
 from edged.worker.confine import confine
 from edged.worker.constraint import Grammars
 from edged.worker.context import Context
+from edged.worker.devices import gpus
 from edged.worker.job import CannotDraw, Job
 from edged.worker.model import Model
+from edged.worker.neighbours import Neighbours
 from edged.worker.pace import SMALLEST_CHUNK_TOKENS, Pace
 from edged.worker.pipe import Pipe
 from edged.worker.prefixes import common
 from edged.worker.prompt import marks_of, tokens_of
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
+from edged.worker.threads import Threads
 from edged.worker.vectors import VectorContext
 
 # How finely loading is reported; a frame per tensor would be noise.
@@ -56,15 +60,19 @@ _GRAMMAR_WAIT_S = 0.02
 class Worker:
     """One loaded model, the sequences that run on it, and the vectors that are made between their steps."""
 
-    def __init__(self, pipe: Pipe, context: Context, background: Background, snapshot_bytes: int) -> None:
+    def __init__(self, pipe: Pipe, context: Context, background: Background, wanted: Load) -> None:
         self._pipe = pipe
         self._context = context
-        self._batcher = Batcher(context, context.model, self._begun, snapshot_bytes)
-        self._pace = Pace()
+        self._batcher = Batcher(context, context.model, self._begun, wanted.snapshot_bytes)
+        self._pace = Pace(wanted.longest_gap_steps)
         self._grammars = Grammars(context.model)
         self._background = background
         self._controls = frozenset(control.id for control in context.model.controls.values())
         self._unaccepted: set[int] = set()
+        self._threads = Threads(wanted.threads, wanted.decode_threads)
+        self._follows_neighbours = wanted.follow_neighbours
+        self._neighbours = Neighbours()
+        self._is_tuned = self._threads.settled is not None
 
     @property
     def _is_idle(self) -> bool:
@@ -155,17 +163,25 @@ class Worker:
 
     def _step(self) -> None:
         began, decode_s, sample_s = perf_counter(), self._context.decode_s, self._context.sample_s
-        most = self._pace.chunk_tokens(has_decoding=self._batcher.has_decoding, most=self._context.batch_tokens)
-        if self._background.is_due:
-            most = min(most, SMALLEST_CHUNK_TOKENS)
-        outputs, prompt_tokens = self._batcher.step(most)
+        decoding, depth_tokens = self._batcher.decoding, self._batcher.depth_tokens
+        chunk_tokens = 0
+        if self._batcher.is_reading:
+            most = self._context.batch_tokens
+            chunk_tokens = self._pace.chunk_tokens(decoding=decoding, depth_tokens=depth_tokens, most=most)
+            if self._background.is_due:
+                chunk_tokens = min(chunk_tokens, SMALLEST_CHUNK_TOKENS)
+        threads = self._threads.reading if chunk_tokens else self._threads.decoding(decoding)
+        self._context.use_threads(threads)
+        outputs, prompt_tokens = self._batcher.step(chunk_tokens)
         for failed in self._batcher.take_failed():
             self._unaccepted.discard(failed.id)
             self._pipe.send(failed)
         if self._context.decode_s == decode_s and not outputs:
             return  # everybody waits for a grammar
         step_s = perf_counter() - began
-        self._pace.observe(prompt_tokens, step_s)
+        self._pace.observe(decoding=decoding, prompt_tokens=prompt_tokens, depth_tokens=depth_tokens, step_s=step_s)
+        if self._follows_neighbours:
+            self._follow_the_machine(0 if prompt_tokens else decoding, step_s)
         self._pipe.send(
             Step(
                 tuple(outputs),
@@ -175,7 +191,16 @@ class Worker:
                 round(self._context.sample_s - sample_s, 6),
             )
         )
-        self._background.follow(prompt_tokens, step_s, has_decoding=self._batcher.has_decoding)
+        self._background.follow(prompt_tokens, step_s, has_decoding=self._batcher.decoding > 0)
+
+    def _follow_the_machine(self, decoding: int, step_s: float) -> None:
+        if (cores := self._neighbours.cores()) is not None:
+            self._threads.look_around(cores)
+        if decoding:
+            self._threads.observe(decoding, step_s)
+        if self._threads.settled is not None and not self._is_tuned:
+            self._is_tuned = True
+            self._pipe.send(Tuned(self._threads.settled))
 
 
 def load(pipe: Pipe, wanted: Load) -> Model:
@@ -189,7 +214,13 @@ def load(pipe: Pipe, wanted: Load) -> Model:
             pipe.send(Loading(round(fraction, 3)))
 
     (descriptor,) = pipe.descriptors
-    return Model(f"/proc/self/fd/{descriptor}", gpu_layers=wanted.gpu_layers, progress=report)
+    return Model(
+        f"/proc/self/fd/{descriptor}",
+        gpu_layers=wanted.gpu_layers,
+        maps_file=wanted.maps_file,
+        repacks=wanted.repacks,
+        progress=report,
+    )
 
 
 def introduce(model: Model, context_tokens: int, pooling: Pooling | None) -> Loaded:
@@ -206,6 +237,9 @@ def introduce(model: Model, context_tokens: int, pooling: Pooling | None) -> Loa
         vocabulary_tokens=model.vocabulary_tokens,
         vector_floats=model.vector_floats,
         pooling=pooling,
+        gpus=gpus(),
+        gpu_layers=model.offloaded_layers,
+        layers=model.layers,
     )
 
 
@@ -216,13 +250,13 @@ def prepare(pipe: Pipe, wanted: Load) -> Callable[[], None]:
     """
     model = load(pipe, wanted)
     vectors = VectorContext(model, context_tokens=wanted.context_tokens, threads=wanted.threads)
-    background = Background(pipe, vectors)
+    background = Background(pipe, vectors, wanted.longest_gap_steps)
     if model.is_for_vectors:
         pipe.send(introduce(model, vectors.longest_tokens, vectors.pooling))
         return background.serve
     context = Context(model, context_tokens=wanted.context_tokens, sequences=wanted.sequences, threads=wanted.threads)
     pipe.send(introduce(model, context.context_tokens, None))
-    return Worker(pipe, context, background, wanted.snapshot_bytes).run
+    return Worker(pipe, context, background, wanted).run
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from time import perf_counter
 
 from edged.wire import Cancel, Embed, Rank, Step
 from edged.worker.embedding import Embedder
-from edged.worker.pace import LONGEST_STEP_S, PREFILL_STEPS_WHILE_DECODING, SMALLEST_CHUNK_TOKENS
+from edged.worker.pace import LONGEST_GAP_STEPS, LONGEST_STEP_S, SMALLEST_CHUNK_TOKENS
 from edged.worker.pipe import Pipe
 from edged.worker.vectors import VectorContext
 
@@ -30,7 +30,8 @@ _NEWEST_WEIGHT = 0.3
 class Allowance:
     """How many tokens a portion may read, judged by those before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_gap_steps: float = LONGEST_GAP_STEPS) -> None:
+        self._portion_steps = longest_gap_steps - 1  # the chats' own step is part of the gap
         self._token_s: float | None = None
         self._chat_step_s: float | None = None
 
@@ -48,18 +49,18 @@ class Allowance:
             return SMALLEST_CHUNK_TOKENS
         target_s = LONGEST_STEP_S
         if has_decoding and self._chat_step_s is not None:
-            target_s = min(target_s, PREFILL_STEPS_WHILE_DECODING * self._chat_step_s)
+            target_s = min(target_s, self._portion_steps * self._chat_step_s)
         return min(max(int(target_s / self._token_s), SMALLEST_CHUNK_TOKENS), _MOST_TOKENS)
 
 
 class Background:
     """The texts that wait for vectors, and their turns."""
 
-    def __init__(self, pipe: Pipe, engine: VectorContext) -> None:
+    def __init__(self, pipe: Pipe, engine: VectorContext, longest_gap_steps: float = LONGEST_GAP_STEPS) -> None:
         self._pipe = pipe
         self._engine = engine
         self._embedder = Embedder(engine)
-        self._allowance = Allowance()
+        self._allowance = Allowance(longest_gap_steps)
         self._passed_over = 0
 
     @property

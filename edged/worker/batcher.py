@@ -70,9 +70,19 @@ class Batcher:
         return bool(self._running) and all(job.sequence.pending == 0 for job in self._running)
 
     @property
-    def has_decoding(self) -> bool:
-        """Somebody is being shown words, and would notice a long step."""
-        return any(job.sequence.is_decoding for job in self._running)
+    def decoding(self) -> int:
+        """How many are being shown words, and would notice a long step."""
+        return sum(job.sequence.is_decoding for job in self._running)
+
+    @property
+    def is_reading(self) -> bool:
+        """Somebody's prompt is not in memory yet."""
+        return bool(self._waiting) or self.decoding < len(self._running)
+
+    @property
+    def depth_tokens(self) -> int:
+        """How far the deepest of the prompts that are being read stands; 0 while none is."""
+        return max((job.sequence.in_memory for job in self._running if not job.sequence.is_decoding), default=0)
 
     def submit(self, job: Job) -> None:
         """Queue a sequence whose prompt fits the context. It ends with exactly one output that carries `finish`."""
@@ -197,6 +207,8 @@ class Batcher:
         reading = [job for job in self._running if not job.sequence.is_decoding]
         if len(decoding) > free:
             return []
+        if not decoding:
+            prefill_tokens = max(prefill_tokens, 1)  # the step that was to decode only has nothing to decode any more
         budget = min(prefill_tokens, self._engine.batch_tokens - len(decoding), free - len(decoding))
         counts = shares([job.sequence.readable for job in reading], budget)
         return [(job, 1) for job in decoding] + [

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 _ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR in ggml.h
+# llama_model_base::load_tensors in src/llama-model.cpp
+_OFFLOADED = re.compile(rb"offloaded (\d+)/\d+ layers to GPU")
 _CONTINUED_LEVEL = 5  # GGML_LOG_LEVEL_CONT
 
 
@@ -33,11 +36,20 @@ def _load_bindings() -> ModuleType:
 lib: Any = _load_bindings()
 
 
+def ggml() -> Any:
+    """The library below llama.cpp, for what `lib` does not bind."""
+    return importlib.import_module("llama_cpp._ggml").libggml
+
+
 class _ErrorLog:
-    """llama.cpp's log, reduced to its last errors; everything else it says is of no use to an owner."""
+    """llama.cpp's log, reduced to its last errors, and to how much of a model it put on a GPU: it has no call for that.
+
+    Everything else it says is of no use to an owner.
+    """
 
     def __init__(self) -> None:
         self.last = ""
+        self.offloaded_layers = 0
         self._is_error = False
         self.callback = lib.llama_log_callback(self._receive)
         lib.llama_log_set(self.callback, None)
@@ -45,6 +57,8 @@ class _ErrorLog:
     def _receive(self, level: int, text: bytes, _user_data: object) -> None:
         if level != _CONTINUED_LEVEL:
             self._is_error = level == _ERROR_LEVEL
+        if found := _OFFLOADED.search(text):
+            self.offloaded_layers = int(found[1])
         if self._is_error:
             line = text.decode(errors="replace")
             self.last = line.strip() or self.last
@@ -66,3 +80,8 @@ def listen() -> None:
 def last_error(otherwise: str) -> str:
     """llama.cpp's last complaint, or `otherwise` where it had none."""
     return _error_log().last or otherwise
+
+
+def offloaded_layers() -> int:
+    """How many layers of the last model that was loaded lie on a GPU."""
+    return _error_log().offloaded_layers

@@ -73,6 +73,11 @@ class Context:
                 return context
         raise EngineError(last_error(f"no context of {self.context_tokens} tokens could be created"))
 
+    def use_threads(self, threads: int) -> None:
+        """Run the next steps on so many threads."""
+        # llama.cpp keeps two numbers: one for steps of one row, one for all others, be they prompts or answers.
+        lib.llama_set_n_threads(self._context, threads, threads)
+
     def decode(self, rows: Sequence[Row]) -> None:
         """Compute a batch. Raises `MemoryFull` with the memory as it was, `DecodeFailed`."""
         batch = self._batch

@@ -9,7 +9,7 @@ from typing import Any
 
 from edged.chat import Sampling
 from edged.wire import Pooling
-from edged.worker.bindings import EngineError, last_error, lib, listen
+from edged.worker.bindings import EngineError, last_error, lib, listen, offloaded_layers
 from edged.worker.prompt import Control
 from edged.worker.ranking import PairLayout
 
@@ -34,12 +34,24 @@ class Model:
         path: str,
         *,
         gpu_layers: int = 0,
+        maps_file: bool = True,
+        repacks: bool = True,
         progress: Callable[[float], None] = lambda fraction: None,
         vocab_only: bool = False,
     ) -> None:
-        """Load the file at `path`; `progress` hears fractions while the weights are read. Raises `EngineError`."""
+        """Load the file at `path`; `progress` hears fractions while the weights are read. Raises `EngineError`.
+
+        A mapped file costs memory only where it is read, and the kernel may drop it; `repacks` keeps a copy of the
+        weights in the order that the processor's matrix kernels like best.
+        """
         listen()
-        self.handle = _open(path, gpu_layers, progress, vocab_only=vocab_only)
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        params.load_mode = lib.LLAMA_LOAD_MODE_AUTO if maps_file else lib.LLAMA_LOAD_MODE_NONE
+        params.use_extra_bufts = repacks
+        params.vocab_only = vocab_only
+        self.handle = _open(path, params, progress)
+        self.offloaded_layers = offloaded_layers()
         self._vocab = lib.llama_model_get_vocab(self.handle)
         self._pieces: dict[int, bytes] = {}
 
@@ -198,6 +210,11 @@ class Model:
         return int(lib.llama_model_size(self.handle))
 
     @property
+    def layers(self) -> int:
+        """Its layers, counted as llama.cpp counts them for a GPU: the output is one more."""
+        return int(lib.llama_model_n_layer(self.handle)) + 1
+
+    @property
     def parameters(self) -> int:
         """Number of weights."""
         return int(lib.llama_model_n_params(self.handle))
@@ -219,14 +236,11 @@ class Model:
         return buffer.raw[:length]
 
 
-def _open(path: str, gpu_layers: int, progress: Callable[[float], None], *, vocab_only: bool) -> Any:
+def _open(path: str, params: Any, progress: Callable[[float], None]) -> Any:
     def report(fraction: float, _user_data: object) -> bool:
         progress(fraction)
         return True
 
-    params = lib.llama_model_default_params()
-    params.n_gpu_layers = gpu_layers
-    params.vocab_only = vocab_only
     params.progress_callback = callback = lib.llama_progress_callback(report)
     model = lib.llama_model_load_from_file(path.encode(), params)
     del callback  # had to outlive the load

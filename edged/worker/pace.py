@@ -1,48 +1,108 @@
 """How many prompt tokens a step may read: as many as keep it short, judged by the steps that went before.
 
-Whoever is being shown words notices a long step as a gap, and nobody can be cancelled inside one. A step is therefore
-planned to take at most a second when only prompts are read, and a few undisturbed steps' time while somebody is being
-shown words. Rates are learnt from the steps themselves, so they follow heat and neighbours.
+    nobody is shown words      a step may take a second: nobody can be cancelled inside one
+    somebody is shown words    a step is a gap in their text: it may take `longest_gap_steps` undisturbed steps
+
+An undisturbed step is one that only decodes, for as many sequences as decode now; while a long prompt is read one is
+put in between now and then, so that the measure stays true. Costs come from a table of measured steps (`costs.py`).
+
+No clock, no model: seconds are handed in.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from statistics import median
+
+from edged.worker.costs import SIZES, StepCosts
+
 # A cancelled or stopped request frees its slot within one step, and the daemon takes 10 s of silence for a hang.
 LONGEST_STEP_S = 1.0
-# A gap of up to six undisturbed steps still reads as flowing text; one of them is the decode that happens anyway.
-PREFILL_STEPS_WHILE_DECODING = 5.0
+# A gap of up to six undisturbed steps still reads as flowing text.
+LONGEST_GAP_STEPS = 6.0
 # Before anything was measured: three seconds at the slowest published rate that we know of (a 30B mixture of experts on
 # a Pi 5 reads 10.9 tokens/s, github.com/geerlingguy/ai-benchmarks issue 47), and long enough to measure by.
 FIRST_CHUNK_TOKENS = 32
-# Below this a chunk's cost is mostly the fixed cost of a step, and reading would never end.
-SMALLEST_CHUNK_TOKENS = 8
-_NEWEST_WEIGHT = 0.3
+# The least that a step reads, or reading would never end: with one decoding sequence a tile of the matrix kernels.
+SMALLEST_CHUNK_TOKENS = 3
+# After so many steps with prompts one without: under one per cent of the time at six undisturbed steps each.
+PLAIN_STEP_EVERY = 32
+# Single steps are up to a tenth longer than their median on a quiet machine; the bound is meant for them.
+_SPREAD = 0.93
+# One plain step may have been late.
+_PLAIN_STEPS = 2
+# A change of speed that is more than the spread of single steps.
+_NOTABLE = 1.3
+# Of three, one late step does not move the median.
+_RECENT = 3
 
 
 class Pace:
     """Learns step costs; answers `chunk_tokens`."""
 
-    def __init__(self) -> None:
-        self._decode_step_s: float | None = None
-        self._prompt_token_s: float | None = None
+    def __init__(self, longest_gap_steps: float = LONGEST_GAP_STEPS) -> None:
+        self._longest_gap_steps = longest_gap_steps
+        self._plain: dict[int, deque[float]] = {}  # only decoding, by how many do
+        self._mixed = StepCosts()  # decoding and reading
+        self._alone = StepCosts()  # only reading
+        self._mixed_since_plain = 0
+        self._plain_due = 0
+        self._surprises: deque[float] = deque(maxlen=_RECENT)
 
-    def observe(self, prompt_tokens: int, step_s: float) -> None:
-        """Learn from a finished step that read `prompt_tokens` prompt tokens and took `step_s`."""
-        if prompt_tokens == 0:
-            self._decode_step_s = _blend(self._decode_step_s, step_s)
-        elif prompt_tokens >= SMALLEST_CHUNK_TOKENS:
-            reading_s = max(step_s - (self._decode_step_s or 0.0), step_s / 2)
-            self._prompt_token_s = _blend(self._prompt_token_s, reading_s / prompt_tokens)
+    def observe(self, *, decoding: int, prompt_tokens: int, depth_tokens: int, step_s: float) -> None:
+        """Learn from a step: its decoding sequences, the prompt tokens that it read at which depth, what it took."""
+        rows = decoding + prompt_tokens
+        if rows == 0 or step_s <= 0:
+            return
+        if not prompt_tokens:
+            self._plain.setdefault(decoding, deque(maxlen=_RECENT)).append(step_s)
+            self._mixed_since_plain, self._plain_due = 0, max(0, self._plain_due - 1)
+            return
+        table = self._mixed if decoding else self._alone
+        usual_s = table.usual_s(rows, depth_tokens)
+        table.observe(rows, depth_tokens, step_s)
+        self._mixed_since_plain += 1
+        if usual_s is not None:
+            self._surprises.append(step_s / usual_s)
+            self._believe()
 
-    def chunk_tokens(self, *, has_decoding: bool, most: int) -> int:
-        """Prompt tokens for the next step, between `SMALLEST_CHUNK_TOKENS` and `most`."""
-        if self._prompt_token_s is None:
-            return min(FIRST_CHUNK_TOKENS, most)
-        target_s = LONGEST_STEP_S
-        if has_decoding and self._decode_step_s is not None:
-            target_s = min(target_s, PREFILL_STEPS_WHILE_DECODING * self._decode_step_s)
-        return min(max(int(target_s / self._prompt_token_s), SMALLEST_CHUNK_TOKENS), most)
+    def _believe(self) -> None:
+        """A machine that surprised several times in the same way has changed: that holds for every size."""
+        changed = median(self._surprises)
+        if len(self._surprises) == _RECENT and not 1 / _NOTABLE < changed < _NOTABLE:
+            self._mixed.rescale(changed)
+            self._alone.rescale(changed)
+            self._surprises.clear()
+            self._plain_due = _PLAIN_STEPS
 
+    def chunk_tokens(self, *, decoding: int, depth_tokens: int, most: int) -> int:
+        """Prompt tokens for a step beside `decoding` sequences, the deepest prompt standing at `depth_tokens`.
 
-def _blend(old: float | None, new: float) -> float:
-    return new if old is None else old + _NEWEST_WEIGHT * (new - old)
+        The batch has at most `most` rows. 0 asks for a step that only decodes, to measure by; never if nobody decodes.
+        """
+        if decoding and self._is_plain_step_due(decoding):
+            return 0
+        expected_s = self._expected_s(decoding, depth_tokens)
+        sizes = [size for size in SIZES if decoding + SMALLEST_CHUNK_TOKENS <= size <= most]
+        if not expected_s or not sizes:
+            return min(FIRST_CHUNK_TOKENS, max(most - decoding, 0))
+        bound_s = self._bound_s(decoding)
+        fitting = [size for size in sizes if expected_s[size] <= bound_s] or sizes[:1]
+        return max(fitting, key=lambda size: ((size - decoding) / expected_s[size], size)) - decoding
+
+    def _is_plain_step_due(self, decoding: int) -> bool:
+        """The measure is missing, old, or from before the machine became slower or faster."""
+        is_known = len(self._plain.get(decoding, ())) >= _PLAIN_STEPS
+        return not is_known or self._plain_due > 0 or self._mixed_since_plain >= PLAIN_STEP_EVERY
+
+    def _bound_s(self, decoding: int) -> float:
+        if not decoding:
+            return LONGEST_STEP_S
+        return min(LONGEST_STEP_S, _SPREAD * self._longest_gap_steps * median(self._plain[decoding]))
+
+    def _expected_s(self, decoding: int, depth_tokens: int) -> dict[int, float]:
+        """Upper bounds by rows. Where none with prompts was measured, rows that decode say what rows cost."""
+        if not decoding:
+            return self._alone.expected_s(depth_tokens)
+        row_s = median(self._plain[decoding]) / decoding
+        return self._mixed.expected_s(depth_tokens) or {size: size * row_s for size in SIZES}

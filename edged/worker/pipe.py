@@ -6,7 +6,8 @@ import select
 import socket
 from array import array
 
-from edged.wire import Decoder, Frame, encode
+from edged.framing import Decoder, encode
+from edged.wire import Frame
 
 _RECEIVE_BYTES = 256 * 1024
 _ANCILLARY_BYTES = socket.CMSG_SPACE(8 * array("i").itemsize)  # room for eight descriptors

@@ -31,7 +31,8 @@ from jinja2.nodes import Node
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from edged.wire import Compiled, Refused, Render, Rendered, Span, Template, Turn, WireError
+from edged.framing import WireError
+from edged.wire import Compiled, Refused, Render, Rendered, Span, Template, Turn
 from edged.worker.confine import confine
 from edged.worker.pipe import Pipe
 

@@ -12,6 +12,7 @@ from edged.api import ops
 from edged.chat import Admission
 from edged.config import Engine, Limits
 from edged.errors import LoadTimeout, ModelInvalid, ModelLoading, ShuttingDown
+from edged.host import gpu
 from edged.local.plan import SeatState
 from edged.local.pool import Pool
 from edged.local.process import WorkerProcess
@@ -23,7 +24,7 @@ from edged.wire import Loaded, Output, Step
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Pool:
-    return Pool(Store(tmp_path), Engine(), Limits(), Journal().tell)
+    return Pool(Store(tmp_path), Engine(gpu_layers=0), Limits(), Journal().tell)
 
 
 def seat(pool: Pool, state: SeatState = "ready", progress: float = 1.0) -> Resident:
@@ -104,9 +105,22 @@ def test_the_status_shows_who_is_in_memory_and_what_it_did(pool: Pool) -> None:
     (resident,) = status["residents"]
     assert resident == {
         "model": "m", "state": "ready", "progress": 1.0, "pid": None, "slots": 8, "busy": 2, "context_tokens": 64,
-        "description": "llama 1B Q4_0", "model_bytes": 1234, "steps": 1, "prompt_tokens": 20, "completion_tokens": 3,
-        "step_s": 0.123457, "decode_s": 0.1, "sample_s": 0.01,
+        "description": "llama 1B Q4_0", "model_bytes": 1234, "gpus": [], "gpu_layers": 0, "steps": 1,
+        "prompt_tokens": 20, "completion_tokens": 3, "step_s": 0.123457, "decode_s": 0.1, "sample_s": 0.01,
+        "problem": None,
     }  # fmt: skip
+
+
+def test_a_gpu_that_is_there_and_not_used_is_told_of_every_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "present", lambda: "an NVIDIA GPU")
+    pool = Pool(Store(tmp_path), Engine(), Limits(), Journal().tell)
+    seat(pool)
+
+    (resident,) = ops.status_body(pool, Journal(), 0.0, "m", ())["residents"]
+
+    assert resident["problem"].startswith("This machine has an NVIDIA GPU, but the engine does not use it")
 
 
 def test_a_model_on_its_way_in_has_no_facts_yet(pool: Pool) -> None:

@@ -335,7 +335,7 @@ def test_a_charset_beside_the_type_is_fine(edged_daemon: DaemonProcess) -> None:
 
 
 def test_an_unknown_path_and_a_wrong_method_have_the_same_shape(edged_daemon: DaemonProcess) -> None:
-    absent = post(edged_daemon, with_(), "/v1/embeddings")
+    absent = post(edged_daemon, with_(), "/v1/nowhere")
     method = post(edged_daemon, with_(), "/v1/models")
 
     assert (absent.status, absent.error["code"]) == (404, "not_found")

@@ -53,6 +53,24 @@ def test_status_shows_the_running_daemon(edged_daemon: DaemonProcess) -> None:
     assert "guide" in shown.stdout
 
 
+def test_a_healthy_device_is_told_so_with_and_without_a_daemon(edged_daemon: DaemonProcess, tmp_path: Path) -> None:
+    for state in (edged_daemon.state_dir, tmp_path):
+        ended = edged("doctor", "--json", "--state-dir", state, environment={"EDGED_ENGINE__GPU_LAYERS": "0"})
+
+        assert ended.returncode == 0, (ended.stdout, ended.stderr)
+        assert json.loads(ended.stdout)["healthy"]
+
+
+def test_a_bench_of_the_running_daemon_measures_what_its_owner_wants_to_know(edged_daemon: DaemonProcess) -> None:
+    body = json.loads(edged("bench", "--json", "--model", "guide", "--state-dir", edged_daemon.state_dir).stdout)
+
+    assert body["through"] == "the running daemon"
+    for speed in (body["ours"], body["default"]):
+        assert speed["first_token_s"] > 0
+        assert speed["reading_tokens_per_s"] > 0
+    assert body["copy_bytes_per_s"] > 0
+
+
 def test_status_for_programs_is_what_http_says(edged_daemon: DaemonProcess) -> None:
     shown = edged("status", "--json", "--state-dir", edged_daemon.state_dir)
 

@@ -25,12 +25,13 @@ from edged.errors import (
     WorkerCrashed,
     WorkerStarved,
 )
+from edged.framing import WireError
 from edged.local.backend import Local
 from edged.local.measuring import MeasureRefused, Measuring, floats_of, shortened
 from edged.local.pool import Pool
 from edged.local.process import WorkerProcess
 from edged.store import Store
-from edged.wire import Embed, Embedded, Load, Rank, Rejected, Scored, Span, Starved, WireError
+from edged.wire import Embed, Embedded, Load, Rank, Rejected, Scored, Span, Starved
 
 PROMPT = (Span("<|user|>\nWhich way to the harbour?<|end|>\n<|assistant|>\n"),)
 TEXTS = [Embed(0, f"The valve number {n} closes first.") for n in range(64)]

@@ -17,7 +17,7 @@ from edged.errors import ContextLengthExceeded, EdgedError, LoadTimeout, ModelIn
 from edged.local import process as module
 from edged.local.child import Child, cause_of_death, environment
 from edged.local.process import WorkerProcess, load_deadline_s
-from edged.wire import Load, Span
+from edged.wire import Load, Span, Tuned
 
 GREEDY = Sampling(temperature=0.0)
 PROMPT = (Span("<|user|>\nWhich way to the harbour?<|end|>\n<|assistant|>\n"),)
@@ -272,3 +272,27 @@ async def test_a_child_leaves_with_the_daemon(nano_file: Path) -> None:
         child = psutil.Process(process.pid)
 
     assert not child.is_running()
+
+
+async def test_what_a_worker_finds_out_about_its_threads_is_passed_on() -> None:
+    process, found = WorkerProcess("nano", lambda error: None), list[int]()
+    process.on_tuned = found.append
+
+    process._hear(Tuned(3))
+
+    assert found == [3]
+
+
+async def test_a_worker_that_knows_how_many_threads_are_best_answers_with_them(nano_file: Path) -> None:
+    process = WorkerProcess("nano", lambda error: None)
+    descriptor = os.open(nano_file, os.O_RDONLY)
+    load = Load("nano", 512, 4, 2, 0, decode_threads=1, maps_file=False, repacks=False)
+    try:
+        card = await process.load(load, descriptor)
+        events = await answer(process)
+    finally:
+        os.close(descriptor)
+        await process.stop()
+
+    assert text(events)
+    assert (card.gpu_layers, card.layers) == (0, 2)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edged.wire import Embed, Embedded, Frame, Rejected, Step
 from edged.worker.background import MOST_PASSED_OVER, Allowance, Background
-from edged.worker.pace import LONGEST_STEP_S, PREFILL_STEPS_WHILE_DECODING, SMALLEST_CHUNK_TOKENS
+from edged.worker.pace import LONGEST_GAP_STEPS, LONGEST_STEP_S, SMALLEST_CHUNK_TOKENS
 from tests.fakes import FakeVectors
 
 TEXT = Embed(1, "", (1, 2, 3))
@@ -55,7 +55,7 @@ def test_beside_a_stream_a_portion_keeps_the_bound_of_a_prompts_chunk(chat_step_
 
     beside, alone = allowance.tokens(has_decoding=True), allowance.tokens(has_decoding=False)
 
-    most_s = min(PREFILL_STEPS_WHILE_DECODING * chat_step_s, LONGEST_STEP_S)
+    most_s = min((LONGEST_GAP_STEPS - 1) * chat_step_s, LONGEST_STEP_S)
     assert beside == SMALLEST_CHUNK_TOKENS or beside * token_s <= most_s * 1.001
     assert alone == SMALLEST_CHUNK_TOKENS or alone * token_s <= LONGEST_STEP_S * 1.001
     assert beside <= alone

@@ -292,7 +292,7 @@ def test_words_go_on_while_a_prompt_is_read() -> None:
     batcher = Batcher(llama, llama)
     batcher.submit(job(llama, 1, [1], max_tokens=100, end_in=100_000))
     batcher.step(8)
-    assert batcher.has_decoding
+    assert batcher.decoding == 1
     batcher.submit(job(llama, 2, [2] * 300, max_tokens=1, end_in=1000))
 
     rows = [batcher.step(8) and llama.decodes[-1] for _ in range(10)]
@@ -556,3 +556,25 @@ def test_scores_come_with_the_words_and_are_complete_at_the_end() -> None:
     scores = [score for output in outputs for score in output.logprobs]
     assert len(scores) == outputs[-1].total
     assert b"".join(score.piece for score in scores).decode(errors="replace") == told(outputs)[0]
+
+
+def test_a_step_without_room_for_prompts_advances_only_the_answers() -> None:
+    llama = FakeLlama(batch_tokens=512)
+    batcher = Batcher(llama, llama)
+    batcher.submit(job(llama, 1, [1], max_tokens=100, end_in=100_000))
+    batcher.step(8)
+    batcher.submit(job(llama, 2, [2] * 300, max_tokens=1, end_in=1000))
+    batcher.step(100)
+    assert (batcher.is_reading, batcher.depth_tokens) == (True, 100)
+
+    _, read = batcher.step(0)
+
+    assert (read, batcher.depth_tokens, len(llama.decodes[-1])) == (0, 100, 1)
+
+
+def test_where_nobody_answers_even_a_step_without_room_for_prompts_reads_on() -> None:
+    llama = FakeLlama()
+    batcher = Batcher(llama, llama)
+    batcher.submit(job(llama, 1, [1] * 10, max_tokens=1, end_in=1000))
+
+    assert batcher.step(0)[1] == 1

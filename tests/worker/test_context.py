@@ -97,3 +97,17 @@ def test_taking_over_cached_cells_changes_no_words_of_the_real_engine(context: C
     assert list(together.values()) == alone
     assert shared[0] == 0
     assert min(shared[1:]) > 3 * 5
+
+
+def test_the_number_of_threads_changes_between_steps_and_the_words_do_not(context: Context) -> None:
+    tokens = context.model.tokenize("one two three four five", parse_special=False)
+    drawn = []
+    for threads in (1, 2, 1):
+        context.use_threads(threads)
+        context.decode(rows(tokens))
+        sampler = ChainSampler(context, GREEDY, [])
+        drawn.append(sampler.draw(len(tokens) - 1))
+        sampler.close()
+        context.release(0)
+
+    assert len(set(drawn)) == 1

@@ -10,15 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from edged.wire import (
-    Cancel,
-    Decoder,
-    Frame,
-    Loading,
-    Output,
-    Step,
-    encode,
-)
+from edged.framing import Decoder, encode
+from edged.wire import Cancel, Frame, Loading, Output, Step
 from edged.worker.pipe import Pipe
 
 

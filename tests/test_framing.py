@@ -12,19 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.chat import Sampling
-from edged.wire import (
-    MAX_FRAME_BYTES,
-    Decoder,
-    Frame,
-    Generate,
-    Loaded,
-    Loading,
-    Refused,
-    Span,
-    WireError,
-    decode,
-    encode,
-)
+from edged.framing import MAX_FRAME_BYTES, Decoder, WireError, decode, encode
+from edged.wire import Frame, Generate, Loaded, Loading, Refused, Span
 
 FRAMES = get_args(Frame)
 

@@ -1,0 +1,104 @@
+"""How to run a model on this machine: what follows from sizes, and what an earlier run measured.
+
+A worker finds out while it answers how many threads decode fastest, without a measurement that anybody would wait for;
+here it is remembered, in `cache/tuning.json`, for the same file on the same hardware in the same power mode. It is a
+cache: one that is missing or damaged costs the next worker a few slower steps.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from edged.store import ModelFile
+
+log = logging.getLogger(__name__)
+
+# Models times power modes that one device has seen lately; the oldest entries go.
+_ENTRIES = 64
+# What a model needs beside its weights: cells, compute buffers, the interpreter.
+_BESIDE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How the weights come into memory."""
+
+    maps_file: bool
+    repacks: bool
+
+
+def how_to_load(model_bytes: int, available_bytes: int) -> Loading:
+    """Repacked weights are a second copy, which the kernel cannot drop as it can drop the pages of a mapped file.
+
+    With room for both the file is mapped, and a second load is quick. With room for one copy the file is read instead
+    of mapped, so that it does not push its own copy out. With less, the mapped file is used as it is.
+    """
+    if available_bytes >= 2 * model_bytes + _BESIDE_BYTES:
+        return Loading(maps_file=True, repacks=True)
+    if available_bytes >= model_bytes + _BESIDE_BYTES:
+        return Loading(maps_file=False, repacks=True)
+    return Loading(maps_file=True, repacks=False)
+
+
+class Tuning:
+    """What was measured, by model and machine. Reads its file once; writes it when something new is learnt."""
+
+    def __init__(self, file: Path, machine: str) -> None:
+        self._file = file
+        self._machine = machine
+        self._entries = _read(file)
+
+    def decode_threads(self, model: ModelFile, most: int) -> int | None:
+        """How many of at most `most` threads decoded fastest, if it was measured."""
+        found = self._entries.get(self._key(model, most))
+        return min(found, most) if found is not None else None
+
+    def remember(self, model: ModelFile, most: int, decode_threads: int) -> None:
+        """Keep a measurement."""
+        key = self._key(model, most)
+        self._entries.pop(key, None)
+        self._entries[key] = decode_threads
+        self._entries = dict(list(self._entries.items())[-_ENTRIES:])
+        try:
+            _write(self._file, self._entries)
+        except OSError as error:
+            log.warning("%s cannot be written, so the next start measures again: %s", self._file, error)
+
+    def _key(self, model: ModelFile, most: int) -> str:
+        return f"{model.name} {model.size_bytes} {model.modified_s} | {self._machine} | {most} threads"
+
+
+def _read(file: Path) -> dict[str, int]:
+    try:
+        entries = json.loads(file.read_text())
+        return {str(key): int(value) for key, value in entries.items() if int(value) >= 1}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        log.warning("%s is not used and will be written anew: %s", file, error)
+        return {}
+
+
+def _write(file: Path, entries: dict[str, int]) -> None:
+    """All or nothing, power loss included."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=file.name)
+    try:
+        with os.fdopen(descriptor, "w") as output:
+            json.dump(entries, output, indent=1)
+            output.flush()
+            os.fsync(output.fileno())
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,55 @@
+"""A GPU that is there and not used is told, with what to do; everything else is silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edged.host.gpu import present, unused
+
+
+@pytest.mark.parametrize(
+    ("sign", "name"),
+    [("nvidia0", "an NVIDIA GPU"), ("nvhost-gpu", "a Jetson's GPU"), ("nvgpu/igpu0", "a Jetson's GPU")],
+)
+def test_a_loaded_driver_shows_by_its_device(tmp_path: Path, sign: str, name: str) -> None:
+    device = tmp_path / "dev" / sign
+    device.parent.mkdir(parents=True)
+    device.touch()
+
+    assert present(tmp_path) == name
+
+
+def test_without_a_device_there_is_no_gpu(tmp_path: Path) -> None:
+    assert present(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("here", "seen", "used", "wanted"),
+    [
+        (None, (), 0, -1),  # a Pi
+        ("an NVIDIA GPU", (), 0, 0),  # not wanted
+        ("an NVIDIA GPU", ("NVIDIA H200",), 25, -1),
+        ("an NVIDIA GPU", ("NVIDIA H200",), 10, 10),
+        (None, ("NVIDIA H200",), 25, 99),  # more were asked for than there are
+    ],
+)
+def test_where_all_is_as_it_should_be_nothing_is_said(
+    here: str | None, seen: tuple[str, ...], used: int, wanted: int
+) -> None:
+    assert unused(here, seen, used, 25, wanted) is None
+
+
+def test_a_gpu_that_the_engine_does_not_see_is_told_with_what_to_do() -> None:
+    said = unused("a Jetson's GPU", (), 0, 25, -1) or ""
+
+    assert said.startswith("This machine has a Jetson's GPU, but the engine does not use it")
+    assert "scripts/run --setup" in said
+
+
+def test_layers_that_did_not_fit_are_told_with_their_number() -> None:
+    said = unused("an NVIDIA GPU", ("NVIDIA H200",), 12, 25, -1) or ""
+
+    assert "Of 25 layers 12 are on NVIDIA H200" in said
+    assert "asks for 25" in said

@@ -1,0 +1,62 @@
+"""What was measured is remembered for the same model on the same machine; how to load follows from sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edged.local.tuning import Loading, Tuning, how_to_load
+from edged.store import ModelFile
+
+GIB = 2**30
+MODEL = ModelFile("m", Path("/models/m.gguf"), 2 * GIB, 1)
+
+
+@pytest.mark.parametrize(
+    ("available_bytes", "expected"),
+    [
+        (8 * GIB, Loading(maps_file=True, repacks=True)),
+        (3 * GIB, Loading(maps_file=False, repacks=True)),
+        (2 * GIB, Loading(maps_file=True, repacks=False)),
+        (0, Loading(maps_file=True, repacks=False)),
+    ],
+)
+def test_a_second_copy_of_the_weights_is_made_only_where_it_fits(available_bytes: int, expected: Loading) -> None:
+    assert how_to_load(2 * GIB, available_bytes) == expected
+
+
+def test_a_measurement_survives_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "cache" / "tuning.json"
+    Tuning(file, "Pi 5").remember(MODEL, 4, 2)
+
+    assert Tuning(file, "Pi 5").decode_threads(MODEL, 4) == 2
+
+
+def test_another_machine_model_or_number_of_cores_is_measured_again(tmp_path: Path) -> None:
+    file = tmp_path / "tuning.json"
+    Tuning(file, "Pi 5").remember(MODEL, 4, 2)
+
+    assert Tuning(file, "Pi 5, 1500 MHz").decode_threads(MODEL, 4) is None
+    assert Tuning(file, "Pi 5").decode_threads(MODEL, 3) is None
+    assert Tuning(file, "Pi 5").decode_threads(ModelFile("m", MODEL.path, 2 * GIB, 2), 4) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": "b"}', '{"a": null}'])
+def test_a_damaged_file_is_told_and_written_anew(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "tuning.json"
+    file.write_text(text)
+    tuning = Tuning(file, "Pi 5")
+    assert "is not used" in caplog.text
+
+    tuning.remember(MODEL, 4, 2)
+    assert Tuning(file, "Pi 5").decode_threads(MODEL, 4) == 2
+
+
+def test_only_the_newest_measurements_are_kept(tmp_path: Path) -> None:
+    tuning = Tuning(tmp_path / "tuning.json", "Pi 5")
+    for modified_s in range(100):
+        tuning.remember(ModelFile("m", MODEL.path, 1, modified_s), 4, 2)
+
+    assert tuning.decode_threads(ModelFile("m", MODEL.path, 1, 0), 4) is None
+    assert tuning.decode_threads(ModelFile("m", MODEL.path, 1, 99), 4) == 2

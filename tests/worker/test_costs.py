@@ -1,0 +1,85 @@
+"""Costs are looked up, bounded where nothing was measured, and believed again when the machine changes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edged.worker.costs import BAND_TOKENS, SIZES, StepCosts
+
+measured = st.lists(st.tuples(st.integers(1, 512), st.integers(0, 8000), st.floats(1e-5, 10)), min_size=1, max_size=30)
+
+
+def table(*steps: tuple[int, int, float]) -> StepCosts:
+    costs = StepCosts()
+    for rows, depth_tokens, step_s in steps:
+        costs.observe(rows, depth_tokens, step_s)
+    return costs
+
+
+def test_nothing_is_expected_before_anything_was_measured() -> None:
+    assert StepCosts().expected_s(0) == {}
+    assert StepCosts().usual_s(16, 0) is None
+
+
+def test_fewer_rows_cost_no_more_and_more_rows_no_more_than_in_proportion() -> None:
+    costs = table((16, 0, 0.134))
+
+    assert costs.expected_s(0)[4] == 0.134
+    assert costs.expected_s(0)[32] == pytest.approx(0.268)
+
+
+def test_a_measured_tile_is_not_averaged_with_its_neighbours() -> None:
+    costs = table((16, 0, 0.134), (20, 0, 0.2), (16, 0, 0.134))
+
+    assert costs.expected_s(0)[16] == 0.134
+    assert costs.expected_s(0)[20] == pytest.approx(0.134 * 20 / 16)
+
+
+def test_a_step_between_two_sizes_counts_for_the_smaller() -> None:
+    assert table((19, 0, 0.3)).expected_s(0)[16] == 0.3
+
+
+def test_two_late_steps_of_five_are_not_believed() -> None:
+    assert table(*[(16, 0, 0.1)] * 3, *[(16, 0, 1.0)] * 2, (16, 0, 0.1)).usual_s(16, 0) == 0.1
+
+
+def test_the_same_rows_are_dearer_deeper_in_the_context() -> None:
+    learnt = table((16, 0, 0.1), (16, BAND_TOKENS, 0.13))
+    guessed = table((16, 0, 0.1))
+
+    assert learnt.expected_s(3 * BAND_TOKENS)[16] == pytest.approx(0.13 * 1.6)
+    assert guessed.expected_s(BAND_TOKENS)[16] > 0.1
+
+
+def test_after_a_change_of_speed_every_size_is_rescaled_but_the_one_that_showed_it() -> None:
+    costs = table((32, 0, 0.2), *[(16, 0, 0.1)] * 2, *[(16, 0, 0.3)] * 3)
+    costs.rescale(3.0)
+
+    assert costs.usual_s(16, 0) == pytest.approx(0.3)
+    assert costs.usual_s(32, 0) == pytest.approx(0.6)
+
+
+@given(measured, st.integers(0, 8000))
+def test_every_size_has_a_finite_cost_once_one_was_measured(
+    steps: list[tuple[int, int, float]], depth_tokens: int
+) -> None:
+    expected_s = table(*steps).expected_s(depth_tokens)
+
+    assert set(expected_s) == set(SIZES)
+    assert all(0 < cost_s < math.inf for cost_s in expected_s.values())
+
+
+@given(st.floats(1e-4, 0.05), st.floats(0, 0.5), st.lists(st.sampled_from(SIZES), min_size=1), st.sampled_from(SIZES))
+def test_on_a_machine_without_surprises_nothing_is_underestimated(
+    row_s: float, step_s: float, sizes: list[int], asked: int
+) -> None:
+    def cost(rows: int) -> float:
+        return step_s + row_s * rows
+
+    costs = table(*[(size, 0, cost(size)) for size in sizes])
+
+    assert costs.expected_s(0)[asked] >= cost(asked) * 0.999

@@ -1,0 +1,30 @@
+"""What others use of this machine is what all use less what we use."""
+
+from __future__ import annotations
+
+import pytest
+
+from edged.worker.neighbours import Neighbours, Sample, busy_s, cores_between
+
+STAT = """cpu  300 40 60 900 5 1 2 3 0 0
+cpu0 100 20 30 400 5 1 0 3 0 0
+cpu1 200 20 30 500 0 0 2 0 0 0
+intr 1 2 3
+"""
+
+
+def test_busy_time_is_that_of_the_allowed_processors_without_waiting_and_idleness() -> None:
+    assert busy_s(STAT, {"cpu0"}) == pytest.approx(1.54)
+    assert busy_s(STAT, {"cpu0", "cpu1"}) == pytest.approx(1.54 + 2.52)
+
+
+def test_our_own_time_is_taken_off() -> None:
+    assert cores_between(Sample(10, 100, 50), Sample(12, 104, 51)) == 1.5
+
+
+def test_more_own_time_than_was_counted_is_nobody_else() -> None:
+    assert cores_between(Sample(0, 0, 0), Sample(1, 0.98, 1.0)) == 0
+
+
+def test_too_soon_after_the_last_look_nothing_is_known() -> None:
+    assert Neighbours().cores() is None

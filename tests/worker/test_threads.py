@@ -1,0 +1,93 @@
+"""The number of threads follows what the machine has to spare, and only where steps become quicker by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edged.worker.threads import Threads
+
+# Seconds per step by threads: quiet and with one busy neighbour on two cores; measured, 0.5B in Q4_0.
+QUIET = {1: 1 / 27, 2: 1 / 47}
+ONE_NEIGHBOUR = {1: 1 / 27, 2: 1 / 15}
+PI_5 = {1: 0.11, 2: 0.085, 3: 0.085, 4: 0.1}
+
+
+def run(threads: Threads, steps: int, cost: Callable[[int], float], neighbour_cores: float | None) -> list[int]:
+    """The numbers that `steps` steps ran on."""
+    random, used = Random(0), []
+    for _ in range(steps):
+        used.append(threads.now)
+        if neighbour_cores is not None:
+            threads.look_around(neighbour_cores)
+        threads.observe(1, cost(threads.now) * random.lognormvariate(0, 0.02))
+    return used
+
+
+def test_an_undisturbed_machine_keeps_all_threads_and_tries_fewer_once() -> None:
+    threads = Threads(2)
+    used = run(threads, 2000, QUIET.__getitem__, 0.0)
+
+    assert used.count(1) <= 4
+    assert threads.settled == 2
+
+
+def test_where_half_of_the_cores_are_as_quick_half_of_the_cores_are_used() -> None:
+    threads = Threads(4)
+    run(threads, 200, PI_5.__getitem__, 0.0)
+
+    assert threads.now in (2, 3)
+    assert threads.settled == threads.now
+
+
+def test_what_was_found_out_before_is_used_from_the_first_step() -> None:
+    threads = Threads(4, settled=2)
+
+    assert threads.now == 2
+    assert set(run(threads, 500, PI_5.__getitem__, 0.0)) == {2}
+
+
+@pytest.mark.parametrize("settled", [None, 2])
+def test_a_busy_neighbour_costs_a_thread_within_a_few_steps_and_gives_it_back(settled: int | None) -> None:
+    threads = Threads(2, settled)
+    run(threads, 100, QUIET.__getitem__, 0.0)
+
+    disturbed = run(threads, 300, ONE_NEIGHBOUR.__getitem__, 1.0)
+    assert disturbed[3:] == [1] * 297
+
+    free = run(threads, 300, QUIET.__getitem__, 0.1)
+    assert free[3:] == [2] * 297
+
+
+def test_a_neighbour_that_does_not_matter_changes_nothing_but_for_a_rare_try() -> None:
+    threads = Threads(2, settled=2)
+
+    assert run(threads, 2000, QUIET.__getitem__, 1.0).count(1) <= 40
+
+
+def test_what_disturbs_unseen_is_noticed_by_the_steps() -> None:
+    threads = Threads(2, settled=2)
+    run(threads, 50, QUIET.__getitem__, None)
+
+    assert run(threads, 200, ONE_NEIGHBOUR.__getitem__, None).count(1) > 150
+
+
+@given(
+    st.integers(1, 16),
+    st.none() | st.integers(1, 16),
+    st.lists(st.tuples(st.integers(1, 8), st.floats(1e-6, 100), st.none() | st.floats(0, 64))),
+)
+def test_there_is_always_a_thread_and_never_more_than_allowed(
+    most: int, settled: int | None, steps: list[tuple[int, float, float | None]]
+) -> None:
+    threads = Threads(most, settled)
+    for decoding, step_s, neighbour_cores in steps:
+        if neighbour_cores is not None:
+            threads.look_around(neighbour_cores)
+        threads.observe(decoding, step_s)
+        assert 1 <= threads.reading <= most
+        assert 1 <= threads.now <= most
