@@ -30,16 +30,19 @@ class StartDaemon(Protocol):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_blocks_the_event_loop() -> Iterator[None]:
-    """A call of ours that blocks while an event loop runs raises: everybody else's words would wait for it."""
+def _nothing_blocks_the_event_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A call of ours that blocks while an event loop runs raises: everybody else's words would wait for it.
+
+    Tests of commands that have a loop to themselves are marked `own_loop`.
+    """
+    if request.node.get_closest_marker("own_loop"):
+        yield
+        return
     with blockbuster_ctx(["edged"]) as blockbuster:
         for call in blockbuster.functions.values():
             call.can_block_in("edged/api/page.py", {"assets"})  # at the start and the end, when nobody is served
             call.can_block_in("edged/api/server.py", {"_owners_socket"})
             call.can_block_in("edged/local/pool.py", {"_load"})  # opens a file, once for each model
-            # Commands with a loop to themselves: nobody else's words wait there.
-            call.can_block_in("edged/bench.py", {"measure", "_alone", "_default"})
-            call.can_block_in("edged/doctor.py", {"self_test"})
             call.can_block_in("psutil/_pslinux.py", {"_parse_stat_file"})  # /proc is memory
         yield
 

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
+import pytest
+
 from edged import bench
 from edged.bench import Answered
 from edged.config import Config
 from edged.store import Store
+
+pytestmark = pytest.mark.own_loop
 
 
 async def test_a_single_late_answer_does_not_move_the_figures() -> None:

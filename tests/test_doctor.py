@@ -8,6 +8,8 @@ from edged import doctor
 from edged.config import Engine
 from edged.wire import Loaded
 
+pytestmark = pytest.mark.own_loop
+
 
 def card(*, gpus: tuple[str, ...] = (), gpu_layers: int = 0) -> Loaded:
     return Loaded(64, "", "", "", (), "guide", 1, 1, gpus=gpus, gpu_layers=gpu_layers, layers=5)
