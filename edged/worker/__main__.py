@@ -83,6 +83,7 @@ class Worker:
         while True:
             if self._is_idle:
                 self._background.rest()
+                self._batcher.memory.clear_ahead(self._context.sequences)
             for frame in self._pipe.receive(wait=self._is_idle):
                 self._obey(frame)
             if self._batcher.is_stalled:

@@ -11,6 +11,10 @@ bit for bit those of a lone run (`tests/worker/test_reuse.py`; on the 0.5B shape
 order of cells: attention sums over them as they lie, llama.cpp fills from the first free one on, and a sequence whose
 later tokens came to lie before its earlier ones rounds differently. With 250 of 300 tokens so displaced the logits of
 the 0.5B shape moved by up to 0.16, with 100 of 200 not at all; the most likely token was the same in both.
+
+So nothing leaves its cells while somebody runs, if that can be helped: while nobody does, and little room is left, all
+that is cached is copied out (`clear_ahead`). The pool fills from its beginning again, and what is copied in again lies
+behind everything, in order.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ from edged.worker.snapshots import Snapshots, thinned
 
 # Fewer tokens than this are computed in about the time that a state takes to be copied in or out.
 WORTH_COPYING_TOKENS = 16
+# Of the cells: room for a few turns of a conversation, so that an hour of short ones costs one clearing or two.
+_ROOM_AHEAD = 1 / 4
 
 
 class Memory:
@@ -127,6 +133,18 @@ class Memory:
         if victim is not None:
             self.evict(victim)
         return victim is not None
+
+    def clear_ahead(self, sequences: int) -> None:
+        """While nobody runs: copy everything out if the next `sequences` newcomers might find too little room.
+
+        Only the owner's prefixes stay. Nothing else may: holes between what stays would be filled with tokens that
+        continue what lies behind them. On the 0.5B shape 1,500 tokens take 0.05 to 0.09 s, and took 9 s to read.
+        """
+        is_short = len(self._free_slots) < sequences or self.free_cells < _ROOM_AHEAD * self._engine.context_tokens
+        if is_short and self._engine.is_cuttable:
+            for prefix in sorted(self.cached, key=lambda prefix: prefix.used):
+                if not prefix.is_pinned:
+                    self.evict(prefix)
 
     def evict(self, prefix: Prefix) -> None:
         """Give its cells to others, and keep its state where that is worth it and there is room."""

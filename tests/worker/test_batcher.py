@@ -115,6 +115,11 @@ class Crowd(RuleBasedStateMachine):
         if cached:
             self.batcher.memory.evict(ids.draw(st.sampled_from(cached)))
 
+    @precondition(lambda self: self.batcher.is_idle)
+    @rule()
+    def clear_ahead(self) -> None:
+        self.batcher.memory.clear_ahead(self.llama.sequences)
+
     @rule(prompt=st.sampled_from(BEGINNINGS[1:]))
     def pin(self, prompt: list[int]) -> None:
         self.batcher.pin(list(prompt))

@@ -1,0 +1,67 @@
+"""The books of the cells: when they are cleared, and what survives that."""
+
+from __future__ import annotations
+
+from edged.worker.batcher import Batcher
+from tests.fakes import FakeLlama, job
+
+SYSTEM = list(range(1, 9)) * 5
+BUDGET_BYTES = 2**20
+
+
+def answered(llama: FakeLlama, batcher: Batcher, id: int, prompt: list[int], cached: list[int]) -> None:
+    """One answer from its question to its end; `cached` learns what it had not to read."""
+    batcher.submit(job(llama, id, prompt, max_tokens=4, end_in=1000))
+    while not batcher.is_idle:
+        batcher.step(64)
+    cached.append(batcher.memory.match(prompt, "").count)
+
+
+def test_while_there_is_room_nothing_leaves_its_cells() -> None:
+    llama = FakeLlama(context_tokens=1024, sequences=4)
+    batcher = Batcher(llama, llama, snapshot_bytes=BUDGET_BYTES)
+    answered(llama, batcher, 1, SYSTEM, [])
+
+    batcher.memory.clear_ahead(4)
+
+    assert batcher.memory.free_cells < 1024
+
+
+def test_a_pool_that_is_nearly_full_is_cleared_to_its_beginning_and_forgets_nothing() -> None:
+    llama = FakeLlama(context_tokens=256, sequences=4)
+    batcher, cached = Batcher(llama, llama, snapshot_bytes=BUDGET_BYTES), list[int]()
+    for id in range(1, 6):
+        answered(llama, batcher, id, [id] * 40, cached)
+    assert batcher.memory.free_cells < 256 / 4
+
+    batcher.memory.clear_ahead(4)
+
+    assert (batcher.memory.free_cells, llama.cells) == (256, {})
+    for id in range(1, 6):
+        assert batcher.memory.match([id] * 40, "").count == 39
+
+
+def test_the_owners_prefixes_stay() -> None:
+    llama = FakeLlama(context_tokens=256, sequences=4)
+    batcher = Batcher(llama, llama, snapshot_bytes=BUDGET_BYTES)
+    batcher.pin(list(SYSTEM))
+    while not batcher.is_idle:
+        batcher.step(64)
+    for id in range(1, 6):
+        answered(llama, batcher, id, [id] * 40, [])
+
+    batcher.memory.clear_ahead(4)
+
+    assert batcher.memory.has_pinned(SYSTEM)
+    assert batcher.memory.free_cells == 256 - len(SYSTEM)
+
+
+def test_where_sequence_numbers_run_short_it_is_cleared_too() -> None:
+    llama = FakeLlama(context_tokens=1024, sequences=4)
+    batcher = Batcher(llama, llama, snapshot_bytes=BUDGET_BYTES)
+    for id in range(1, llama.slots - 2):
+        answered(llama, batcher, id, [id % 9 + 1, id // 9 + 1, 5, 5, 5], [])
+
+    batcher.memory.clear_ahead(4)
+
+    assert llama.cells == {}
