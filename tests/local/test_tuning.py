@@ -16,7 +16,7 @@ MODEL = ModelFile("m", Path("/models/m.gguf"), 2 * GIB, 1)
 @pytest.mark.parametrize(
     ("available_bytes", "expected"),
     [
-        (8 * GIB, Loading(maps_file=True, repacks=True)),
+        (8 * GIB, Loading(maps_file=False, repacks=True)),
         (3 * GIB, Loading(maps_file=False, repacks=True)),
         (2 * GIB, Loading(maps_file=True, repacks=False)),
         (0, Loading(maps_file=True, repacks=False)),
