@@ -77,6 +77,10 @@ class Threads:
             self._taken = max(0, round(neighbour_cores))
             self._wait_steps, self._patience_steps = _JUDGED_STEPS, _FIRST_WAIT_STEPS
             self._seen(self.now).clear()  # what it was like before says nothing of now
+            if not self._taken and self.settled is None:
+                # Nothing was found out but what is best beside neighbours: the search begins again, with all.
+                self.now, self._before, self._unsettled = self._most, None, self._candidates()
+                self._slowness.clear()
 
     def observe(self, decoding: int, step_s: float) -> None:
         """Learn from a step that only decoded."""

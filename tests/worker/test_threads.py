@@ -63,6 +63,18 @@ def test_a_busy_neighbour_costs_a_thread_within_a_few_steps_and_gives_it_back(se
     assert free[3:] == [2] * 297
 
 
+@pytest.mark.parametrize("quiet_steps", [0, 2, 5, 9])
+def test_a_neighbour_that_was_there_from_the_beginning_is_not_taken_for_the_machine(quiet_steps: int) -> None:
+    threads = Threads(2)
+    run(threads, quiet_steps, QUIET.__getitem__, 0.0)
+    run(threads, 300, ONE_NEIGHBOUR.__getitem__, 1.0)
+
+    used = run(threads, 300, QUIET.__getitem__, 0.0)
+
+    assert used[-100:] == [2] * 100
+    assert threads.settled == 2
+
+
 def test_a_neighbour_that_does_not_matter_changes_nothing_but_for_a_rare_try() -> None:
     threads = Threads(2, settled=2)
 
