@@ -82,8 +82,8 @@ class Worker:
         """Serve until the daemon hangs up (`EOFError`)."""
         while True:
             if self._is_idle:
+                self._batcher.memory.clear_ahead(self._context.sequences)  # first: resting ends when somebody asks
                 self._background.rest()
-                self._batcher.memory.clear_ahead(self._context.sequences)
             for frame in self._pipe.receive(wait=self._is_idle):
                 self._obey(frame)
             if self._batcher.is_stalled:
