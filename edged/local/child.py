@@ -18,7 +18,8 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from edged.errors import PayloadTooLarge
 from edged.framing import Decoder, WireError, encode
@@ -68,8 +69,17 @@ class Child(asyncio.Protocol):
         self._socket: socket.socket
 
     @classmethod
-    async def spawn(cls, module: str, on_frame: Callable[[Frame], None], on_gone: Callable[[str], None]) -> Child:
-        """Start `python -m module`. From here on `on_gone` will be called, whatever happens."""
+    async def spawn(
+        cls,
+        module: str,
+        on_frame: Callable[[Frame], None],
+        on_gone: Callable[[str], None],
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> Child:
+        """Start `python -m module` with `variables` beside its usual environment.
+
+        From here on `on_gone` will be called, whatever happens.
+        """
         child = cls(on_frame, on_gone)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -80,7 +90,7 @@ class Child(asyncio.Protocol):
                 child._process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", module, str(theirs.fileno())),
                     pass_fds=(theirs.fileno(),),
-                    env=environment(),
+                    env={**environment(), **variables},
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.PIPE,

@@ -67,7 +67,9 @@ _LOOK_EVERY_S = 2.0
 # stuck in less than a minute.
 _SLOWEST_DISK_BYTES_PER_S = 10_000_000
 _SHORTEST_LOAD_DEADLINE_S = 60.0
-
+# Has malloc ask the kernel for huge pages (GNU C Library manual, "Memory Allocation Tunables"): decoding walks through
+# all weights, and where the kernel gives them only on demand 4 KiB pages cost it a tenth (`benchmarks/LOG.md`).
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 Asker = TypeVar("Asker", Answers, Measuring)
 
@@ -104,7 +106,7 @@ class WorkerProcess:
 
         Raises `ModelInvalid` when the engine refuses the file, `LoadTimeout`, or `WorkerCrashed`.
         """
-        self._child = await Child.spawn("edged.worker", self._hear, self._bury)
+        self._child = await Child.spawn("edged.worker", self._hear, self._bury, HUGE_PAGES)
         self._child.send(load, [descriptor])
         deadline_s = load_deadline_s(os.fstat(descriptor).st_size)
         try:

@@ -23,6 +23,12 @@ GREEDY = Sampling(temperature=0.0)
 PROMPT = (Span("<|user|>\nWhich way to the harbour?<|end|>\n<|assistant|>\n"),)
 
 
+def is_huge_on_demand() -> bool:
+    """Whether the kernel gives huge pages where a program asks for them (transhuge.rst in its documentation)."""
+    mode = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return mode.exists() and "[madvise]" in mode.read_text()
+
+
 @asynccontextmanager
 async def worker(file: Path, *, context_tokens: int = 512, sequences: int = 4) -> AsyncIterator[WorkerProcess]:
     """A worker with the model in `file`; whatever it dies of is ignored."""
@@ -50,6 +56,14 @@ async def answer(
 
 def text(events: list[Event], choice: int = 0) -> str:
     return "".join(event.text for event in events if isinstance(event, Delta) and event.choice == choice)
+
+
+@pytest.mark.skipif(not is_huge_on_demand(), reason="this kernel gives huge pages to everybody, or to nobody")
+async def test_its_memory_is_asked_for_in_huge_pages(nano_file: Path) -> None:
+    async with worker(nano_file) as process:
+        areas = Path(f"/proc/{process.pid}/smaps").read_text()
+
+        assert any("hg" in line.split() for line in areas.splitlines() if line.startswith("VmFlags:"))
 
 
 async def test_it_introduces_its_model(nano_file: Path) -> None:
