@@ -46,6 +46,7 @@ from edged.worker.pace import SMALLEST_CHUNK_TOKENS, Pace
 from edged.worker.pipe import Pipe
 from edged.worker.prefixes import common
 from edged.worker.prompt import marks_of, tokens_of
+from edged.worker.rehearsal import Rehearsal
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
 from edged.worker.threads import Threads
@@ -65,6 +66,7 @@ class Worker:
         self._context = context
         self._batcher = Batcher(context, context.model, self._begun, wanted.snapshot_bytes)
         self._pace = Pace(wanted.longest_gap_steps)
+        self._rehearsal = Rehearsal(context, self._batcher.memory, self._pace, context.model.vocabulary_tokens)
         self._grammars = Grammars(context.model)
         self._background = background
         self._controls = frozenset(control.id for control in context.model.controls.values())
@@ -83,6 +85,7 @@ class Worker:
         while True:
             if self._is_idle:
                 self._batcher.memory.clear_ahead(self._context.sequences)  # first: resting ends when somebody asks
+                self._rehearse()
                 self._background.rest()
             for frame in self._pipe.receive(wait=self._is_idle):
                 self._obey(frame)
@@ -92,6 +95,11 @@ class Worker:
                 self._step()
             elif not self._background.is_idle:
                 self._background.step(has_decoding=False)
+
+    def _rehearse(self) -> None:
+        while not self._rehearsal.is_over and not self._pipe.has_news(0):
+            self._context.use_threads(self._threads.now)
+            self._rehearsal.step()
 
     def _obey(self, frame: Frame) -> None:
         match frame:

@@ -1,14 +1,14 @@
-"""What steps have cost, by how many rows they had and how deep in their context they read: medians of the last few.
+"""What steps cost, by how many rows they have and how deep in their context they read: a shape, and a speed.
 
-A step's cost is not linear in its rows: llama.cpp's matrix kernels work in tiles (16 rows of a 0.5B model in Q4_0 took
-134 ms on two x86 cores, 17 took 165 ms), and attention makes the same rows dearer the deeper they stand. So costs are
-looked up and not calculated. What was never measured is bounded from what was: fewer rows cost no more, and k times
-the rows no more than k times the cost, because the batch could have been split. Both bounds are on the safe side, so
-sizes that are new are approached from below.
+A step's cost is not linear in its rows: llama.cpp's matrix kernels work in tiles (of a 0.5B model in Q4_0 4 rows took
+47 ms on two x86 cores, 8 took 72, 16 took 80 and 20 took 84), and attention makes the same rows dearer the deeper they
+stand. So costs are looked up and not calculated. How sizes compare is the shape: a property of model and processor,
+measured while nobody asks (`calibrate`) or, where that has not happened yet, learnt from the steps of work. What was
+never measured is bounded from what was: fewer rows cost no more, and k times the rows no more than k times the cost,
+because the batch could have been split. Both bounds are on the safe side, so new sizes are approached from below.
 
-One late step says little: neighbours take the processor away for a moment, and a median of a few ignores it. A machine
-that got slower for good is believed for all sizes at once (`rescale`), and what was measured last holds what is older
-within the same two bounds.
+How quick the machine is now is one number for all sizes, from the last few steps: a size that was late is not made dear
+for good by it, and a machine that became slower or faster is believed for sizes that were not used since.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterable
 from statistics import median
 
 # Row counts that are told apart, and that chunks are cut to: multiples of the tiles of llama.cpp's repacked kernels
@@ -35,102 +36,88 @@ BAND_TOKENS = 512
 # What a band is assumed to add to the cost before two were compared: attention over 4,096 cells about doubles a 0.5B
 # model's step on two x86 cores, and it weighs less in every larger model.
 _FIRST_GROWTH = 0.12
-# Of five, two late ones do not move the median.
-_RECENT = 5
-# Of the last three one may be late.
-_LAST = 3
 # How many comparisons of neighbouring depths are remembered.
 _COMPARED = 9
+# Of five, two late ones do not move the median.
+_RECENT = 5
+# A size that was seen so often is part of the shape: from now on its steps tell the machine's speed.
+_TRUSTED = 3
 
 
 class StepCosts:
     """A table of measured steps. Seconds in, seconds out."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[int, int], deque[float]] = {}
-        self._medians: dict[int, dict[int, float]] = {}
-        self._first: dict[tuple[int, int], float] = {}
+        self._shape: dict[int, float] = {}  # seconds at depth 0
+        self._learnt: dict[int, list[float]] = {}
+        self._speeds: dict[int, deque[float]] = {}  # last steps in units of the shape, by how many sequences decoded
+        self._latest = 0
+        self._first: dict[int, float] = {}  # by band, in units of the shape
         self._growths: deque[float] = deque(maxlen=_COMPARED)
-        self._last = (0, 0)
 
-    def observe(self, rows: int, depth_tokens: int, step_s: float) -> None:
-        """Learn from a step of `rows` rows whose prompt stood at `depth_tokens`."""
+    def calibrate(self, undisturbed_s: dict[int, float]) -> None:
+        """Steps of so many rows, all of them of `SIZES`, took so long while nobody asked: this is the shape."""
+        self._shape = dict(undisturbed_s)
+        self._learnt.clear()
+        self._speeds.clear()
+        self._first.clear()
+
+    def observe(self, rows: int, depth_tokens: int, step_s: float, *, decoding: int = 0) -> None:
+        """Learn from a step of `rows` rows, of which `decoding` drew a word, whose prompt stood at `depth_tokens`."""
         size, band = _floor(rows), depth_tokens // BAND_TOKENS
-        if (size, band) not in self._seen:
-            self._compare(size, band, step_s)
-        seen = self._seen.setdefault((size, band), deque(maxlen=_RECENT))
-        seen.append(step_s)
-        self._medians.setdefault(band, {})[size] = median(seen)
-        self._last = (size, band)
+        flat = 1 + self._growth * band
+        if not self._is_trusted(size):
+            learnt = self._learnt.setdefault(size, [])
+            learnt.append(step_s / flat / self._speed(decoding))
+            self._shape[size] = median(learnt)
+            return
+        slowness = step_s / self._shape[size]
+        if size == rows:
+            self._compare(band, slowness)
+            self._speeds.setdefault(decoding, deque(maxlen=_RECENT)).append(slowness / flat)
+            self._latest = decoding
 
-    def usual_s(self, rows: int, depth_tokens: int) -> float | None:
-        """What steps of just so many rows took at this depth or the nearest where they were measured, else None."""
-        band = depth_tokens // BAND_TOKENS
-        measured = [other for other in self._medians if rows in self._medians[other]]
-        if not measured:
-            return None
-        near = min(measured, key=lambda other: abs(other - band))
-        return self._medians[near][rows] * (1 + self._growth * max(0, band - near))
-
-    def rescale(self, factor: float) -> None:
-        """The machine became slower by `factor`: believe it for everything but the last steps, which showed it."""
-        for (size, band), seen in self._seen.items():
-            is_last = (size, band) == self._last
-            kept = list(seen)[-_LAST:] if is_last else [cost * factor for cost in seen]
-            self._seen[size, band] = deque(kept, maxlen=_RECENT)
-            self._medians[band][size] = median(kept)
-
-    def expected_s(self, depth_tokens: int) -> dict[int, float]:
+    def expected_s(self, depth_tokens: int, *, decoding: int = 0) -> dict[int, float]:
         """An upper bound of what a step costs, for each of `SIZES`; empty before anything was measured."""
-        if not self._medians:
+        if not self._shape:
             return {}
-        band = depth_tokens // BAND_TOKENS
-        known = min(self._medians, key=lambda other: (other > band, abs(other - band)))
-        deeper = 1 + self._growth * max(0, band - known)
-        bounds = _bounds(self._medians[known], self._settled(known))
-        return self._held({size: cost_s * deeper for size, cost_s in bounds.items()}, band)
+        now = self._speed(decoding) * (1 + self._growth * (depth_tokens // BAND_TOKENS))
+        bounds = _bounds(self._shape, filter(self._is_trusted, self._shape))
+        return {size: cost_s * now for size, cost_s in bounds.items()}
 
-    def _held(self, costs_s: dict[int, float], band: int) -> dict[int, float]:
-        """`costs_s` within what the last steps leave possible."""
-        last, last_band = self._last
-        last_s = median(list(self._seen[self._last])[-_LAST:])
-        if last_band <= band:
-            costs_s = {size: max(cost_s, last_s * min(1.0, size / last)) for size, cost_s in costs_s.items()}
-        if last_band >= band:
-            settled = self._settled(band)
-            costs_s = {
-                size: cost_s if size in settled else min(cost_s, last_s * max(1.0, size / last))
-                for size, cost_s in costs_s.items()
-            }
-        return costs_s
+    def _is_trusted(self, size: int) -> bool:
+        return size in self._shape and len(self._learnt.get(size, ())) in (0, _TRUSTED)
 
-    def _settled(self, band: int) -> set[int]:
-        """Sizes that were measured often enough to be believed where they are dearer than the bounds allow."""
-        return {size for size in self._medians.get(band, ()) if len(self._seen[size, band]) >= _LAST}
+    def _speed(self, decoding: int) -> float:
+        """How much longer than in the shape steps take now; for a new number of sequences, as for the last."""
+        seen = self._speeds.get(decoding) or self._speeds.get(self._latest)
+        return median(seen) if seen else 1.0
 
-    def _compare(self, size: int, band: int, step_s: float) -> None:
-        """The first step in a band, beside the first in one above: how much dearer a band makes the same rows."""
-        self._first[size, band] = step_s
-        above = max((other for rows, other in self._first if rows == size and other < band), default=None)
+    def _compare(self, band: int, slowness: float) -> None:
+        """The first step in a band, beside the first in the one above: how much dearer a band makes the same rows."""
+        if band in self._first:
+            return
+        self._first[band] = slowness
+        above = max((other for other in self._first if other < band), default=None)
         if above is not None:
-            grown = step_s / self._first[size, above] - 1
-            self._growths.append(max(0.0, grown / (band - above)))
+            base = self._first[above] / (1 + self._growth * above)
+            self._growths.append(max(0.0, (slowness / base - 1) / band))
 
     @property
     def _growth(self) -> float:
         return median(self._growths) if self._growths else _FIRST_GROWTH
 
 
-def _bounds(measured: dict[int, float], settled: set[int]) -> dict[int, float]:
-    """The least that the measured sizes promise for each size; what is settled is what it is."""
+def _bounds(shape: dict[int, float], trusted: Iterable[int]) -> dict[int, float]:
+    """The least that the measured sizes promise for each size; what is trusted is what it is."""
     bounds, row_s, more_s = {}, math.inf, math.inf
     for size in SIZES:
-        row_s = min(row_s, measured.get(size, math.inf) / size)
+        row_s = min(row_s, shape.get(size, math.inf) / size)
         bounds[size] = row_s * size
     for size in reversed(SIZES):
-        more_s = min(more_s, measured.get(size, math.inf))
+        more_s = min(more_s, shape.get(size, math.inf))
         bounds[size] = min(bounds[size], more_s)
-    return bounds | {size: measured[size] for size in settled}
+    return bounds | {size: shape[size] for size in trusted}
 
 
 def _floor(rows: int) -> int:

@@ -51,6 +51,11 @@ class Memory:
         return self._engine.context_tokens - len(self._cells)
 
     @property
+    def spare_slot(self) -> int | None:
+        """A sequence number that nobody uses, for somebody who gives it back at once; None where there is none."""
+        return self._free_slots[-1] if self._free_slots else None
+
+    @property
     def cached(self) -> list[Prefix]:
         """What nobody runs on."""
         return [prefix for prefix in self._prefixes if not prefix.is_running]

@@ -12,7 +12,6 @@ No clock, no model: seconds are handed in.
 from __future__ import annotations
 
 from collections import deque
-from statistics import median
 
 from edged.worker.costs import SIZES, StepCosts
 
@@ -29,12 +28,13 @@ SMALLEST_CHUNK_TOKENS = 3
 PLAIN_STEP_EVERY = 32
 # Single steps are up to a tenth longer than their median on a quiet machine; the bound is meant for them.
 _SPREAD = 0.93
-# One plain step may have been late.
+# That slack is given up where it would cost so much of the reading's speed: tiles are steep.
+_WORTH_THE_SLACK = 1.25
+# Speeds that differ by less are the same.
+_ABOUT = 0.9
+# An undisturbed step is known from two: one may have been late. Of the last five the second quickest counts.
 _PLAIN_STEPS = 2
-# A change of speed that is more than the spread of single steps.
-_NOTABLE = 1.3
-# Of three, one late step does not move the median.
-_RECENT = 3
+_RECENT = 5
 
 
 class Pace:
@@ -43,37 +43,20 @@ class Pace:
     def __init__(self, longest_gap_steps: float = LONGEST_GAP_STEPS) -> None:
         self._longest_gap_steps = longest_gap_steps
         self._plain: dict[int, deque[float]] = {}  # only decoding, by how many do
-        self._mixed = StepCosts()  # decoding and reading
-        self._alone = StepCosts()  # only reading
+        self.costs = StepCosts()
         self._mixed_since_plain = 0
-        self._plain_due = 0
-        self._surprises: deque[float] = deque(maxlen=_RECENT)
 
     def observe(self, *, decoding: int, prompt_tokens: int, depth_tokens: int, step_s: float) -> None:
         """Learn from a step: its decoding sequences, the prompt tokens that it read at which depth, what it took."""
         rows = decoding + prompt_tokens
         if rows == 0 or step_s <= 0:
             return
-        if not prompt_tokens:
+        if prompt_tokens:
+            self._mixed_since_plain += 1
+        else:
             self._plain.setdefault(decoding, deque(maxlen=_RECENT)).append(step_s)
-            self._mixed_since_plain, self._plain_due = 0, max(0, self._plain_due - 1)
-            return
-        table = self._mixed if decoding else self._alone
-        usual_s = table.usual_s(rows, depth_tokens)
-        table.observe(rows, depth_tokens, step_s)
-        self._mixed_since_plain += 1
-        if usual_s is not None:
-            self._surprises.append(step_s / usual_s)
-            self._believe()
-
-    def _believe(self) -> None:
-        """A machine that surprised several times in the same way has changed: that holds for every size."""
-        changed = median(self._surprises)
-        if len(self._surprises) == _RECENT and not 1 / _NOTABLE < changed < _NOTABLE:
-            self._mixed.rescale(changed)
-            self._alone.rescale(changed)
-            self._surprises.clear()
-            self._plain_due = _PLAIN_STEPS
+            self._mixed_since_plain, depth_tokens = 0, 0
+        self.costs.observe(rows, depth_tokens, step_s, decoding=decoding)
 
     def chunk_tokens(self, *, decoding: int, depth_tokens: int, most: int) -> int:
         """Prompt tokens for a step beside `decoding` sequences, the deepest prompt standing at `depth_tokens`.
@@ -82,27 +65,36 @@ class Pace:
         """
         if decoding and self._is_plain_step_due(decoding):
             return 0
-        expected_s = self._expected_s(decoding, depth_tokens)
+        expected_s = self.costs.expected_s(depth_tokens, decoding=decoding)
         sizes = [size for size in SIZES if decoding + SMALLEST_CHUNK_TOKENS <= size <= most]
         if not expected_s or not sizes:
             return min(FIRST_CHUNK_TOKENS, max(most - decoding, 0))
+
+        def speed(size: int) -> tuple[float, int]:
+            return (size - decoding) / expected_s[size], size
+
+        def best_within(bound_s: float) -> int:
+            return max((size for size in sizes if expected_s[size] <= bound_s), key=speed, default=sizes[0])
+
         bound_s = self._bound_s(decoding)
-        fitting = [size for size in sizes if expected_s[size] <= bound_s] or sizes[:1]
-        return max(fitting, key=lambda size: ((size - decoding) / expected_s[size], size)) - decoding
+        if not decoding:
+            # Nobody watches, and every step costs a little beside its rows: the largest that is about as quick.
+            fastest = speed(best_within(bound_s))[0]
+            return max(
+                size
+                for size in sizes
+                if size == sizes[0] or (expected_s[size] <= bound_s and speed(size)[0] > _ABOUT * fastest)
+            )
+        careful, bold = best_within(_SPREAD * bound_s), best_within(bound_s)
+        return (bold if speed(bold)[0] > _WORTH_THE_SLACK * speed(careful)[0] else careful) - decoding
 
     def _is_plain_step_due(self, decoding: int) -> bool:
-        """The measure is missing, old, or from before the machine became slower or faster."""
+        """The measure is missing or old."""
         is_known = len(self._plain.get(decoding, ())) >= _PLAIN_STEPS
-        return not is_known or self._plain_due > 0 or self._mixed_since_plain >= PLAIN_STEP_EVERY
+        return not is_known or self._mixed_since_plain >= PLAIN_STEP_EVERY
 
     def _bound_s(self, decoding: int) -> float:
         if not decoding:
             return LONGEST_STEP_S
-        return min(LONGEST_STEP_S, _SPREAD * self._longest_gap_steps * median(self._plain[decoding]))
-
-    def _expected_s(self, decoding: int, depth_tokens: int) -> dict[int, float]:
-        """Upper bounds by rows. Where none with prompts was measured, rows that decode say what rows cost."""
-        if not decoding:
-            return self._alone.expected_s(depth_tokens)
-        row_s = median(self._plain[decoding]) / decoding
-        return self._mixed.expected_s(depth_tokens) or {size: size * row_s for size in SIZES}
+        undisturbed_s = sorted(self._plain[decoding])[1]
+        return min(LONGEST_STEP_S, self._longest_gap_steps * undisturbed_s)

@@ -22,7 +22,6 @@ def table(*steps: tuple[int, int, float]) -> StepCosts:
 
 def test_nothing_is_expected_before_anything_was_measured() -> None:
     assert StepCosts().expected_s(0) == {}
-    assert StepCosts().usual_s(16, 0) is None
 
 
 def test_fewer_rows_cost_no_more_and_more_rows_no_more_than_in_proportion() -> None:
@@ -44,23 +43,35 @@ def test_a_step_between_two_sizes_counts_for_the_smaller() -> None:
 
 
 def test_two_late_steps_of_five_are_not_believed() -> None:
-    assert table(*[(16, 0, 0.1)] * 3, *[(16, 0, 1.0)] * 2, (16, 0, 0.1)).usual_s(16, 0) == 0.1
+    costs = table(*[(16, 0, 0.1)] * 6, *[(16, 0, 1.0)] * 2, (16, 0, 0.1))
+
+    assert costs.expected_s(0)[16] == pytest.approx(0.1)
 
 
 def test_the_same_rows_are_dearer_deeper_in_the_context() -> None:
-    learnt = table((16, 0, 0.1), (16, BAND_TOKENS, 0.13))
+    learnt = table(*[(16, 0, 0.1)] * 8, (16, BAND_TOKENS, 0.13))
     guessed = table((16, 0, 0.1))
 
-    assert learnt.expected_s(3 * BAND_TOKENS)[16] == pytest.approx(0.13 * 1.6)
+    assert learnt.expected_s(3 * BAND_TOKENS)[16] == pytest.approx(0.1 * 1.9)
     assert guessed.expected_s(BAND_TOKENS)[16] > 0.1
 
 
-def test_after_a_change_of_speed_every_size_is_rescaled_but_the_one_that_showed_it() -> None:
-    costs = table((32, 0, 0.2), *[(16, 0, 0.1)] * 2, *[(16, 0, 0.3)] * 3)
-    costs.rescale(3.0)
+def test_a_change_of_speed_is_believed_for_every_size_and_so_is_its_end() -> None:
+    costs = StepCosts()
+    costs.calibrate({16: 0.1, 32: 0.2})
+    for step_s, expected_s in ((0.3, 0.6), (0.1, 0.2)):
+        for _ in range(5):
+            costs.observe(16, 0, step_s)
 
-    assert costs.usual_s(16, 0) == pytest.approx(0.3)
-    assert costs.usual_s(32, 0) == pytest.approx(0.6)
+        assert costs.expected_s(0)[32] == pytest.approx(expected_s)
+
+
+def test_a_tile_that_fits_is_known_without_approaching_it() -> None:
+    """Four rows take half of what twenty take: nobody who only knew the four would dare to try twenty."""
+    costs = table((1, 0, 0.09))
+    costs.calibrate({4: 0.047, 20: 0.084})
+
+    assert (costs.expected_s(0)[20], costs.expected_s(0)[16]) == (0.084, 0.084)
 
 
 @given(measured, st.integers(0, 8000))

@@ -134,6 +134,14 @@ def test_late_steps_now_and_then_change_neither_bound_nor_progress_much() -> Non
     assert beside.total_s <= 1.5 * alone.total_s
 
 
+@pytest.mark.parametrize("begins", [20, 40, 60])
+def test_a_machine_that_stumbled_is_trusted_again(begins: int) -> None:
+    quiet = read(Machine(), Pace(), 3000, decoding=1)
+    stumbling = Machine(slowness=lambda step: 1.7 if begins <= step < begins + 8 else 1.0)
+
+    assert read(stumbling, Pace(), 3000, decoding=1).total_s <= 1.15 * quiet.total_s
+
+
 def test_a_machine_that_becomes_slower_is_believed_for_sizes_that_were_not_tried_since() -> None:
     pace = Pace()
     for tokens, step_s in ((256, 0.5), (512, 0.9), (512, 0.9), (512, 0.9)):
