@@ -77,9 +77,10 @@ class Outlook:
         self.speed.note_step(step.decoding, step.prompt_tokens, step.chunk_tokens, step.step_s)
 
     def note_end(self, run: Run, tokens: int) -> None:
-        """One of its answers has ended, with so many tokens."""
+        """One of its answers has ended, with so many tokens; those of whom none was wanted tell nothing."""
         run.finished += 1
-        self.speed.note_answer(tokens)
+        if tokens:
+            self.speed.note_answer(tokens)
 
     def forecast(self, line: Sequence[Effort], free: int) -> Forecast:
         """For the last in `line`."""

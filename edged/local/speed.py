@@ -24,9 +24,9 @@ _ROWS_PER_ENTRY = 2**0.25
 # so that the machine has been found slower before any size has.
 _RECENT = 5
 _REMEMBERED = 9
-# Of so many first words all but one come within `lateness`: who is let in with a deadline is promised that he is
-# answered by then. Until ten came, the promise of the forecasts: a quarter. It is bounded, so that a day of trouble with
-# the machine does not close the door to everybody who has a deadline.
+# Of so many first words all but one come within `lateness`: who is let in with a deadline counts on it.
+# Until ten came, the promise of the forecasts: a quarter. It is bounded, so that a day of trouble with the machine does
+# not close the door to everybody who has a deadline.
 _FIRST_WORDS = 50
 _FEWEST_FIRST_WORDS = 10
 _FIRST_GUESS_LATENESS = 1.25
