@@ -149,11 +149,11 @@ def find_place(line: Sequence[Want], newcomer: Want, most: int, most_s: float, e
 
 def too_late(expected: Forecast, deadline_s: float | None) -> PredictedTimeout | None:
     """Whether what is expected misses the deadline. A mere guess refuses nobody."""
-    if deadline_s is None or not expected.is_measured or expected.latest_s <= deadline_s:
+    if deadline_s is None or expected.latest_s is None or expected.latest_s <= deadline_s:
         return None
     return PredictedTimeout(
-        f"The first word is expected in {expected.first_token_s:.1f} s, and this request would wait {deadline_s:g} s "
-        "at most. Come back later, or allow more.",
+        f"The first word is expected in {expected.first_token_s:.1f} s and may take {expected.latest_s:.1f} s. "
+        f"This request would wait {deadline_s:g} s at most. Come back later, or allow more.",
         retry_after_s=expected.latest_s - deadline_s,
     )
 

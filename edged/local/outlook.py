@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from edged.local.predict import Effort, Forecast, Running, forecast, shares
 from edged.local.speed import Speed
 from edged.wire import Step
+
+# Heat, power and neighbours change within seconds.
+_STALE_S = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +54,8 @@ class Outlook:
     def remove(self, run: Run) -> None:
         """They were given back."""
         self._runs.remove(run)
+        if not self._runs:
+            self.speed.rest()
 
     def begin(self, run: Run, unread_tokens: int) -> None:
         """The worker takes it up in the step that begins now: so much of its prompt is not in memory."""
@@ -91,7 +96,17 @@ class Outlook:
             running.append(Running(Effort(run.unread, self._left(run), run.slots), begins_s))
         freed = sum(run.slots for run in self._runs if run.finished >= run.slots)
         typical = [self._typical(effort) for effort in line]
-        return forecast(running, typical, free + freed, self.speed, self._rest_s(now_s, begun))
+        expected = forecast(running, typical, free + freed, self.speed, self._rest_s(now_s, begun))
+        return replace(expected, latest_s=self._latest_s(expected, now_s, is_next=not running and len(line) == 1))
+
+    def _latest_s(self, expected: Forecast, now_s: float, *, is_next: bool) -> float | None:
+        """With nobody ahead nothing but its own prompt can be late; and what was long ago refuses nobody.
+
+        A machine that was slow when it was last measured would else send everybody away, and never be measured again.
+        """
+        if not expected.is_measured or (is_next and now_s - self._step_began_s > _STALE_S):
+            return None
+        return expected.first_token_s * (1 if is_next else self.speed.lateness)
 
     def _rest_s(self, now_s: float, begun: Sequence[Run]) -> float | None:
         """How much longer the step takes that is under way."""

@@ -31,11 +31,6 @@ class Worker(Protocol):
         """From the grant of slots until the worker has the prompt."""
         ...
 
-    @property
-    def lateness(self) -> float:
-        """By what factor a first word may come later than it is expected to; at least 1."""
-        ...
-
     def step_s(self, decoding: int, read: int) -> float:
         """What a step takes that advances `decoding` answers and reads `read` prompt tokens."""
         ...
@@ -66,24 +61,19 @@ class Running:
 class Forecast:
     """Seconds from now until a request is granted its slots, and then until its first word.
 
-    Without `is_measured` it is a guess: good enough to say when to come back, not to refuse anybody. `lateness` is the
-    worker's.
+    Without `is_measured` it is a guess: good enough to say when to come back, not to refuse anybody. By `latest_s` the
+    first word will almost certainly have come; None where that cannot be told.
     """
 
     wait_s: float
     reading_s: float
-    lateness: float
     is_measured: bool
+    latest_s: float | None = None
 
     @property
     def first_token_s(self) -> float:
         """Seconds from now until the first word."""
         return self.wait_s + self.reading_s
-
-    @property
-    def latest_s(self) -> float:
-        """Until then it will almost certainly have come."""
-        return self.first_token_s * self.lateness
 
 
 @dataclass(slots=True)
@@ -133,7 +123,7 @@ class _Play:
                 self._begin()
             if self._step():
                 reading_s = self._now_s - self._wait_s
-                return Forecast(self._wait_s, reading_s, self._worker.lateness, self._worker.is_measured)
+                return Forecast(self._wait_s, reading_s, self._worker.is_measured)
 
     def _let_go(self) -> None:
         for run in [run for run in self._runs if not run.unread and run.left <= 0]:

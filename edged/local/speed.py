@@ -162,6 +162,10 @@ class Speed:
         """A first word has come."""
         self._late.append(real_s / expected_s)
 
+    def rest(self) -> None:
+        """Nothing runs any more: what slowed the last steps may be over when somebody comes."""
+        self._surprises.clear()
+
     def note_answer(self, tokens: int) -> None:
         """An answer has ended."""
         self._answer_tokens = _blend(self._answer_tokens, tokens)
