@@ -214,6 +214,7 @@ class Step:
     """One decode: what it brought to whom, how many prompt tokens it read, and where its time went.
 
     `step_s` is the whole step; of it `decode_s` was spent in llama_decode, `sample_s` in llama.cpp's sampler.
+    It advanced `decoding` answers, and might have read `chunk_tokens` prompt tokens.
     """
 
     outputs: tuple[Output, ...]
@@ -221,6 +222,8 @@ class Step:
     step_s: float
     decode_s: float
     sample_s: float
+    decoding: int = 0
+    chunk_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,17 +67,18 @@ class Local:
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._lease(request, estimated))
             _must_write(request.model, lease)
-            granted_s, was_busy = monotonic(), lease.process.outlook.is_busy
+            granted_s = monotonic()
             prompt, dropped = await _fitting_prompt(request, lease)
+            lease.process.outlook.speed.note_hand_over(monotonic() - granted_s)
             answers = stack.enter_context(lease.process.answering(request, prompt, self._most(request), lease.run))
             try:
                 accepted = await answers.admitted()
             except ContextLengthExceeded as error:
                 error.param = "messages" if request.raw_prompt is None else "prompt"
                 raise
-            lease.process.outlook.rates.note_admission(monotonic() - granted_s, was_busy=was_busy)
             if not dropped:
                 sizes.learn(request, estimated, accepted.prompt_tokens, accepted.cached_tokens)
+                stack.callback(lambda: sizes.answered(request, lease.drawn))
             admission = Admission(
                 request.model,
                 "local",

@@ -1,14 +1,16 @@
 """How long a prompt will be, and how much of it the worker will find in memory, before it has been read.
 
-Tokens per byte are learnt per model. A conversation is recognised by what came before: the messages of every prompt are
-remembered as a chain of hashes, a few bytes each, never as text. How much of a recognised beginning is really found in
-memory is learnt too, since memory is short and others use it.
+A conversation is recognised by what came before: of every prompt a chain of hashes is remembered, one for each message,
+never a text; and for the ends of the chain how many tokens were in memory when the answer was over. So what is guessed
+is only what is new since then, by tokens per byte, which are learnt per model. How much of a recognised beginning is
+really found is learnt too, since memory is short and others use it.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
+from statistics import median
 
 from edged.chat import ChatRequest
 
@@ -19,52 +21,86 @@ _FIRST_GUESS_TOKENS_PER_BYTE = 0.3
 _MESSAGE_BYTES = 16
 # A few hundred conversations of a few turns each.
 _KEPT_LINKS = 4096
+# Memory that was just cleared shows after five prompts; four odd ones show nothing.
+_RECENT = 9
+
+
+@dataclass(slots=True)
+class _Link:
+    """What is known of a beginning: how many tokens of a prompt it is, and how many an answer to it had."""
+
+    prompt_tokens: float | None = None
+    answer_tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """An estimate in tokens: the whole prompt, and of it what was seen before."""
+    """An estimate in tokens: the whole prompt, what of it was seen before, and what must be read.
+
+    `link` is the end of what was recognised, `new_bytes` how long the rest is.
+    """
 
     prompt_tokens: int
     familiar_tokens: int
     unread_tokens: int
+    new_bytes: int
+    link: _Link | None = None
 
 
 class Sizes:
     """Learns from what was accepted; estimates what comes."""
 
     def __init__(self) -> None:
-        self._tokens_per_byte: float | None = None
-        self._found: float | None = None  # of what was recognised, how much was still in memory
-        self._links: OrderedDict[int, None] = OrderedDict()
+        self._tokens_per_byte = _FIRST_GUESS_TOKENS_PER_BYTE
+        self._is_new = True
+        self._found: deque[float] = deque(maxlen=_RECENT)  # of what was in memory once, how much still was
+        self._links: OrderedDict[int, _Link] = OrderedDict()
 
     def estimate(self, request: ChatRequest) -> Size:
         """The size of `request`'s prompt."""
         lengths, chain = _lengths(request), _chain(request)
-        per_byte = self._tokens_per_byte or _FIRST_GUESS_TOKENS_PER_BYTE
         known = next((count for count in range(len(chain), 0, -1) if chain[count - 1] in self._links), 0)
-        if 0 < known < len(request.messages) and request.messages[known].role == "assistant":
-            known += 1  # the answer that followed is in memory as well
-        prompt_tokens = max(1, round(sum(lengths) * per_byte))
-        familiar = min(round(sum(lengths[:known]) * per_byte), prompt_tokens - 1)
-        return Size(prompt_tokens, familiar, max(1, prompt_tokens - round(familiar * (self._found or 0.0))))
+        if not known:
+            return self._size(0.0, sum(lengths), None)
+        link = self._links[chain[known - 1]]
+        familiar_tokens = link.prompt_tokens or sum(lengths[:known]) * self._tokens_per_byte
+        if known < len(request.messages) and request.messages[known].role == "assistant":  # in memory as well
+            familiar_tokens += link.answer_tokens or lengths[known] * self._tokens_per_byte
+            known += 1
+        return self._size(familiar_tokens, sum(lengths[known:]), link)
+
+    def _size(self, familiar_tokens: float, new_bytes: int, link: _Link | None) -> Size:
+        new_tokens = new_bytes * self._tokens_per_byte
+        found = median(self._found) if self._found else 1.0  # nothing is thrown away before its cells are needed
+        unread_tokens = max(1, round(new_tokens + familiar_tokens * (1 - found)))
+        return Size(max(1, round(familiar_tokens + new_tokens)), round(familiar_tokens), unread_tokens, new_bytes, link)
 
     def learn(self, request: ChatRequest, estimated: Size, prompt_tokens: int, cached_tokens: int) -> None:
         """The worker has counted, and looked into its memory."""
-        per_byte = prompt_tokens / max(1, sum(_lengths(request)))
-        self._tokens_per_byte = _blend(self._tokens_per_byte, per_byte)
         if estimated.familiar_tokens:
-            found = min(1.0, cached_tokens / estimated.familiar_tokens)
-            self._found = _blend(self._found, found)
-        for link in _chain(request):
-            self._links[link] = None
+            self._found.append(min(1.0, cached_tokens / estimated.familiar_tokens))
+        if estimated.link is not None and estimated.link.prompt_tokens is None:
+            # Several conversations begin so; what was found of it is how long it is.
+            estimated.link.prompt_tokens = cached_tokens or None
+        new_tokens = prompt_tokens - estimated.familiar_tokens
+        if estimated.new_bytes and new_tokens > 0:
+            self._learn_rate(new_tokens / estimated.new_bytes)
+        for link in (chain := _chain(request)):
+            self._links.setdefault(link, _Link())
             self._links.move_to_end(link)
+        self._links[chain[-1]].prompt_tokens = prompt_tokens
         while len(self._links) > _KEPT_LINKS:
             self._links.popitem(last=False)
 
+    def answered(self, request: ChatRequest, answer_tokens: float) -> None:
+        """So many tokens were said in answer; they lie in memory behind the prompt."""
+        if link := self._links.get(_chain(request)[-1]):
+            link.answer_tokens = answer_tokens
 
-def _blend(old: float | None, new: float) -> float:
-    return new if old is None else old + _NEWEST_WEIGHT * (new - old)
+    def _learn_rate(self, tokens_per_byte: float) -> None:
+        weight = 1.0 if self._is_new else _NEWEST_WEIGHT
+        self._tokens_per_byte += weight * (tokens_per_byte - self._tokens_per_byte)
+        self._is_new = False
 
 
 def _lengths(request: ChatRequest) -> list[int]:

@@ -2,7 +2,9 @@
 
 One caller alone may fill every place. When another comes, the fullest branch gives a place up: its newest request is
 refused, so that the places are divided as the slots are (`share.py`). Background requests give way to interactive ones.
-Whoever is refused is told which it was: the line is full of others (`full`), or of the caller's own (`over_share`).
+Whoever is refused is told why and when to come back: 503 `queue_full` where the line is full of others (`full`), 429
+`rate_limited` where it is full of the caller's own (`over_share`), 503 `predicted_timeout` where the first word would
+come later than the caller is willing to wait.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 from edged.chat import Lane
+from edged.errors import PredictedTimeout, QueueFull, RateLimited, Unavailable
 from edged.local.plan import Want, fair_order
-from edged.local.predict import Effort
+from edged.local.predict import Effort, Forecast
 from edged.local.share import Ledger, Path, Standing, branches
 
 Granted = TypeVar("Granted")
@@ -63,7 +66,8 @@ class Line(Generic[Granted]):
 
     def ahead_of(self, newcomer: Want) -> list[Effort]:
         """What will be granted on the same model before `newcomer`, if nobody else comes and nobody ends."""
-        order = before(newcomer, self.wants, self.ledger.standings)
+        coming = self.ledger.newcomers(newcomer.path, [waiter.want.path for waiter in self.waiters])
+        order = before(newcomer, self.wants, {**self.ledger.standings, **coming})
         return [self.waiters[index].effort for index in order]
 
 
@@ -131,3 +135,66 @@ def _fullest(paths: Sequence[Path], own: Path = ()) -> Path:
 
 def _is_below(path: Path, branch: Path) -> bool:
     return path[: len(branch)] == branch
+
+
+def find_place(line: Sequence[Want], newcomer: Want, most: int, most_s: float, expected: Forecast) -> int | None:
+    """Whose place in `line` the newcomer takes, None where there is room. Raises why there is none for it."""
+    verdict = admit(line, newcomer, most)
+    if verdict.refusal is not None:
+        raise _no_place(verdict.refusal, most, expected)
+    if line and verdict.gives_way is None and expected.is_measured and expected.wait_s > most_s:
+        raise _too_long(expected, most_s, is_over_share=is_over_share(line, newcomer))
+    return verdict.gives_way
+
+
+def too_late(expected: Forecast, deadline_s: float | None) -> PredictedTimeout | None:
+    """Whether what is expected misses the deadline. A mere guess refuses nobody."""
+    if deadline_s is None or expected.latest_s is None or expected.latest_s <= deadline_s:
+        return None
+    return PredictedTimeout(
+        f"The first word is expected in {expected.first_token_s:.1f} s and may take {expected.latest_s:.1f} s. "
+        f"This request would wait {deadline_s:g} s at most. Come back later, or allow more.",
+        retry_after_s=expected.latest_s - deadline_s,
+    )
+
+
+def waited_in_vain(expected: Forecast, deadline_s: float | None) -> PredictedTimeout:
+    """Its turn had not come when its deadline passed; `expected` is what it would be now."""
+    return PredictedTimeout(
+        f"This request's turn did not come within the {deadline_s:g} s that it was willing to wait.",
+        retry_after_s=expected.wait_s,
+    )
+
+
+def _no_place(refusal: Refusal, most: int, expected: Forecast) -> Unavailable:
+    """All `most` places in the line are taken."""
+    if refusal == "over_share":
+        return RateLimited(
+            f"All {most} places in the line are taken, and this caller has its share of them already.",
+            retry_after_s=expected.wait_s,
+        )
+    return QueueFull(
+        f"{most} requests wait already, as many as may ([limits] queue_requests).", retry_after_s=expected.wait_s
+    )
+
+
+def _too_long(expected: Forecast, most_s: float, *, is_over_share: bool) -> Unavailable:
+    """The wait would be longer than anybody is to wait."""
+    kind = RateLimited if is_over_share else QueueFull
+    return kind(
+        f"The wait would be about {expected.wait_s:.0f} s; more than {most_s:.0f} s is refused ([limits] queue_s).",
+        retry_after_s=expected.wait_s,
+    )
+
+
+def gave_way(lane: Lane, to: Lane, expected: Forecast) -> Unavailable:
+    """A request in `lane` lost its place in the line to a newcomer in the lane `to`."""
+    if lane == to:
+        return RateLimited(
+            "Others wait too, and this caller had most of the places in the line; its newest request gives way.",
+            retry_after_s=expected.wait_s,
+        )
+    return QueueFull(
+        "The line is full, and requests in the background lane give way to people who wait.",
+        retry_after_s=expected.wait_s,
+    )

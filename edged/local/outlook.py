@@ -2,77 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from time import monotonic
 
-from edged.local.predict import Effort, Forecast, Rates, forecast, share_out
+from edged.local.predict import Effort, Forecast, Running, forecast, shares
+from edged.local.speed import Speed
 from edged.wire import Step
+
+# Heat, power and neighbours change within seconds.
+_STALE_S = 10.0
 
 
 @dataclass(slots=True, eq=False)
 class Run:
     """A request that holds slots. Until it `has_begun` its prompt's length is an estimate and nobody reads it."""
 
-    unread: float
+    unread: int
     most_tokens: int
-    slots: int = 1
+    slots: int
+    granted_s: float
+    expected_s: float | None = None  # until its first word, from when it was asked; None once that came, or was a guess
+    asked_s: float = 0.0
     drawn: float = 0.0
+    finished: int = 0
     has_begun: bool = False
-    granted_s: float = 0.0
-    played_s: float | None = None  # until its first word, from the grant; None once that is known, or was never
-
-    def begin(self, unread_tokens: int) -> None:
-        """The worker has taken it: so much of its prompt is not in memory."""
-        self.unread, self.has_begun = unread_tokens, True
 
 
 class Outlook:
-    """The requests that hold slots of a worker, and what was learnt of its speed."""
+    """The requests that hold slots of a worker, and what was learnt of its speed. `clock` counts seconds."""
 
-    def __init__(self) -> None:
-        self.rates = Rates()
-        self._runs: list[Run] = []
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self.speed = Speed()
+        self._clock = clock
+        self._runs: list[Run] = []  # those that have begun, in the order in which they did, and then the others
+        self._step_began_s = 0.0
 
     @property
-    def is_busy(self) -> bool:
-        """Whether the worker is in the middle of something."""
-        return any(run.has_begun for run in self._runs)
+    def _begun(self) -> list[Run]:
+        return [run for run in self._runs if run.has_begun and run.finished < run.slots]
 
-    def add(self, effort: Effort, expected: Forecast | None = None) -> Run:
-        """Somebody was granted slots now, of whom this had been `expected`."""
-        played_s = expected.reading_s if expected is not None and expected.is_measured else None
-        run = Run(effort.prompt_tokens, effort.answer_tokens, effort.slots, granted_s=monotonic(), played_s=played_s)
+    def add(self, effort: Effort, expected: Forecast | None = None, waited_s: float = 0.0) -> Run:
+        """Somebody who came `waited_s` ago was granted slots now; this had been `expected`."""
+        now_s = self._clock()
+        run = Run(effort.prompt_tokens, effort.answer_tokens, effort.slots, now_s, asked_s=now_s - waited_s)
+        if expected is not None and expected.is_measured:
+            run.expected_s = expected.first_token_s
         self._runs.append(run)
         return run
 
     def remove(self, run: Run) -> None:
         """They were given back."""
         self._runs.remove(run)
+        if not self._runs:
+            self.speed.rest()
 
-    def note_step(self, step: Step, told: Iterable[Run]) -> None:
-        """A step is over, and those in `told` said something in it."""
-        drawing = sum(run.slots for run in self._runs if run.has_begun and run.unread <= 0)
-        reading = [run for run in self._runs if run.has_begun and run.unread > 0]
-        for run, given in zip(reading, share_out([run.unread for run in reading], step.prompt_tokens), strict=True):
+    def begin(self, run: Run, unread_tokens: int) -> None:
+        """The worker takes it up in the step that begins now: so much of its prompt is not in memory."""
+        if not self._begun:
+            self._step_began_s = self._clock()
+        self._runs.remove(run)
+        run.unread, run.has_begun = unread_tokens, True
+        self._runs.insert(sum(other.has_begun for other in self._runs), run)
+
+    def note_step(self, step: Step, told: Sequence[tuple[Run, int]]) -> None:
+        """A step is over; it brought those in `told` so many tokens."""
+        self._step_began_s = self._clock()
+        if not step.decoding and not step.chunk_tokens:
+            return  # vectors were made, between two steps of the chats
+        reading = [run for run in self._begun if run.unread]
+        for run, given in zip(reading, shares([run.unread for run in reading], step.prompt_tokens), strict=True):
             run.unread -= given
-        for run in told:
+        for run, tokens in told:
             run.unread, run.has_begun = 0, True
-            if run.played_s is not None:
-                self.rates.note_first_word(run.played_s, monotonic() - run.granted_s)
-                run.played_s = None
-        is_cut = any(run.unread >= 1 for run in reading)
-        self.rates.note_step(step.prompt_tokens, drawing, is_cut=is_cut, step_s=step.step_s)
+            run.drawn += tokens / run.slots
+            if run.expected_s is not None:
+                self.speed.note_first_word(run.expected_s, self._step_began_s - run.asked_s)
+                run.expected_s = None
+        self.speed.note_step(step.decoding, step.prompt_tokens, step.chunk_tokens, step.step_s)
+
+    def note_end(self, run: Run, tokens: int) -> None:
+        """One of its answers has ended, with so many tokens; those of whom none was wanted tell nothing."""
+        run.finished += 1
+        if tokens:
+            self.speed.note_answer(tokens)
 
     def forecast(self, line: Sequence[Effort], free: int) -> Forecast:
         """For the last in `line`."""
-        running = [Effort(round(run.unread), self._left(run), run.slots) for run in self._runs]
-        return forecast(running, [self._typical(effort) for effort in line], free, self.rates)
+        now_s, begun = self._clock(), self._begun
+        running = [Running(Effort(run.unread, self._left(run), run.slots)) for run in begun]
+        for run in [run for run in self._runs if not run.has_begun]:
+            begins_s = max(0.0, run.granted_s + self.speed.hand_over_s - now_s)
+            running.append(Running(Effort(run.unread, self._left(run), run.slots), begins_s))
+        freed = sum(run.slots for run in self._runs if run.finished >= run.slots)
+        typical = [self._typical(effort) for effort in line]
+        expected = forecast(running, typical, free + freed, self.speed, self._rest_s(now_s, begun))
+        return replace(expected, latest_s=self._latest_s(expected, now_s, is_next=not running and len(line) == 1))
+
+    def _latest_s(self, expected: Forecast, now_s: float, *, is_next: bool) -> float | None:
+        """With nobody ahead nothing but its own prompt can be late; and what was long ago refuses nobody.
+
+        A machine that was slow when it was last measured would else send everybody away, and never be measured again.
+        """
+        if not expected.is_measured or (is_next and now_s - self._step_began_s > _STALE_S):
+            return None
+        return expected.first_token_s * (1 if is_next else self.speed.lateness)
+
+    def _rest_s(self, now_s: float, begun: Sequence[Run]) -> float | None:
+        """How much longer the step takes that is under way."""
+        if not begun:
+            return None
+        decoding = sum(run.slots for run in begun if not run.unread)
+        read = min(sum(run.unread for run in begun), self.speed.chunk_tokens(decoding))
+        return max(0.0, self._step_began_s + self.speed.step_s(decoding, read) - now_s)
 
     def _left(self, run: Run) -> int:
         """Answers end as if by chance: one that has gone on for long is expected to go on as long as any other."""
-        return max(1, min(round(run.most_tokens - run.drawn), self.rates.typical_tokens))
+        return max(1, min(round(run.most_tokens - run.drawn), self.speed.answer_tokens))
 
     def _typical(self, effort: Effort) -> Effort:
-        most = max(1, min(effort.answer_tokens, self.rates.typical_tokens))
-        return Effort(effort.prompt_tokens, most, effort.slots)
+        return Effort(effort.prompt_tokens, min(effort.answer_tokens, self.speed.answer_tokens), effort.slots)

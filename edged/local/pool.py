@@ -27,15 +27,13 @@ from edged.chat import Lane
 from edged.config import Engine, Limits
 from edged.errors import EdgedError, RequestError, ShuttingDown, WorkerCrashed
 from edged.host import gpu, memory
-from edged.local.line import Line, Waiter, admit, is_over_share
+from edged.local.line import Line, Waiter, find_place, gave_way, too_late, waited_in_vain
 from edged.local.outlook import Outlook
 from edged.local.plan import Want, plan
 from edged.local.predict import Effort, Forecast
 from edged.local.process import WorkerProcess
-from edged.local.refusal import gave_way, no_place, too_late, too_long, waited_in_vain
 from edged.local.renderer import Renderer
-from edged.local.resident import Lease, Resident
-from edged.local.sharing import share_prompts
+from edged.local.resident import Lease, Resident, share_prompts
 from edged.local.tuning import Tuning, how_to_load
 from edged.local.work import Work
 from edged.store import ModelFile, Store
@@ -149,7 +147,7 @@ class Pool:
             raise refusal
         resident = await self._stand_in_line(want, effort, expected, deadline_s)
         granted = monotonic()
-        run = None if want.is_guest else resident.process.outlook.add(effort, expected)
+        run = None if want.is_guest else resident.process.outlook.add(effort, expected, granted - began)
         try:
             yield Lease(resident, granted - began, expected, run)
         finally:
@@ -207,16 +205,11 @@ class Pool:
 
     def _find_place(self, waiter: Waiter[Resident], expected: Forecast) -> None:
         """It has to wait; where the line is full or too long, it or somebody else is refused."""
-        others, most = [other for other in self._line.waiters if other is not waiter], self._limits.queue_requests
-        verdict = admit([other.want for other in others], waiter.want, most)
-        if verdict.refusal is not None:
-            raise no_place(verdict.refusal, most, expected)
-        if verdict.gives_way is not None:
-            self._send_away(others[verdict.gives_way], waiter.want)
-        elif others:
-            is_over = is_over_share([other.want for other in others], waiter.want)
-            if refusal := too_long(expected, self._limits.queue_s, is_over_share=is_over):
-                raise refusal
+        others, limits = [other for other in self._line.waiters if other is not waiter], self._limits
+        wants = [other.want for other in others]
+        gives_way = find_place(wants, waiter.want, limits.queue_requests, limits.queue_s, expected)
+        if gives_way is not None:
+            self._send_away(others[gives_way], waiter.want)
 
     def _send_away(self, waiter: Waiter[Resident], newcomer: Want) -> None:
         self._line.waiters.remove(waiter)

@@ -230,7 +230,7 @@ class WorkerProcess:
                     self._deliver(output)
             case Accepted(id, prompt_tokens, cached_tokens):
                 if id in self._runs:
-                    self._runs[id].begin(prompt_tokens - cached_tokens)
+                    self.outlook.begin(self._runs[id], prompt_tokens - cached_tokens)
                 if answers := self._owing(id, Answers):
                     answers.put(frame)
             case Rejected(id, prompt_tokens, context_tokens):
@@ -263,11 +263,10 @@ class WorkerProcess:
 
     def _follow(self, step: Step) -> None:
         told = [(self._runs[output.id], output) for output in step.outputs if output.id in self._runs]
-        self.outlook.note_step(step, [run for run, _ in told])
+        self.outlook.note_step(step, [(run, output.tokens) for run, output in told])
         for run, output in told:
-            run.drawn += output.tokens / run.slots
             if output.finish:
-                self.outlook.rates.note_answer(output.total)
+                self.outlook.note_end(run, output.total)
 
     def _deliver(self, output: Output) -> None:
         answers = self._owing(output.id, Answers)

@@ -1,16 +1,31 @@
-"""A model in memory, and the places on it that are lent out."""
+"""A model in memory, the places on it that are lent out, and the owner's system prompts that are kept ready in it.
+
+What a system prompt becomes depends on the model's template, and where it ends on the tokenizer. So nobody guesses:
+each is laid out in two conversations that differ from the person's first letter on; what both begin with is shared.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from time import monotonic
 
+from edged.chat import TextPart
+from edged.errors import RequestError
+from edged.framing import WireError
 from edged.local.outlook import Run
 from edged.local.plan import Seat, SeatState
 from edged.local.predict import Forecast
 from edged.local.process import WorkerProcess
 from edged.local.renderer import Renderer
+from edged.wire import Turn
+
+log = logging.getLogger(__name__)
+
+# Two first words that no vocabulary begins with the same token.
+_ONE, _OTHER = "a", "1"
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +71,11 @@ class Lease:
     run: Run | None
 
     @property
+    def drawn(self) -> float:
+        """Tokens of the answer so far."""
+        return self.run.drawn if self.run else 0.0
+
+    @property
     def process(self) -> WorkerProcess:
         """The worker to ask."""
         return self.resident.process
@@ -65,3 +85,17 @@ class Lease:
         """The worker's template process."""
         assert self.resident.renderer is not None
         return self.resident.renderer
+
+
+async def share_prompts(system_prompts: Iterable[str], renderer: Renderer, process: WorkerProcess) -> None:
+    """Have `process` read each of `system_prompts`, as far as the model's template takes them."""
+    for text in system_prompts:
+        try:
+            one, other = [await renderer.render(_conversation(text, word)) for word in (_ONE, _OTHER)]
+            process.share(one, other)
+        except (RequestError, WireError) as error:
+            log.warning("the shared prompt %.40r is not kept ready for %s: %s", text, process.name, error)
+
+
+def _conversation(system_prompt: str, word: str) -> tuple[Turn, ...]:
+    return (Turn("system", (TextPart(system_prompt),)), Turn("user", (TextPart(word),)))

@@ -63,14 +63,21 @@ class Ledger:
 
     def arrive(self, path: Path, waiting: Iterable[Path]) -> None:
         """A request has come; `waiting` are the paths of those who wait already."""
-        rivals = {branch for other in waiting for branch in branches(other)}
         for branch in branches(path):
             self._requests[branch] += 1
+        self._standings |= self.newcomers(path, waiting)
+
+    def newcomers(self, path: Path, waiting: Iterable[Path]) -> dict[Path, Standing]:
+        """The branches that a request brings which nobody is on yet, and what they begin with."""
+        rivals = {branch for other in waiting for branch in branches(other)}
+        found = {}
+        for branch in branches(path):
             if branch not in self._standings:
                 siblings = [self._standings[rival] for rival in rivals if _are_siblings(rival, branch)]
                 least = [standing.used for standing in siblings if standing.had_some]
                 began = min([self._share.get(branch[:-1], 0.0), *least])
-                self._standings[branch] = Standing(used=began, began=began)
+                found[branch] = Standing(used=began, began=began)
+        return found
 
     def grant(self, path: Path, slots: int) -> None:
         """It was given `slots`."""

@@ -198,6 +198,8 @@ class Worker:
                 round(step_s, 6),
                 round(self._context.decode_s - decode_s, 6),
                 round(self._context.sample_s - sample_s, 6),
+                decoding=decoding,
+                chunk_tokens=chunk_tokens,
             )
         )
         self._background.follow(prompt_tokens, step_s, has_decoding=self._batcher.decoding > 0)

@@ -80,14 +80,18 @@ Chunks: TypeAlias = list[tuple[Job, int]]
 
 
 def shares(pending: Items[int], budget: int) -> list[int]:
-    """Divide `budget` prompt tokens among prompts with `pending` tokens each: equal shares, leftovers to the longer.
+    """Divide `budget` prompt tokens among prompts with `pending` tokens each, in the order in which they came.
 
-    A short prompt is through in one step even beside a long one, and the long one always moves. The shares sum to
-    min(budget, sum(pending)).
+    Half is for the first, so that it always moves; the rest for the shortest, so that a short prompt is through in a
+    step or two even beside a long one. Equal prompts are so read one after another: each is done as early as it could
+    be, and the last no later than if all were read side by side. The shares sum to min(budget, sum(pending)). The
+    daemon's forecasts follow the same rule (`local/predict.py`).
     """
     given = [0] * len(pending)
-    order = sorted(range(len(pending)), key=lambda index: pending[index])
-    for served, index in enumerate(order):
-        given[index] = min(pending[index], budget // (len(order) - served))
-        budget -= given[index]
+    shortest = sorted(range(len(pending)), key=lambda index: pending[index])
+    for turn, index in enumerate([*range(min(1, len(pending))), *shortest]):
+        most = -(-budget // 2) if turn == 0 else budget
+        more = min(pending[index] - given[index], most)
+        given[index] += more
+        budget -= more
     return given

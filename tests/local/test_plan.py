@@ -6,14 +6,16 @@ import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.chat import Lane
-from edged.local.line import Line, admit, before, is_over_share
+from edged.local.line import Line, Waiter, admit, before, is_over_share
 from edged.local.plan import BACKGROUND_SWAP_TURN, BACKGROUND_TURN, Plan, Seat, Want, plan
+from edged.local.predict import Effort
 from edged.local.share import Ledger, Path, Standing, branches
 
 A, B, C = (Want(name, 1) for name in "abc")
@@ -443,3 +445,19 @@ def test_a_line_counts_by_lane_and_forgets_who_has_left() -> None:
     line.ledger.grant(errand().path, 1)
     line.give_back(errand(), 2.0)
     assert line.ledger.standings == {}
+
+
+def test_a_newcomer_is_expected_where_it_will_stand() -> None:
+    """After others have used something: nobody new comes before those who wait already, and none may be told so."""
+    line, effort = Line[None](), Effort(10, 10)
+    first = Want("a", 1, "interactive", ("open", "first"))
+    line.ledger.arrive(first.path, [])
+    line.ledger.grant(first.path, 1)
+    line.ledger.give_back(first.path, 1, 10.0, [])
+    for name in ("second", "third"):
+        newcomer = Want("a", 1, "interactive", ("open", name))
+        ahead = line.ahead_of(newcomer)
+        assert len(ahead) == len(line.waiters)
+        line.join(Waiter[None](newcomer, effort, cast(Any, None)))  # nobody waits for the grant
+        order = plan(line.wants, {"a": ready(1)}, 1, line.ledger.standings).grants
+        assert order == (0,)

@@ -194,11 +194,11 @@ async def test_what_workers_did_is_remembered_when_they_are_gone(store: Store, j
 
 def slow(pool: Pool, *, step_s: float = 1.0, answer_tokens: int = 20) -> None:
     """As if the worker had been seen to take `step_s` for every step."""
-    rates = pool.residents["one"].process.outlook.rates
+    speed = pool.residents["one"].process.outlook.speed
     for _ in range(3):
-        rates.note_step(8, 0, is_cut=False, step_s=step_s)
-        rates.note_step(0, 1, is_cut=False, step_s=step_s)
-        rates.note_answer(answer_tokens)
+        speed.note_step(0, 8, 32, step_s)
+        speed.note_step(1, 0, 0, step_s)
+        speed.note_answer(answer_tokens)
 
 
 LONG = Effort(prompt_tokens=8, answer_tokens=1000)

@@ -485,18 +485,36 @@ def test_more_conversations_than_slots_keep_the_latest() -> None:
 
 
 @given(st.lists(st.integers(1, 1000), max_size=12), st.integers(0, 2000))
-def test_shares_spend_the_budget_and_are_fair(pending: list[int], budget: int) -> None:
+def test_shares_spend_the_budget_and_the_first_always_moves(pending: list[int], budget: int) -> None:
     given = shares(pending, budget)
 
     assert sum(given) == min(budget, sum(pending))
     assert all(0 <= share <= need for share, need in zip(given, pending, strict=True))
-    unserved = [share for share, need in zip(given, pending, strict=True) if share < need]
-    assert max(given, default=0) - min(unserved, default=max(given, default=0)) <= 1, "somebody got more than a waiter"
+    assert not pending or 2 * given[0] >= min(budget, pending[0])
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=8), st.integers(1, 64))
+def test_whoever_is_read_first_no_step_has_room_left(pending: list[int], budget: int) -> None:
+    left, steps = list(pending), 0
+    while any(left):
+        steps += 1
+        unread = [index for index, tokens in enumerate(left) if tokens]
+        for index, count in zip(unread, shares([left[index] for index in unread], budget), strict=True):
+            left[index] -= count
+    assert steps == -(-sum(pending) // budget)
 
 
 @pytest.mark.parametrize(
     ("pending", "budget", "expected"),
-    [([], 8, []), ([5], 0, [0]), ([100, 3], 32, [29, 3]), ([10, 10], 8, [4, 4]), ([9, 9, 9], 2, [0, 1, 1])],
+    [
+        ([], 8, []),
+        ([5], 0, [0]),
+        ([100, 3], 32, [29, 3]),
+        ([100, 40, 50], 32, [16, 16, 0]),
+        ([10, 10], 8, [8, 0]),
+        ([40, 10], 1, [1, 0]),
+        ([9, 9, 9], 12, [9, 3, 0]),
+    ],
 )
 def test_shares(pending: list[int], budget: int, expected: list[int]) -> None:
     assert shares(pending, budget) == expected

@@ -14,7 +14,7 @@ from edged.chat import Caller, ChatRequest, Sampling, TextPart
 from edged.errors import EdgedError
 from edged.local.process import WorkerProcess
 from edged.local.renderer import Renderer
-from edged.local.sharing import share_prompts
+from edged.local.resident import share_prompts
 from edged.wire import Load, Template, Turn
 from tests.fakes import until
 
