@@ -27,6 +27,7 @@ from edged.chat import Lane
 from edged.config import Engine, Limits
 from edged.errors import EdgedError, RequestError, ShuttingDown, WorkerCrashed
 from edged.host import gpu, memory
+from edged.local.keeping import Keeping
 from edged.local.line import Line, Waiter, admit, is_over_share
 from edged.local.outlook import Outlook
 from edged.local.plan import Want, plan
@@ -65,9 +66,18 @@ class Pool:
     with, while it lasts; `failure` what that one died of, until another succeeds.
     """
 
-    def __init__(self, store: Store, engine: Engine, limits: Limits, tell: Tell, tuning: Tuning | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        limits: Limits,
+        tell: Tell,
+        tuning: Tuning | None = None,
+        keeping: Keeping | None = None,
+    ) -> None:
         self._store = store
         self._tuning = tuning
+        self._keeping = keeping or Keeping()
         self._engine = engine
         self._limits = limits
         self._tell = tell
@@ -268,7 +278,8 @@ class Pool:
         self._tell("model_loading", model=model)
         try:
             with self._store.open(model) as descriptor:
-                card = await resident.process.load(self._load_frame(self._store.find(model), resident), descriptor)
+                wanted = self._load_frame(self._store.find(model), resident)
+                card = await self._keeping.load(resident.process, wanted, descriptor)
         except (EdgedError, OSError) as error:
             failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
             self._retire(model)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from edged.local import durable
 from edged.store import ModelFile
 
 log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ class Tuning:
         self._entries[key] = decode_threads
         self._entries = dict(list(self._entries.items())[-_ENTRIES:])
         try:
-            _write(self._file, self._entries)
+            durable.write(self._file, json.dumps(self._entries, indent=1))
         except OSError as error:
             log.warning("%s cannot be written, so the next start measures again: %s", self._file, error)
 
@@ -80,23 +79,3 @@ def _read(file: Path) -> dict[str, int]:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         log.warning("%s is not used and will be written anew: %s", file, error)
         return {}
-
-
-def _write(file: Path, entries: dict[str, int]) -> None:
-    """All or nothing, power loss included."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=file.name)
-    try:
-        with os.fdopen(descriptor, "w") as output:
-            json.dump(entries, output, indent=1)
-            output.flush()
-            os.fsync(output.fileno())
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -44,6 +44,7 @@ class Context:
         """Make room for `context_tokens`, cut to what the model was trained for. Raises `EngineError`."""
         self.model = model
         self.decode_s = self.sample_s = 0.0
+        self.cell_type = _CELL_TYPES[0]
         self.sequences = sequences
         self.is_cuttable = model.is_cuttable
         self._has_window = model.has_window
@@ -70,6 +71,7 @@ class Context:
         for params.type_k in _CELL_TYPES:
             params.type_v = params.type_k
             if context := lib.llama_init_from_model(self.model.handle, params):
+                self.cell_type = params.type_k
                 return context
         raise EngineError(last_error(f"no context of {self.context_tokens} tokens could be created"))
 
