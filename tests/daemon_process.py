@@ -176,8 +176,8 @@ def running(
     """`edged serve` on a free port with a state directory of its own, until the block ends.
 
     `models` are copied into its folder under their names; `config` is the text of its configuration file. With `wait`
-    it is ready, else it only listens. With `state` it finds there what an earlier one has left. At the end, unless the test has already seen to that, it is told to stop, must
-    exit with 0, and must leave no process.
+    it is ready, else it only listens. With `state` it finds there what an earlier one has left. At the end, unless the
+    test has already seen to that, it is told to stop, must exit with 0, and must leave no process.
     """
     with tempfile.TemporaryDirectory(prefix="edged-test-") as name:
         folder = Path(name)

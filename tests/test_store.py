@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edged.errors import ModelInvalid, ModelNotFound
 from edged import store as module
+from edged.errors import ModelInvalid, ModelNotFound
 from edged.store import GUIDE, Store, key_of
 
 GUIDE_FILE = module._GUIDE_FILE

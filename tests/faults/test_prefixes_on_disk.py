@@ -1,4 +1,4 @@
-"""What was read before a restart is not read after it; and however the daemon ends, nobody gets a wrong answer for it."""
+"""What was read before a restart is not read after it; however the daemon ends, nobody gets a wrong answer for it."""
 
 from __future__ import annotations
 

@@ -103,8 +103,7 @@ async def test_another_file_under_the_models_name_begins_anew(store: Store, fold
     async with running(store, folder) as (pool, _):
         await answer(pool, FIRST)
     (old,) = kept(folder)
-    model = store.find("one").path
-    os.utime(model, (1, 1))
+    os.utime(store.folder / "one.gguf", (1, 1))
 
     async with running(store, folder) as (pool, _):
         assert (await answer(pool, FIRST))[1] == 0
@@ -165,10 +164,12 @@ async def kept_for(shelf: Shelf) -> AsyncIterator[tuple[FakeWorker, Keeper]]:
         os.close(descriptor)
 
 
-def shelf_in(folder: Path, budget_bytes: int = 1000) -> Shelf:
-    shelf = Shelf(folder / "kv", budget_bytes, 2**20)
-    shelf.open()
-    return shelf
+@pytest.fixture
+def shelf(folder: Path) -> Shelf:
+    """Room for a kilobyte."""
+    found = Shelf(folder / "kv", 1000, 2**20)
+    found.open()
+    return found
 
 
 async def written(worker: FakeWorker, size: int) -> None:
@@ -182,8 +183,7 @@ async def written(worker: FakeWorker, size: int) -> None:
     worker.on_prefix_news(Kept(granted.id))
 
 
-async def test_what_a_worker_was_reading_when_it_died_is_deleted(tmp_path: Path) -> None:
-    shelf = shelf_in(tmp_path)
+async def test_what_a_worker_was_reading_when_it_died_is_deleted(shelf: Shelf) -> None:
     async with kept_for(shelf) as (worker, _):
         await written(worker, 100)
         await written(worker, 200)
@@ -198,30 +198,28 @@ async def test_what_a_worker_was_reading_when_it_died_is_deleted(tmp_path: Path)
     assert shelf.restored_bytes == 100
 
 
-async def test_what_has_to_make_room_is_forgotten_by_the_worker(tmp_path: Path) -> None:
-    shelf = shelf_in(tmp_path, budget_bytes=250)
+async def test_what_has_to_make_room_is_forgotten_by_the_worker(shelf: Shelf) -> None:
     async with kept_for(shelf) as (worker, _):
-        await written(worker, 200)
-        await written(worker, 200)
+        await written(worker, 600)
+        await written(worker, 600)
         first = worker.told[0]
         assert isinstance(first, Granted)
 
         assert worker.told[1] == Forget(first.id)
 
 
-async def test_what_is_not_granted_is_denied_and_a_second_question_too(tmp_path: Path) -> None:
-    async with kept_for(shelf_in(tmp_path)) as (worker, _):
+async def test_what_is_not_granted_is_denied_and_a_second_question_too(shelf: Shelf, folder: Path) -> None:
+    async with kept_for(shelf) as (worker, _):
         worker.on_prefix_news(Keep(1001, False))
         worker.on_prefix_news(Keep(10, False))
         worker.on_prefix_news(Keep(10, False))  # before the first file is whole
         await until(lambda: len(worker.told) == 3)
 
         assert [type(order) for order in worker.told] == [Denied, Granted, Denied]
-    assert kept(tmp_path) == [], "a file that its worker never finished"
+    assert kept(folder) == [], "a file that its worker never finished"
 
 
-async def test_what_the_worker_discards_is_deleted(tmp_path: Path) -> None:
-    shelf = shelf_in(tmp_path)
+async def test_what_the_worker_discards_is_deleted(shelf: Shelf, folder: Path) -> None:
     async with kept_for(shelf) as (worker, _):
         await written(worker, 100)
         await until(lambda: len(shelf.entries("room")) == 1)
@@ -229,19 +227,19 @@ async def test_what_the_worker_discards_is_deleted(tmp_path: Path) -> None:
         assert isinstance(granted, Granted)
         worker.on_prefix_news(Discard(granted.id, "replaced"))
         worker.on_prefix_news(Discard(99, "damaged", "unknown ids are nothing"))
-        await until(lambda: kept(tmp_path) == [])
+        await until(lambda: kept(folder) == [])
 
         worker.on_prefix_news(Keep(10, False))
         await until(lambda: len(worker.told) == 2)
         granted = worker.told[1]
         assert isinstance(granted, Granted)
         worker.on_prefix_news(Discard(granted.id, "unwritten", "No space left on device"))
-        await until(lambda: kept(tmp_path) == [])
+        await until(lambda: kept(folder) == [])
 
 
-async def test_putting_away_waits_for_the_worker_and_not_for_ever(tmp_path: Path) -> None:
-    keeping = Keeping(shelf_in(tmp_path))
-    async with kept_for(shelf_in(tmp_path)) as (worker, keeper):
+async def test_putting_away_waits_for_the_worker_and_not_for_ever(shelf: Shelf) -> None:
+    keeping = Keeping(shelf)
+    async with kept_for(shelf) as (worker, keeper):
         keeping._keepers.add(keeper)
         began_s = time.monotonic()
         await keeping.put_away(0.05)

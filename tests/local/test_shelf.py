@@ -61,9 +61,7 @@ entries = st.lists(
 
 
 @given(entries, st.integers(0, 200), st.integers(0, 200))
-def test_just_enough_goes_the_least_used_first_and_the_owners_last(
-    held: list[Entry], wanted: int, budget: int
-) -> None:
+def test_just_enough_goes_the_least_used_first_and_the_owners_last(held: list[Entry], wanted: int, budget: int) -> None:
     going = to_go(held, wanted, budget)
     if going is None:
         assert wanted > budget

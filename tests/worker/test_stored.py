@@ -63,9 +63,7 @@ def test_another_account_is_not_told_by_a_quick_answer(stored: StoredPrefixes) -
     assert asked(stored, LONG, "ben")[1] == len(LONG) - 1, "the owner's are for everybody"
 
 
-def test_a_damaged_file_is_discarded_and_the_next_best_is_taken(
-    stored: StoredPrefixes, news: list[PrefixNews]
-) -> None:
+def test_a_damaged_file_is_discarded_and_the_next_best_is_taken(stored: StoredPrefixes, news: list[PrefixNews]) -> None:
     shorter = LONG[: WORTH_STORING_TOKENS + 5]
     stored.add(1, of([*shorter, 9]))
     stored.add(2, damaged := of(LONG))
