@@ -31,8 +31,10 @@ async def test_descriptors_keep_their_place_among_frames_while_the_child_reads_n
     expected: list[Frame] = []
     for number, descriptor in enumerate(files):
         os.write(descriptor, b"%d" % number)
-        filling = [Cancel(number * 10_000 + n) for n in range(1500)]  # 20 times 50 kB: more than a socket holds
-        for frame in (*filling, Offer(number), Forget(number)):
+        filling: list[Frame] = [
+            Cancel(number * 10_000 + n) for n in range(1500)
+        ]  # 20 times 50 kB: more than a socket holds
+        for frame in [*filling, Offer(number), Forget(number)]:
             child.send(frame, [descriptor] if isinstance(frame, Offer) else [])
             expected.append(frame)
         os.close(descriptor)  # it stays the caller's, also while its frame waits

@@ -92,7 +92,7 @@ async def test_a_damaged_file_costs_only_the_reading(store: Store, folder: Path,
     (path,) = kept(folder)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.write_bytes({"flip": bytes(content), "cut": content[:-100], "noise": os.urandom(5000)}[damage])
+    path.write_bytes({"flip": bytes(content), "cut": bytes(content[:-100]), "noise": os.urandom(5000)}[damage])
 
     async with running(store, folder) as (pool, _):
         assert await answer(pool, FIRST) == expected

@@ -147,7 +147,7 @@ class Crowd(RuleBasedStateMachine):
                 self.files += 1
                 self.stored.add(self.files, a_file_of(snapshot, self.stored.identity))
 
-    @precondition(lambda self: list(self.stored))
+    @precondition(lambda self: bool(list(self.stored)))
     @rule(data=st.data())
     def damage(self, data: st.DataObject) -> None:
         stored = data.draw(st.sampled_from(list(self.stored)))
@@ -160,7 +160,7 @@ class Crowd(RuleBasedStateMachine):
             os.ftruncate(stored.descriptor, at)
         self.damaged.add(stored.id)
 
-    @precondition(lambda self: list(self.stored))
+    @precondition(lambda self: bool(list(self.stored)))
     @rule(data=st.data())
     def forget_on_disk(self, data: st.DataObject) -> None:
         self.stored.forget(data.draw(st.sampled_from(list(self.stored))).id)

@@ -26,7 +26,7 @@ def written(
 ) -> int | None:
     """How much of a lone prefix is to be written."""
     wish = next_wish([one], on_disk or [], quiet_s=quiet_s, is_leaving=is_leaving)
-    return wish and wish.length
+    return wish.length if wish else None
 
 
 def test_the_owners_are_written_as_soon_as_it_is_quiet() -> None:
