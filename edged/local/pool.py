@@ -37,26 +37,15 @@ from edged.local.refusal import gave_way, no_place, too_late, too_long, waited_i
 from edged.local.renderer import Renderer
 from edged.local.resident import Lease, Resident
 from edged.local.sharing import share_prompts
-from edged.local.tuning import Tuning, how_to_load
+from edged.local.tuning import Tuning, how_to_load, snapshot_bytes
 from edged.local.work import Work
 from edged.store import ModelFile, Store
 from edged.wire import Load, Template
 
 log = logging.getLogger(__name__)
 
-# Of the machine's memory, for what workers keep of conversations outside of their contexts: 256 MiB of 4 GiB are about
-# 20,000 tokens of a 0.5B model (12.4 KB each).
-_SNAPSHOT_SHARE = 1 / 16
-
 Tell: TypeAlias = Callable[..., None]
 _SOME_EFFORT = Effort(prompt_tokens=1, answer_tokens=1)
-
-
-def snapshot_bytes(engine: Engine) -> int:
-    """What one worker may keep outside of its context."""
-    if engine.snapshot_bytes is not None:
-        return engine.snapshot_bytes // engine.resident_models
-    return int(memory.total_bytes() * _SNAPSHOT_SHARE / engine.resident_models)
 
 
 class Pool:

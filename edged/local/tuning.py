@@ -12,6 +12,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from edged.config import Engine
+from edged.host import memory
 from edged.local import durable
 from edged.store import ModelFile
 
@@ -21,6 +23,9 @@ log = logging.getLogger(__name__)
 _ENTRIES = 64
 # What a model needs beside its weights: cells, compute buffers, the interpreter.
 _BESIDE_BYTES = 512 * 2**20
+# Of the machine's memory, for what workers keep of conversations outside of their contexts: 256 MiB of 4 GiB are about
+# 20,000 tokens of a 0.5B model (12.4 KB each).
+_SNAPSHOT_SHARE = 1 / 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,13 @@ def how_to_load(model_bytes: int, available_bytes: int) -> Loading:
     """
     has_room = available_bytes >= model_bytes + _BESIDE_BYTES
     return Loading(maps_file=not has_room, repacks=has_room)
+
+
+def snapshot_bytes(engine: Engine) -> int:
+    """What one worker may keep outside of its context."""
+    if engine.snapshot_bytes is not None:
+        return engine.snapshot_bytes // engine.resident_models
+    return int(memory.total_bytes() * _SNAPSHOT_SHARE / engine.resident_models)
 
 
 class Tuning:

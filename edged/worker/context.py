@@ -185,5 +185,5 @@ class Context:
         return int(lib.llama_state_seq_get_size_ext(self._context, slot, flags))
 
     def _set_state(self, slot: int, state: bytes, flags: int) -> bool:
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        buffer = ctypes.cast(ctypes.c_char_p(state), ctypes.POINTER(ctypes.c_uint8))  # in place: it may be large
         return bool(lib.llama_state_seq_set_data_ext(self._context, buffer, len(state), slot, flags) == len(state))

@@ -122,34 +122,33 @@ def read_head(descriptor: int, identity: bytes, most_tokens: int) -> Head:
 
 def read_whole(descriptor: int, head: Head, identity: bytes) -> Snapshot:
     """The state with its checkpoints, as they were written. Raises `Unusable`, `OSError`."""
-    content = bytearray(head.file_bytes)
-    view, done = memoryview(content), 0
-    while done < len(content):
-        if not (count := os.preadv(descriptor, [view[done:]], done)):
-            raise Unusable("damaged", f"it ends after {done} bytes")
-        done += count
-    if blake2b(view[:-DIGEST_BYTES], digest_size=DIGEST_BYTES).digest() != view[-DIGEST_BYTES:]:
+    digest, at = blake2b(digest_size=DIGEST_BYTES), 0
+
+    def take(count: int) -> bytes:
+        nonlocal at
+        part = _read(descriptor, count, at)
+        digest.update(part)
+        at += count
+        return part
+
+    begin, state = take(head.head_bytes), take(head.state_bytes)
+    cuts = None if head.cuts is None else {length: take(part_bytes) for length, part_bytes in head.cuts}
+    if _read(descriptor, DIGEST_BYTES, at) != digest.digest():
         raise Unusable("damaged", "its checksum does not fit")
-    state_end = head.head_bytes + head.state_bytes
-    snapshot = Snapshot(
-        head.tokens,
-        head.partition,
-        len(head.tokens),
-        None if head.cuts is None else _parts(view[state_end:], head.cuts),
-        head.is_pinned,
-        state=bytes(view[head.head_bytes : state_end]),
-    )
-    if view[: head.head_bytes] != _head(snapshot, identity):
+    snapshot = Snapshot(head.tokens, head.partition, len(head.tokens), cuts, head.is_pinned, state=state)
+    if begin != _head(snapshot, identity):
         raise Unusable("damaged", "its head has changed since it was read")
     return snapshot
 
 
-def _parts(rest: memoryview, cuts: tuple[tuple[int, int], ...]) -> dict[int, bytes]:
-    parts, at = {}, 0
-    for length, part_bytes in cuts:
-        parts[length] = bytes(rest[at : at + part_bytes])
-        at += part_bytes
-    return parts
+def _read(descriptor: int, count: int, at: int) -> bytes:
+    """In one piece where the kernel gives it so: a state is large, and there should not be two of it."""
+    data = os.pread(descriptor, count, at)
+    while len(data) < count:
+        if not (more := os.pread(descriptor, count - len(data), at + len(data))):
+            raise Unusable("damaged", f"it ends after {at + len(data)} bytes")
+        data += more
+    return data
 
 
 def _head(snapshot: Snapshot, identity: bytes) -> bytes:
