@@ -82,6 +82,18 @@ class Engine(Section):
         (),
         description="System prompts that are kept ready in memory for everybody, up to half of the context.",
     )
+    prefix_disk_bytes: int = Field(
+        2**30,
+        ge=0,
+        le=2**44,
+        description="Disk for conversations and shared prompts that outlive a restart; 0 keeps none and deletes them.",
+    )
+    prefix_disk_daily_bytes: int = Field(
+        2**30,
+        ge=0,
+        le=2**44,
+        description="How much of that may be written in a day, because flash wears out by writing.",
+    )
     follow_neighbours: bool = Field(
         True, description="Use fewer threads while other programs keep cores busy, where that is quicker."
     )

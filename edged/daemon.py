@@ -21,7 +21,9 @@ from edged.config import Config, control_socket
 from edged.errors import ConfigError, ShuttingDown
 from edged.host import hardware, memory
 from edged.local.backend import Local
+from edged.local.keeping import Keeping
 from edged.local.pool import Pool
+from edged.local.shelf import Shelf
 from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
@@ -32,8 +34,12 @@ log = logging.getLogger(__name__)
 
 _MODELS = "models"
 _CACHE = "cache"
+_PREFIXES = "kv"
 # Once running answers were told to end, their last chunk is on its way within this.
 _LAST_WORDS_S = 2.0
+# For prefixes on disk, of what the answers leave of the drain. A card that writes 10 MB/s takes some 8,000 tokens of a
+# 0.5B model in this time, and whoever pressed Ctrl-C does not wait for ever.
+_PUT_AWAY_S = 10.0
 # How long a restart takes at least: when to come back, for whoever is refused in between.
 _RESTART_S = 30.0
 
@@ -48,8 +54,11 @@ async def run(config: Config, state: Path) -> None:
         store = Store(state / _MODELS)
         journal = Journal()
         tuning = Tuning(state / _CACHE / "tuning.json", hardware.identity())
-        pool = await life.enter_async_context(Pool(store, config.engine, config.limits, journal.tell, tuning))
-        metrics = Metrics(pool)
+        engine = config.engine
+        shelf = Shelf(state / _PREFIXES, engine.prefix_disk_bytes, engine.prefix_disk_daily_bytes)
+        keeping = await life.enter_async_context(Keeping(shelf, store))
+        pool = await life.enter_async_context(Pool(store, engine, config.limits, journal.tell, tuning, keeping))
+        metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)
 
         def default(installed: Sequence[ModelFile]) -> str:
@@ -65,7 +74,7 @@ async def run(config: Config, state: Path) -> None:
         )
         exposed.addresses = await life.enter_async_context(serving)
         journal.tell("listening", address=" ".join(exposed.addresses))
-        life.push_async_callback(drain, pool, journal, config.limits.drain_s)
+        life.push_async_callback(drain, pool, journal, keeping, config.limits.drain_s)
         if config.models.preload:
             pool.warm(default(store.models()))
         await stop.wait()
@@ -81,8 +90,12 @@ def refuse_open_by_accident(config: Config) -> None:
         )
 
 
-async def drain(pool: Pool, journal: Journal, drain_s: float) -> None:
-    """Refuse newcomers, let running answers end by themselves for `drain_s`, then end them in words."""
+async def drain(pool: Pool, journal: Journal, keeping: Keeping, drain_s: float) -> None:
+    """Refuse newcomers, let running answers end by themselves for `drain_s`, then end them in words.
+
+    What they leave of that time belongs to the prefixes that should be there after a restart.
+    """
+    began_s = time.monotonic()
     leaving = ShuttingDown("The device is restarting or shutting down.", retry_after_s=_RESTART_S)
     pool.close(leaving)
     try:
@@ -95,6 +108,7 @@ async def drain(pool: Pool, journal: Journal, drain_s: float) -> None:
                 await journal.quiet()
         except TimeoutError:
             log.warning("%d answers did not end in time", journal.running)
+    await keeping.put_away(min(_PUT_AWAY_S, drain_s - (time.monotonic() - began_s)))
 
 
 @contextmanager

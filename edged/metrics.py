@@ -46,11 +46,24 @@ class PoolState(Protocol):
         ...
 
 
+class DiskState(Protocol):
+    """What is read from the prefixes on disk."""
+
+    @property
+    def held_bytes(self) -> int:
+        """All files together."""
+        ...
+
+    written_bytes: int
+    restored_bytes: int
+
+
 class Metrics(Observer):
     """Everything that `/metrics` shows."""
 
-    def __init__(self, pool: PoolState) -> None:
+    def __init__(self, pool: PoolState, disk: DiskState | None = None) -> None:
         self._pool = pool
+        self._disk = disk
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "edged_requests", "Finished requests.", ("dialect", "model", "served_by", "outcome"), registry=registry
@@ -111,6 +124,12 @@ class Metrics(Observer):
         for name, resident in residents.items():
             memory.add_metric([name], resident.process.card.model_bytes if resident.process.card else 0)
         yield memory
+        if self._disk is not None:
+            yield _gauge("edged_prefix_disk_bytes", "Prefixes on disk.", self._disk.held_bytes)
+            moved = CounterMetricFamily("edged_prefix_disk_moved_bytes", "To and from disk.", labels=["direction"])
+            moved.add_metric(["written"], self._disk.written_bytes)
+            moved.add_metric(["restored"], self._disk.restored_bytes)
+            yield moved
         yield from self._as_llama_server(total - free)
 
     def _as_llama_server(self, busy: int) -> Iterator[Metric]:

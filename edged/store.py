@@ -14,12 +14,17 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 from edged.errors import ModelInvalid, ModelNotFound
 
 GUIDE = "guide"
 _GUIDE_FILE = Path(__file__).with_name("guide.gguf")
+# Of a file's content, for its key: so many pieces of a page each, and all of its beginning, where the header is.
+_SAMPLES = 64
+_SAMPLE_BYTES = 4096
+_HEADER_BYTES = 2**20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
@@ -66,6 +71,14 @@ class Store:
         finally:
             os.close(descriptor)
 
+    def keys(self) -> set[str]:
+        """The keys of everything installed; what cannot be read has none."""
+        found = set()
+        for file in self.models():
+            with contextlib.suppress(ModelNotFound, ModelInvalid, OSError), self.open(file.name) as descriptor:
+                found.add(key_of(descriptor))
+        return found
+
     def _owned(self) -> Iterator[ModelFile]:
         if not self.folder.is_dir():
             return
@@ -76,6 +89,21 @@ class Store:
                     status = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
                         yield _describe(name, Path(entry.path), status)
+
+
+def key_of(descriptor: int) -> str:
+    """Which weights these are, without reading them all: other content has another key, whatever the file is called.
+
+    Size and time of change alone would do where nobody copies times along with files, as package managers and images
+    do. The header alone is the same in every model that was trained further. So both, and samples from the whole file:
+    training changes all of it.
+    """
+    status = os.fstat(descriptor)
+    digest = blake2b(f"{status.st_size} {status.st_mtime_ns}\n".encode(), digest_size=16)
+    digest.update(os.pread(descriptor, _HEADER_BYTES, 0))
+    for sample in range(_SAMPLES):
+        digest.update(os.pread(descriptor, _SAMPLE_BYTES, status.st_size * sample // _SAMPLES))
+    return digest.hexdigest()
 
 
 def _describe(name: str, path: Path, status: os.stat_result) -> ModelFile:

@@ -17,8 +17,9 @@
            ── Render ────────────▶
            ◀─ Rendered | Refused                one of them per Render
 
-Hanging up is the leash: a child that reads end-of-file exits. Bulk (models, later images and snapshots) never travels
-in a frame. How frames become bytes is `framing.py`'s business.
+Hanging up is the leash: a child that reads end-of-file exits. Bulk (models, prefixes on disk, later images) never
+travels in a frame. How frames become bytes is `framing.py`'s business; what is said about prefixes on disk is in
+`prefix_wire.py`.
 
 Standard library only, and no asyncio: a worker's start-up time is a person's waiting time.
 """
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from edged.chat import Constraint, FinishReason, Lane, Role, Sampling, TextPart, TokenLogprob
+from edged.prefix_wire import PrefixNews, PrefixOrder
 
 Pooling: TypeAlias = Literal["mean", "cls", "last", "rank"]
 
@@ -57,6 +59,8 @@ class Load:
 
     `snapshot_bytes` bounds what is kept of conversations outside of the context.
     `decode_threads` is what an earlier run found best for decoding; None lets the worker find out.
+    `prefix_bytes` is the longest file that prefixes may be written to, 0 if none; `model_key` tells such files whose
+    they are.
     """
 
     name: str
@@ -70,6 +74,8 @@ class Load:
     follow_neighbours: bool = True
     maps_file: bool = True
     repacks: bool = True
+    prefix_bytes: int = 0
+    model_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class Loaded:
 
     `pooling` is how a file that was made for vectors (rank: for scores) pools them; None: it was made for words.
     `gpus` are the devices that llama.cpp could compute on beside the processor; `gpu_layers` of `layers` lie there.
+    `build` is all of the engine and its context that a state of a conversation depends on.
     """
 
     context_tokens: int
@@ -101,6 +108,7 @@ class Loaded:
     gpus: tuple[str, ...] = ()
     gpu_layers: int = 0
     layers: int = 0
+    build: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,4 +339,6 @@ Frame: TypeAlias = (
     | Render
     | Rendered
     | Refused
+    | PrefixOrder
+    | PrefixNews
 )

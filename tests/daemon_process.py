@@ -171,20 +171,22 @@ def running(
     arguments: Sequence[str] = (),
     *,
     wait: bool = True,
+    state: Path | None = None,
 ) -> Iterator[DaemonProcess]:
     """`edged serve` on a free port with a state directory of its own, until the block ends.
 
     `models` are copied into its folder under their names; `config` is the text of its configuration file. With `wait`
-    it is ready, else it only listens. At the end, unless the test has already seen to that, it is told to stop, must
-    exit with 0, and must leave no process.
+    it is ready, else it only listens. With `state` it finds there what an earlier one has left. At the end, unless the
+    test has already seen to that, it is told to stop, must exit with 0, and must leave no process.
     """
     with tempfile.TemporaryDirectory(prefix="edged-test-") as name:
         folder = Path(name)
-        state, settings = folder / "state", folder / "edged.toml"
+        state, settings = state or folder / "state", folder / "edged.toml"
         settings.write_text(config)
-        (state / "models").mkdir(parents=True, mode=0o700)
+        (state / "models").mkdir(parents=True, mode=0o700, exist_ok=True)
         for model, file in (models or {}).items():
-            shutil.copyfile(file, state / "models" / f"{model}.gguf")
+            if not (state / "models" / f"{model}.gguf").exists():
+                shutil.copyfile(file, state / "models" / f"{model}.gguf")
         command = [sys.executable, "-m", "edged", "serve", "--port", "0"]
         command += ["--state-dir", str(state), "--config", str(settings), *arguments]
         with (folder / "log").open("wb") as log:

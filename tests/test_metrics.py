@@ -125,3 +125,17 @@ def test_gauges_are_read_when_somebody_looks() -> None:
     assert seen["edged_model_resident_bytes", (("model", "m"),)] == 1234
     assert seen["llamacpp:prompt_tokens_total", ()] == 20
     assert seen["llamacpp:tokens_predicted_total", ()] == 3
+
+
+def test_prefixes_on_disk_are_counted() -> None:
+    @dataclass
+    class Disk:
+        held_bytes: int = 300
+        written_bytes: int = 500
+        restored_bytes: int = 200
+
+    found = samples(Metrics(Seats(), Disk()))
+
+    assert found["edged_prefix_disk_bytes", ()] == 300
+    assert found["edged_prefix_disk_moved_bytes_total", (("direction", "written"),)] == 500
+    assert found["edged_prefix_disk_moved_bytes_total", (("direction", "restored"),)] == 200

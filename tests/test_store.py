@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from edged import store as module
 from edged.errors import ModelInvalid, ModelNotFound
-from edged.store import GUIDE, Store
+from edged.store import GUIDE, Store, key_of
+
+GUIDE_FILE = module._GUIDE_FILE
 
 
 def names(folder: Path) -> list[str]:
@@ -104,3 +107,28 @@ def test_a_file_that_vanishes_while_the_folder_is_listed_is_no_model(
     monkeypatch.setattr(os, "scandir", lambda folder: listed)
 
     assert names(tmp_path) == [GUIDE]
+
+
+def key(file: Path) -> str:
+    with file.open("rb") as content:
+        return key_of(content.fileno())
+
+
+def test_a_key_belongs_to_the_content_and_not_to_the_name(tmp_path: Path) -> None:
+    content = bytearray(os.urandom(8 * 2**20))
+    file, copy = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    file.write_bytes(content)
+    copy.write_bytes(content)
+    for one in (file, copy):
+        os.utime(one, (1, 1))
+    assert key(file) == key(copy)
+    assert {key(file), key(GUIDE_FILE)} == Store(tmp_path).keys()
+
+    # Trained further: the same size and header, and somebody copied the time along.
+    copy.write_bytes(content[: 2**20] + os.urandom(7 * 2**20))
+    os.utime(copy, (1, 1))
+    assert key(file) != key(copy)
+
+    copy.write_bytes(content)
+    os.utime(copy, (2, 2))
+    assert key(file) != key(copy)

@@ -63,6 +63,7 @@ class Child(asyncio.Protocol):
         self._decoder = Decoder()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._complaint = ""
+        self._held: deque[tuple[bytes, list[int]]] = deque()
         self._watch: asyncio.Task[None]
         self._process: asyncio.subprocess.Process
         self._transport: asyncio.Transport
@@ -97,6 +98,7 @@ class Child(asyncio.Protocol):
                 )
             undo.callback(child.kill, "is not wanted any more")
             child._transport, _ = await asyncio.get_running_loop().create_connection(lambda: child, sock=ours)
+            child._transport.set_write_buffer_limits(0)  # `resume_writing` is called whenever all is written
             undo.pop_all()
         child._watch = asyncio.create_task(child._see_off(), name=f"{module}[{child.pid}]")
         return child
@@ -120,11 +122,39 @@ class Child(asyncio.Protocol):
             data = encode(frame)
         except WireError as error:
             raise PayloadTooLarge(f"The text is too long to be handed to the model: {error}.") from error
-        if descriptors:
-            # Only a child's first frame carries descriptors yet, so the socket is empty and takes it whole.
-            socket.send_fds(self._socket, [data], list(descriptors))
-        else:
+        if not descriptors and not self._held:
             self._transport.write(data)
+            return
+        self._held.append((data, [os.dup(descriptor) for descriptor in descriptors]))
+        self.resume_writing()
+
+    def resume_writing(self) -> None:
+        """Send what had to wait: descriptors are sent past the transport, so only while it has nothing to write."""
+        while self._held and not self._transport.is_closing():
+            data, descriptors = self._held[0]
+            if descriptors and not self._hand_over(data, descriptors):
+                return
+            self._held.popleft()
+            if not descriptors:
+                self._transport.write(data)
+
+    def _hand_over(self, data: bytes, descriptors: list[int]) -> bool:
+        if self._transport.get_write_buffer_size():
+            return False
+        try:
+            sent = socket.send_fds(self._socket, [data], descriptors)
+        except BlockingIOError:
+            # The child is far behind. A first byte waits for room as any other does; the rest follows when it is gone.
+            self._held[0] = (data[1:], descriptors)
+            self._transport.write(data[:1])
+            return False
+        except OSError:
+            sent = len(data)  # it is gone, as `on_gone` tells
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if sent < len(data):
+            self._transport.write(data[sent:])
+        return True
 
     def kill(self, complaint: str) -> None:
         """End it now; `complaint` is the cause that `on_gone` will hear."""
@@ -159,6 +189,10 @@ class Child(asyncio.Protocol):
             log.debug("child %d: %s", self.pid, text)
         returncode = await self._process.wait()
         self._transport.close()
+        for _, descriptors in self._held:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._held.clear()
         cause = self._complaint or cause_of_death(returncode)
         if returncode != 0:
             log.warning("child %d %s; its last words: %s", self.pid, cause, " | ".join(self._stderr) or "none")

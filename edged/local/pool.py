@@ -27,6 +27,7 @@ from edged.chat import Lane
 from edged.config import Engine, Limits
 from edged.errors import EdgedError, RequestError, ShuttingDown, WorkerCrashed
 from edged.host import gpu, memory
+from edged.local.keeping import Keeping
 from edged.local.line import Line, Waiter, find_place, gave_way, too_late, waited_in_vain
 from edged.local.outlook import Outlook
 from edged.local.plan import Want, plan
@@ -34,26 +35,15 @@ from edged.local.predict import Effort, Forecast
 from edged.local.process import WorkerProcess
 from edged.local.renderer import Renderer
 from edged.local.resident import Lease, Resident, share_prompts
-from edged.local.tuning import Tuning, how_to_load
+from edged.local.tuning import Tuning, how_to_load, snapshot_bytes
 from edged.local.work import Work
 from edged.store import ModelFile, Store
 from edged.wire import Load, Template
 
 log = logging.getLogger(__name__)
 
-# Of the machine's memory, for what workers keep of conversations outside of their contexts: 256 MiB of 4 GiB are about
-# 20,000 tokens of a 0.5B model (12.4 KB each).
-_SNAPSHOT_SHARE = 1 / 16
-
 Tell: TypeAlias = Callable[..., None]
 _SOME_EFFORT = Effort(prompt_tokens=1, answer_tokens=1)
-
-
-def snapshot_bytes(engine: Engine) -> int:
-    """What one worker may keep outside of its context."""
-    if engine.snapshot_bytes is not None:
-        return engine.snapshot_bytes // engine.resident_models
-    return int(memory.total_bytes() * _SNAPSHOT_SHARE / engine.resident_models)
 
 
 class Pool:
@@ -63,9 +53,18 @@ class Pool:
     with, while it lasts; `failure` what that one died of, until another succeeds.
     """
 
-    def __init__(self, store: Store, engine: Engine, limits: Limits, tell: Tell, tuning: Tuning | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        limits: Limits,
+        tell: Tell,
+        tuning: Tuning | None = None,
+        keeping: Keeping | None = None,
+    ) -> None:
         self._store = store
         self._tuning = tuning
+        self._keeping = keeping or Keeping()
         self._engine = engine
         self._limits = limits
         self._tell = tell
@@ -261,7 +260,8 @@ class Pool:
         self._tell("model_loading", model=model)
         try:
             with self._store.open(model) as descriptor:
-                card = await resident.process.load(self._load_frame(self._store.find(model), resident), descriptor)
+                wanted = self._load_frame(self._store.find(model), resident)
+                card = await self._keeping.load(resident.process, wanted, descriptor)
         except (EdgedError, OSError) as error:
             failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
             self._retire(model)

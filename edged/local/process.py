@@ -31,6 +31,7 @@ from edged.local.child import Child
 from edged.local.measuring import Measured, Measuring
 from edged.local.outlook import Outlook, Run
 from edged.local.work import Work
+from edged.prefix_wire import AllPutAway, Discard, Keep, Kept, PrefixNews, PrefixOrder, Restoring, Used
 from edged.wire import (
     Accepted,
     Cancel,
@@ -84,6 +85,7 @@ class WorkerProcess:
         self.card: Loaded | None = None
         self.outlook = Outlook()
         self.on_tuned: Callable[[int], None] = lambda decode_threads: None
+        self.on_prefix_news: Callable[[PrefixNews | None], None] = lambda news: None
         self._on_gone = on_gone
         self._error: EdgedError | None = None
         self._child: Child | None = None
@@ -210,6 +212,11 @@ class WorkerProcess:
         if self._error is None and self._child is not None:
             self._child.send(Share(one, other))
 
+    def tell(self, order: PrefixOrder, descriptors: Sequence[int] = ()) -> None:
+        """Send an order about prefixes on disk; the descriptors beside it stay the caller's."""
+        if self._error is None and self._child is not None:
+            self._child.send(order, descriptors)
+
     def interrupt(self, error: EdgedError) -> None:
         """End every running answer with `error`."""
         for asker in set(self._owed.values()):
@@ -249,6 +256,8 @@ class WorkerProcess:
             case Counted(id, tokens):
                 if id in self._counting and not self._counting[id].done():
                     self._counting[id].set_result(tokens)
+            case Keep() | Kept() | Restoring() | Used() | Discard() | AllPutAway():
+                self.on_prefix_news(frame)
             case Tuned(decode_threads):
                 self.on_tuned(decode_threads)
             case Loading(progress):
@@ -332,6 +341,7 @@ class WorkerProcess:
             if not counted.done():
                 counted.set_exception(self._error)
         self._settled.set()
+        self.on_prefix_news(None)
         self._on_gone(self._error)
 
 

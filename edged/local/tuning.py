@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from edged.config import Engine
+from edged.host import memory
+from edged.local import durable
 from edged.store import ModelFile
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 _ENTRIES = 64
 # What a model needs beside its weights: cells, compute buffers, the interpreter.
 _BESIDE_BYTES = 512 * 2**20
+# Of the machine's memory, for what workers keep of conversations outside of their contexts: 256 MiB of 4 GiB are about
+# 20,000 tokens of a 0.5B model (12.4 KB each).
+_SNAPSHOT_SHARE = 1 / 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,13 @@ def how_to_load(model_bytes: int, available_bytes: int) -> Loading:
     """
     has_room = available_bytes >= model_bytes + _BESIDE_BYTES
     return Loading(maps_file=not has_room, repacks=has_room)
+
+
+def snapshot_bytes(engine: Engine) -> int:
+    """What one worker may keep outside of its context."""
+    if engine.snapshot_bytes is not None:
+        return engine.snapshot_bytes // engine.resident_models
+    return int(memory.total_bytes() * _SNAPSHOT_SHARE / engine.resident_models)
 
 
 class Tuning:
@@ -63,7 +74,7 @@ class Tuning:
         self._entries[key] = decode_threads
         self._entries = dict(list(self._entries.items())[-_ENTRIES:])
         try:
-            _write(self._file, self._entries)
+            durable.write(self._file, json.dumps(self._entries, indent=1))
         except OSError as error:
             log.warning("%s cannot be written, so the next start measures again: %s", self._file, error)
 
@@ -80,23 +91,3 @@ def _read(file: Path) -> dict[str, int]:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         log.warning("%s is not used and will be written anew: %s", file, error)
         return {}
-
-
-def _write(file: Path, entries: dict[str, int]) -> None:
-    """All or nothing, power loss included."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=file.name)
-    try:
-        with os.fdopen(descriptor, "w") as output:
-            json.dump(entries, output, indent=1)
-            output.flush()
-            os.fsync(output.fileno())
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from time import perf_counter
 
+from edged.prefix_wire import Denied, Forget, Granted, Offer, PutAway
 from edged.wire import (
     Accepted,
     Cancel,
@@ -35,7 +36,8 @@ from edged.wire import (
 from edged.worker.background import Background
 from edged.worker.batcher import Batcher
 from edged.worker.bindings import EngineError
-from edged.worker.confine import confine
+from edged.worker.build import build_of
+from edged.worker.confine import confine, limit_files
 from edged.worker.constraint import Grammars
 from edged.worker.context import Context
 from edged.worker.devices import gpus
@@ -44,11 +46,14 @@ from edged.worker.model import Model
 from edged.worker.neighbours import Neighbours
 from edged.worker.pace import SMALLEST_CHUNK_TOKENS, Pace
 from edged.worker.pipe import Pipe
+from edged.worker.prefix_file import identity_of
 from edged.worker.prefixes import common
 from edged.worker.prompt import marks_of, tokens_of
 from edged.worker.rehearsal import Rehearsal
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
+from edged.worker.stored import StoredPrefixes
+from edged.worker.storing import Storing
 from edged.worker.threads import Threads
 from edged.worker.vectors import VectorContext
 
@@ -64,7 +69,9 @@ class Worker:
     def __init__(self, pipe: Pipe, context: Context, background: Background, wanted: Load) -> None:
         self._pipe = pipe
         self._context = context
-        self._batcher = Batcher(context, context.model, self._begun, wanted.snapshot_bytes)
+        stored = StoredPrefixes(identity_of(wanted.model_key, build_of(context)), context.context_tokens, pipe.send)
+        self._batcher = Batcher(context, context.model, self._begun, wanted.snapshot_bytes, stored)
+        self._storing = Storing(pipe, self._batcher.memory, wanted.prefix_bytes)
         self._pace = Pace(wanted.longest_gap_steps)
         self._rehearsal = Rehearsal(context, self._batcher.memory, self._pace, context.model.vocabulary_tokens)
         self._grammars = Grammars(context.model)
@@ -86,6 +93,7 @@ class Worker:
             if self._is_idle:
                 self._batcher.memory.clear_ahead(self._context.sequences)  # first: resting ends when somebody asks
                 self._rehearse()
+                self._storing.rest()
                 self._background.rest()
             for frame in self._pipe.receive(wait=self._is_idle):
                 self._obey(frame)
@@ -109,6 +117,8 @@ class Worker:
                 self._background.submit(frame)
             case Share(one, other):
                 self._share(tokens_of(one, self._context.model), tokens_of(other, self._context.model))
+            case Offer() | Forget() | Granted() | Denied() | PutAway():
+                self._storing.obey(frame)
             case Cancel(id):
                 self._unaccepted.discard(id)
                 self._batcher.cancel(id)
@@ -182,6 +192,7 @@ class Worker:
         threads = self._threads.reading if chunk_tokens else self._threads.decoding(decoding)
         self._context.use_threads(threads)
         outputs, prompt_tokens = self._batcher.step(chunk_tokens)
+        self._storing.note_work()
         for failed in self._batcher.take_failed():
             self._unaccepted.discard(failed.id)
             self._pipe.send(failed)
@@ -224,9 +235,8 @@ def load(pipe: Pipe, wanted: Load) -> Model:
             reported = fraction
             pipe.send(Loading(round(fraction, 3)))
 
-    (descriptor,) = pipe.descriptors
     return Model(
-        f"/proc/self/fd/{descriptor}",
+        f"/proc/self/fd/{pipe.take_descriptor()}",
         gpu_layers=wanted.gpu_layers,
         maps_file=wanted.maps_file,
         repacks=wanted.repacks,
@@ -234,7 +244,7 @@ def load(pipe: Pipe, wanted: Load) -> Model:
     )
 
 
-def introduce(model: Model, context_tokens: int, pooling: Pooling | None) -> Loaded:
+def introduce(model: Model, context_tokens: int, pooling: Pooling | None, build: str = "") -> Loaded:
     """What the daemon should know about the model."""
     return Loaded(
         context_tokens=context_tokens,
@@ -251,6 +261,7 @@ def introduce(model: Model, context_tokens: int, pooling: Pooling | None) -> Loa
         gpus=gpus(),
         gpu_layers=model.offloaded_layers,
         layers=model.layers,
+        build=build,
     )
 
 
@@ -259,6 +270,8 @@ def prepare(pipe: Pipe, wanted: Load) -> Callable[[], None]:
 
     A model that was made for vectors gets no cells for chats: they would take more memory than all the rest.
     """
+    if wanted.prefix_bytes:
+        limit_files(wanted.prefix_bytes)
     model = load(pipe, wanted)
     vectors = VectorContext(model, context_tokens=wanted.context_tokens, threads=wanted.threads)
     background = Background(pipe, vectors, wanted.longest_gap_steps)
@@ -266,7 +279,7 @@ def prepare(pipe: Pipe, wanted: Load) -> Callable[[], None]:
         pipe.send(introduce(model, vectors.longest_tokens, vectors.pooling))
         return background.serve
     context = Context(model, context_tokens=wanted.context_tokens, sequences=wanted.sequences, threads=wanted.threads)
-    pipe.send(introduce(model, context.context_tokens, None))
+    pipe.send(introduce(model, context.context_tokens, None, build_of(context)))
     return Worker(pipe, context, background, wanted).run
 
 

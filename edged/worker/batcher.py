@@ -25,6 +25,7 @@ from edged.worker.job import CannotDraw, Chunks, Job, Sampler, Vocabulary, share
 from edged.worker.memory import Memory
 from edged.worker.prefixes import Match, common
 from edged.worker.sequence import Sequence, StopFilter
+from edged.worker.stored import StoredPrefixes
 
 # A sequence is admitted beside others only if each running one can still grow by this much: otherwise the newcomer's
 # prompt would be computed, thrown away a few tokens later, and computed again.
@@ -46,11 +47,12 @@ class Batcher:
         vocabulary: Vocabulary,
         admitted: Callable[[Sequence, int], None] = lambda *_: None,
         snapshot_bytes: int = 0,
+        stored: StoredPrefixes | None = None,
     ) -> None:
         self._engine = engine
         self._vocabulary = vocabulary
         self._admitted = admitted
-        self.memory = Memory(engine, snapshot_bytes)
+        self.memory = Memory(engine, snapshot_bytes, stored)
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
         self._failed: list[Failed] = []

@@ -27,6 +27,14 @@ def confine(*, extra_memory_bytes: int | None = None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
 
 
+def limit_files(most_bytes: int) -> None:
+    """From now on no file grows past `most_bytes`: the daemon hands out descriptors, and this bounds what one costs.
+
+    Writing more fails with EFBIG; Python ignores the signal that comes with it.
+    """
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+
+
 def _address_space_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[0])  # proc(5): total program size in pages
     return pages * resource.getpagesize()

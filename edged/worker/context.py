@@ -44,6 +44,7 @@ class Context:
         """Make room for `context_tokens`, cut to what the model was trained for. Raises `EngineError`."""
         self.model = model
         self.decode_s = self.sample_s = 0.0
+        self.cell_type = _CELL_TYPES[0]
         self.sequences = sequences
         self.is_cuttable = model.is_cuttable
         self._has_window = model.has_window
@@ -70,6 +71,7 @@ class Context:
         for params.type_k in _CELL_TYPES:
             params.type_v = params.type_k
             if context := lib.llama_init_from_model(self.model.handle, params):
+                self.cell_type = params.type_k
                 return context
         raise EngineError(last_error(f"no context of {self.context_tokens} tokens could be created"))
 
@@ -183,5 +185,5 @@ class Context:
         return int(lib.llama_state_seq_get_size_ext(self._context, slot, flags))
 
     def _set_state(self, slot: int, state: bytes, flags: int) -> bool:
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        buffer = ctypes.cast(ctypes.c_char_p(state), ctypes.POINTER(ctypes.c_uint8))  # in place: it may be large
         return bool(lib.llama_state_seq_set_data_ext(self._context, buffer, len(state), slot, flags) == len(state))

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Sequence
 from edged.worker.engine import Slots
 from edged.worker.prefixes import Cells, Known, Match, Prefix, Snapshot, branch, first_to_go, is_covered, longest
 from edged.worker.snapshots import Snapshots, thinned
+from edged.worker.stored import WORTH_STORING_TOKENS, Stored, StoredPrefixes
 
 # Fewer tokens than this are computed in about the time that a state takes to be copied in or out.
 WORTH_COPYING_TOKENS = 16
@@ -34,14 +35,18 @@ _ROOM_AHEAD = 1 / 4
 class Memory:
     """Books of the pool: exact, so that the engine is never asked for cells that it does not have."""
 
-    def __init__(self, engine: Slots, snapshot_bytes: int = 0) -> None:
-        """Take over `engine`: whatever it held is gone. `snapshot_bytes` bounds what is kept outside of the cells."""
+    def __init__(self, engine: Slots, snapshot_bytes: int = 0, stored: StoredPrefixes | None = None) -> None:
+        """Take over `engine`: whatever it held is gone. `snapshot_bytes` bounds what is kept outside of the cells.
+
+        `stored` are prefixes in files, which are read where they help.
+        """
         for slot in range(engine.slots):
             engine.release(slot)
         self._engine = engine
         self._cells = Cells()
         self._prefixes: list[Prefix] = []
         self._snapshots = Snapshots(snapshot_bytes)
+        self.stored = stored or StoredPrefixes()
         self._free_slots = list(range(engine.slots))
         self._clock = 0
 
@@ -60,11 +65,18 @@ class Memory:
         """What nobody runs on."""
         return [prefix for prefix in self._prefixes if not prefix.is_running]
 
+    @property
+    def outside_of_files(self) -> list[Prefix | Snapshot]:
+        """Everything that would be lost with this process."""
+        return [*self._prefixes, *self._snapshots]
+
     def match(self, tokens: Sequence[int], partition: str | None) -> Match:
         """What a newcomer could take over now; from outside of the cells only where that is clearly more."""
-        live = longest(tokens, partition, self._prefixes)
-        stored = longest(tokens, partition, self._snapshots)
-        return stored if stored.count >= live.count + WORTH_COPYING_TOKENS else live
+        best = longest(tokens, partition, self._prefixes)
+        copied = longest(tokens, partition, self._snapshots)
+        best = copied if copied.count >= best.count + WORTH_COPYING_TOKENS else best
+        stored = longest(tokens, partition, self.stored)
+        return stored if stored.count >= best.count + WORTH_STORING_TOKENS else best
 
     def held_with(self, match: Match, running: Iterable[Prefix]) -> int:
         """Cells in use if all that is cached were dropped and `match` were taken over."""
@@ -82,7 +94,8 @@ class Memory:
         if match.source is not None:
             match.source.used = self._clock
         wanted = () if self._engine.is_cuttable else (*marks, branch(tokens, partition, self._all()))
-        prefix = self._begin(tokens, partition, match)
+        _note_sharing(match, tokens)
+        prefix = self._begin_stored(tokens, partition, match)
         prefix.marks = sorted({mark for mark in wanted if prefix.length < mark < len(tokens)})
         prefix.used = self._clock
         return prefix
@@ -119,6 +132,33 @@ class Memory:
         for other in self.cached:
             if other is not prefix and is_covered(other, prefix):
                 other.used = 0
+
+    def copied_out(self, source: Known, length: int) -> Snapshot | None:
+        """A state of the first `length` tokens of what nobody runs on, or of more; None where there is no room for it.
+
+        The copy is the caller's, and soon let go of.
+        """
+        if isinstance(source, Snapshot):
+            return source if source in list(self._snapshots) else None
+        if not isinstance(source, Prefix) or source not in self.cached or source.length < length:
+            return None
+        if not self._snapshots.make_room(self.copied_bytes(source, source.length), self._prefixes):
+            return None
+        if length == source.length or not self._engine.is_cuttable or not self._free_slots:
+            return _snapshot(source, self._engine.save(source.slot))
+        slot = self._free_slots[-1]
+        self._engine.copy(source.slot, slot, length)
+        state = self._engine.save(slot)
+        self._engine.release(slot)
+        return Snapshot(source.tokens[:length], source.partition, length, state=state)
+
+    def copied_bytes(self, source: Known, length: int) -> int:
+        """About how long a state of the first `length` tokens would be, without checkpoints."""
+        if isinstance(source, Snapshot):
+            return len(source.state)
+        assert isinstance(source, Prefix)
+        whole = self._engine.save_bytes(source.slot)
+        return -(-whole * length // source.length) if self._engine.is_cuttable else whole
 
     def drop(self, prefix: Prefix) -> None:
         """Forget it; cells that nobody else holds are free."""
@@ -167,16 +207,29 @@ class Memory:
         return any(is_covered(prefix, other) for other in others)
 
     def _all(self) -> list[Prefix | Snapshot]:
-        return [*self._prefixes, *self._snapshots]
+        return [*self.outside_of_files, *self.stored]
 
     def _first_to_go(self, *, pinned: bool) -> Prefix | None:
         return first_to_go(self._prefixes, lambda prefix: self._cells.freed_by(prefix.cells), pinned=pinned)
+
+    def _begin_stored(self, tokens: list[int], partition: str | None, match: Match) -> Prefix:
+        """Begin with what lies in a file, if that is what helps most; where it is damaged, with the next best."""
+        while isinstance(match.source, Stored):
+            if snapshot := self.stored.read(match.source):
+                prefix = self._begin(tokens, partition, Match(snapshot, match.count))
+                is_refused = prefix.length == 0 and self.free_cells >= snapshot.length
+                self.stored.settle(match.source, is_refused=is_refused)
+                return prefix
+            match = self.match(tokens, partition)
+        self.stored.note(tokens, partition, self._clock)
+        return self._begin(tokens, partition, match)
 
     def _begin(self, tokens: list[int], partition: str | None, match: Match) -> Prefix:
         source, count = match.source, match.count
         if isinstance(source, Prefix) and count == source.length and not (source.is_running or source.is_pinned):
             # The newcomer goes on where the source ended: it is the same conversation.
             source.tokens, source.partition, source.is_running = tokens, partition, True
+            source.resumed += 1
             return source
         # Before room is made for the newcomer: that may cost the source its checkpoints.
         cuts = _cuts(match, is_cuttable=self._engine.is_cuttable)
@@ -185,6 +238,8 @@ class Memory:
             self.free_up(source.length)
         slot = self._take_slot(besides=source)
         prefix = Prefix(tokens, partition, cuts=cuts, slot=slot)
+        if isinstance(source, Snapshot) and count == source.length:
+            prefix.resumed = source.resumed + 1
         if isinstance(source, Prefix):
             self._share(prefix, source, count, back)
         elif source is not None:
@@ -233,6 +288,18 @@ def _cuts(match: Match, *, is_cuttable: bool) -> dict[int, bytes] | None:
     return {cut: part for cut, part in ((match.source and match.source.cuts) or {}).items() if cut <= match.count}
 
 
+def _note_sharing(match: Match, tokens: list[int]) -> None:
+    """Two have begun alike, if they are two and not one conversation that goes on, or one request for several answers.
+
+    Those ask for the very prompt that is still running.
+    """
+    source, count = match.source, match.count
+    if source is None or count < WORTH_STORING_TOKENS or count == source.length:
+        return
+    if not (isinstance(source, Prefix) and source.is_running and count == len(tokens) - 1):
+        source.shared = max(source.shared, count)
+
+
 def _snapshot(prefix: Prefix, state: bytes) -> Snapshot:
     return Snapshot(
         prefix.tokens[: prefix.length],
@@ -241,5 +308,7 @@ def _snapshot(prefix: Prefix, state: bytes) -> Snapshot:
         prefix.cuts,
         prefix.is_pinned,
         prefix.used,
-        state=state,
+        prefix.resumed,
+        prefix.shared,
+        state,
     )

@@ -39,6 +39,10 @@ class Pipe:
                 self.descriptors.extend(array("i", content))
         return list(self._decoder.feed(data))
 
+    def take_descriptor(self) -> int:
+        """The oldest descriptor that nobody has taken; it came with or before the frame that speaks of it."""
+        return self.descriptors.pop(0)
+
     def has_news(self, within_s: float) -> bool:
         """Wait at most `within_s` until there is something to receive, an end included."""
         return bool(select.select([self._socket], [], [], within_s)[0])

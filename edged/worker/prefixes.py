@@ -24,7 +24,8 @@ class Known:
 
     `cuts` is None where the memory can be cut behind any token. A sliding window or a recurrent state cannot: then only
     all of it can be taken over, or as much as a checkpoint in `cuts` brings back, by its number of tokens. `used` is
-    when it last served somebody, on a clock that ticks with every newcomer.
+    when it last served somebody, on a clock that ticks with every newcomer. `resumed` says how often it was gone on
+    with, `shared` how much of it others have begun with, at most.
     """
 
     tokens: list[int]
@@ -33,6 +34,8 @@ class Known:
     cuts: dict[int, bytes] | None = None
     is_pinned: bool = False
     used: int = 0
+    resumed: int = 0
+    shared: int = 0
 
     def is_open_to(self, partition: str | None) -> bool:
         """Whether `partition` may know that these tokens are here."""

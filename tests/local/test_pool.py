@@ -21,20 +21,13 @@ from edged.errors import (
     RateLimited,
     ShuttingDown,
 )
-from edged.host.memory import total_bytes
-from edged.local.pool import Pool, snapshot_bytes
+from edged.local.pool import Pool
 from edged.local.predict import Effort
 from edged.local.share import Path
 from edged.observe import Journal
 from edged.store import Store
 from edged.wire import Output, Step
 from tests.fakes import until, workers
-
-
-def test_conversations_outside_of_the_context_get_what_is_set_or_a_share_of_the_memory() -> None:
-    assert snapshot_bytes(Engine(snapshot_bytes=1000)) == 1000
-    assert snapshot_bytes(Engine(snapshot_bytes=1000, resident_models=2)) == 500
-    assert 0 < snapshot_bytes(Engine()) <= total_bytes() / 16
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edged.local.tuning import Loading, Tuning, how_to_load
+from edged.config import Engine
+from edged.host.memory import total_bytes
+from edged.local.tuning import Loading, Tuning, how_to_load, snapshot_bytes
 from edged.store import ModelFile
 
 GIB = 2**30
@@ -24,6 +26,12 @@ MODEL = ModelFile("m", Path("/models/m.gguf"), 2 * GIB, 1)
 )
 def test_a_second_copy_of_the_weights_is_made_only_where_it_fits(available_bytes: int, expected: Loading) -> None:
     assert how_to_load(2 * GIB, available_bytes) == expected
+
+
+def test_conversations_outside_of_the_context_get_what_is_set_or_a_share_of_the_memory() -> None:
+    assert snapshot_bytes(Engine(snapshot_bytes=1000)) == 1000
+    assert snapshot_bytes(Engine(snapshot_bytes=1000, resident_models=2)) == 500
+    assert 0 < snapshot_bytes(Engine()) <= total_bytes() / 16
 
 
 def test_a_measurement_survives_a_restart(tmp_path: Path) -> None:

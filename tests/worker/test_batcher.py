@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -11,11 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
+from edged.prefix_wire import Discard, PrefixNews
 from edged.wire import Failed, Output
+from edged.worker import memory as memory_module
+from edged.worker import stored as stored_module
 from edged.worker.batcher import Batcher
 from edged.worker.engine import Row
 from edged.worker.job import CannotDraw, shares
+from edged.worker.stored import StoredPrefixes
 from tests.fakes import PIECES, FakeLlama, FakeSampler, job
+from tests.worker.files import a_file_of
 
 # More than any test's sequences could need, preemptions included: being stuck is reported, not waited for.
 MANY_STEPS = 5000
@@ -65,21 +71,37 @@ def alone(prompt: list[int], *, context_tokens: int, **wanted: object) -> tuple[
 
 
 class Crowd(RuleBasedStateMachine):
-    """Requests come, go and are cancelled between steps, on an engine that is much too small for all of them."""
+    """Requests come, go and are cancelled between steps, on an engine that is much too small for all of them.
+
+    Meanwhile prefixes go to disk, the disk forgets and fails, and the worker is replaced by another one.
+    """
 
     ids = Bundle("ids")
     is_cuttable = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.llama = FakeLlama(
-            context_tokens=96, sequences=4, batch_tokens=24, slots=7, is_cuttable=self.is_cuttable, fails=self.fails
-        )
-        self.batcher = Batcher(self.llama, self.llama, snapshot_bytes=400)
+        self.patches = pytest.MonkeyPatch()
+        for module in (memory_module, stored_module):
+            self.patches.setattr(module, "WORTH_STORING_TOKENS", 3)
         self.failures = 0
         self.asked: dict[int, dict[str, object]] = {}
         self.came: dict[int, list[Output]] = {}
         self.cancelled: set[int] = set()
+        self.damaged: set[int] = set()
+        self.files = 0
+        self.stored = StoredPrefixes(b"i" * 32, 96, self.hear)
+        self.begin()
+
+    def begin(self) -> None:
+        self.llama = FakeLlama(
+            context_tokens=96, sequences=4, batch_tokens=24, slots=7, is_cuttable=self.is_cuttable, fails=self.fails
+        )
+        self.batcher = Batcher(self.llama, self.llama, snapshot_bytes=400, stored=self.stored)
+
+    def hear(self, news: PrefixNews) -> None:
+        if isinstance(news, Discard) and news.reason != "replaced":
+            assert news.id in self.damaged, f"a whole file was discarded: {news.detail}"
 
     @rule(
         target=ids,
@@ -114,6 +136,43 @@ class Crowd(RuleBasedStateMachine):
         cached = self.batcher.memory.cached
         if cached:
             self.batcher.memory.evict(ids.draw(st.sampled_from(cached)))
+
+    @rule(data=st.data(), share=st.floats(0.1, 1))
+    def put_on_disk(self, data: st.DataObject, share: float) -> None:
+        known = [one for one in self.batcher.memory.outside_of_files if one.length]
+        if known:
+            source = data.draw(st.sampled_from(known))
+            snapshot = self.batcher.memory.copied_out(source, max(1, int(source.length * share)))
+            if snapshot is not None:
+                self.files += 1
+                self.stored.add(self.files, a_file_of(snapshot, self.stored.identity))
+
+    @precondition(lambda self: bool(list(self.stored)))
+    @rule(data=st.data())
+    def damage(self, data: st.DataObject) -> None:
+        stored = data.draw(st.sampled_from(list(self.stored)))
+        size = os.fstat(stored.descriptor).st_size
+        at, change = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, 255))
+        if change:
+            byte = os.pread(stored.descriptor, 1, at)
+            os.pwrite(stored.descriptor, bytes([byte[0] ^ change]), at)
+        else:
+            os.ftruncate(stored.descriptor, at)
+        self.damaged.add(stored.id)
+
+    @precondition(lambda self: bool(list(self.stored)))
+    @rule(data=st.data())
+    def forget_on_disk(self, data: st.DataObject) -> None:
+        self.stored.forget(data.draw(st.sampled_from(list(self.stored))).id)
+
+    @rule()
+    def restart(self) -> None:
+        self.finish_all()
+        files = [(stored.id, os.dup(stored.descriptor)) for stored in self.stored]
+        for id, descriptor in files:
+            self.stored.forget(id)
+            self.stored.add(id, descriptor)
+        self.begin()
 
     @precondition(lambda self: self.batcher.is_idle)
     @rule()
@@ -150,7 +209,6 @@ class Crowd(RuleBasedStateMachine):
     def the_books_are_exact(self) -> None:
         assert self.batcher.memory.free_cells == self.llama.context_tokens - self.llama.used_cells
 
-    @precondition(lambda self: self.asked)
     @rule()
     def finish_all(self) -> None:
         for id, outputs in run(self.batcher).items():
@@ -163,8 +221,12 @@ class Crowd(RuleBasedStateMachine):
         assert self.llama.open_samplers == 0
 
     def teardown(self) -> None:
-        if self.asked:
+        try:
             self.finish_all()
+        finally:
+            self.patches.undo()
+            for stored in list(self.stored):
+                self.stored.forget(stored.id)
 
 
 Crowd.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)

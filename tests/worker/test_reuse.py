@@ -6,9 +6,14 @@ The networks are tiny and random, one per kind: all tokens in cells, a sliding w
 from __future__ import annotations
 
 import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from benchmarks import synthetic
 from edged.chat import Sampling
@@ -20,7 +25,10 @@ from edged.worker.job import Job
 from edged.worker.model import Model
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
+from edged.worker.stored import StoredPrefixes
+from tests.worker.files import a_file, a_file_of, content_of
 
+IDENTITY = b"i" * 32
 TOKENS = [200 + 37 * n % 5000 for n in range(120)]
 BUDGET_BYTES = 2**20
 ANSWER_TOKENS = 12
@@ -177,3 +185,85 @@ def test_conversations_that_do_not_fit_together_say_what_they_say_alone(context:
 
     assert first == again == expected
     assert read_tokens <= 2 * len(asked), "everything was in cells or states"
+
+
+def on_disk(context: Context, batcher: Batcher) -> list[int]:
+    """All that is in memory as files, the engine's memory empty as after a restart."""
+    memory = batcher.memory
+    files = []
+    for known in memory.outside_of_files:
+        snapshot = memory.copied_out(known, known.length)
+        assert snapshot is not None
+        files.append(a_file_of(snapshot, IDENTITY))
+    for slot in range(context.slots):
+        context.release(slot)
+    return files
+
+
+@contextmanager
+def restarted(context: Context, files: list[int]) -> Iterator[Batcher]:
+    """A worker that has just begun and is offered `files`, which are closed in the end."""
+    stored = StoredPrefixes(IDENTITY, context.context_tokens)
+    for id, descriptor in enumerate(files):
+        stored.add(id, descriptor)
+    yield Batcher(context, context.model, snapshot_bytes=BUDGET_BYTES, stored=stored)
+    for one in list(stored):
+        stored.forget(one.id)
+
+
+def test_after_a_restart_a_conversation_says_what_it_says_alone_and_reads_little(context: Context) -> None:
+    first, second = TOKENS[:80], TOKENS[:120]
+    expected = alone(context, second)
+    batcher = Batcher(context, context.model, snapshot_bytes=BUDGET_BYTES)
+    answers(batcher, context, [first])
+
+    with restarted(context, on_disk(context, batcher)) as again:
+        text, read_tokens = answers(again, context, [second])
+
+    assert text == [expected]
+    assert read_tokens <= 41
+
+
+def test_after_a_restart_a_beginning_that_two_had_helps_a_third(context: Context) -> None:
+    system, tails = TOKENS[:90], ([7, 8, 9] * 5, [17, 18, 19] * 5, [27, 28, 29] * 5)
+    expected = [alone(context, [*system, *tail]) for tail in tails]
+    batcher = Batcher(context, context.model, snapshot_bytes=BUDGET_BYTES)
+    for tail in tails[:2]:
+        answers(batcher, context, [[*system, *tail]])
+
+    with restarted(context, on_disk(context, batcher)) as again:
+        text, read_tokens = answers(again, context, [[*system, *tails[2]]])
+
+    assert text == [expected[2]]
+    assert read_tokens <= 15
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_happens_to_a_file_the_text_stays(context: Context, data: st.DataObject) -> None:
+    """Bytes flipped, an end cut off, other content in place of it: as if there were no file, or as if it were whole."""
+    batcher = Batcher(context, context.model, snapshot_bytes=BUDGET_BYTES)
+    answers(batcher, context, [TOKENS[:80]])
+    answers(batcher, context, [TOKENS[40:115]])
+    files = on_disk(context, batcher)
+    contents = [content_of(descriptor) for descriptor in files]
+    for descriptor in files:
+        os.close(descriptor)
+    expected = [alone(context, TOKENS[:120]), alone(context, TOKENS[40:120])]
+
+    damage = data.draw(st.sampled_from(["flip", "cut", "swap", "mix"]))
+    at = data.draw(st.integers(0, len(contents[0]) - 1))
+    if damage == "flip":
+        flipped = bytearray(contents[0])
+        flipped[at] ^= data.draw(st.integers(1, 255))
+        contents[0] = bytes(flipped)
+    elif damage == "cut":
+        contents[0] = contents[0][:at]
+    elif damage == "swap":
+        contents.reverse()
+    else:
+        contents[0] = contents[0][:at] + contents[1][at:]
+    with restarted(context, [a_file(content) for content in contents]) as again:
+        text, _ = answers(again, context, [TOKENS[:120], TOKENS[40:120]])
+
+    assert text == expected
