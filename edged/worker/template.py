@@ -32,7 +32,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from edged.framing import WireError
-from edged.wire import Compiled, Refused, Render, Rendered, Span, Template, Turn
+from edged.wire import Compiled, Refused, Render, Rendered, Span, Started, Template, Turn
 from edged.worker.confine import confine
 from edged.worker.pipe import Pipe
 
@@ -184,7 +184,9 @@ def main() -> int:
     """Serve until the daemon hangs up."""
     confine(extra_memory_bytes=MEMORY_BYTES)
     try:
-        serve(Pipe(int(sys.argv[1])))
+        pipe = Pipe(int(sys.argv[1]))
+        pipe.send(Started())
+        serve(pipe)
     except (EOFError, ConnectionError):
         return 0
     return 0
