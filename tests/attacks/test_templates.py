@@ -80,8 +80,11 @@ SWELLING: dict[str, tuple[str, bool]] = {
     "T2 nested ranges": (only_now(SPIN), False),
     "T2 nested ranges when compiled": (SPIN, True),
     "T2 a power of a power": (only_now("{% set n = 8 + messages | length %}{{ n ** (n ** n) }}"), False),
-    "T2 a power when compiled": ("{{ 9 ** 9 ** 9 }}", True),
-    "T2 a shift by multiplying": (only_now("{% set n = 2 ** 60000 %}{{ (n ** 200) | string | length }}"), False),
+    "T2 a power when compiled": ("{{ 9 ** (9 ** 9) }}", True),
+    "T2 a shift by multiplying": (
+        only_now("{% set n = (1 + messages | length) ** 60000 %}{{ (n ** 200) | string | length }}"),
+        False,
+    ),
     "T2 a large sort": (only_now("{{ (range(99999) | list * 60) | sort | length }}"), False),
     "T2 doubling": (
         only_now("{% set s = namespace(x='x') %}{% for i in range(60) %}{% set s.x = s.x ~ s.x %}{% endfor %}"),
@@ -101,7 +104,10 @@ SWELLING: dict[str, tuple[str, bool]] = {
     "T2 a width by format": (only_now("{{ '{:2000000000}'.format(1) }}"), False),
     "T2 replacing with more": (only_now("{{ ('x' * 10**6).replace('x', 'y' * 10**6) }}"), False),
     "T2 indent": (only_now("{{ ('x\n' * 10**6) | indent(10**4) }}"), False),
-    "T2 wordwrap": (only_now("{{ ('x' * 10**6) | wordwrap(1) | length }}{{ 'x ' * 2**26 }}"), False),
+    "T2 wordwrap": (
+        only_now("{% set n = messages | length %}{{ ('x' * 10**6) | wordwrap(n) | length }}{{ 'x ' * (n * 2**26) }}"),
+        False,
+    ),
     "T2 batches": (
         only_now("{{ range(99999) | batch(1, 'x') | list | length }}{{ [0] | batch(2**31, 'x') | list }}"),
         False,
@@ -313,12 +319,14 @@ def test_a_conversation_written_into_a_message_stays_one_message(daemon: DaemonP
 
 @pytest.mark.timeout(180)
 def test_another_conversation_goes_on_and_nothing_stays(daemon: DaemonProcess) -> None:
-    hostile = ["T2 nested ranges", "T2 doubling", "T3 an open expression", "T1 cycler"]
+    hostile = ["T2 nested ranges"] * 3
     ask_all(daemon, hostile)
+    post(daemon, asking())  # is in memory again, wherever the others have driven it
     with nothing_stays(daemon):
         ask_all(daemon, hostile * 2)
     with somebody_listening(daemon) as listener:
-        longest_s, usual_s = longest_pause(listener, lambda: ask_all(daemon, hostile))
+        others = ["T2 doubling", "T3 an open expression", "T1 cycler"]
+        longest_s, usual_s = longest_pause(listener, lambda: ask_all(daemon, hostile + others))
     until(lambda: footprint(daemon.pid).threads < 64, "the daemon's threads are few")
 
     assert longest_s < max(1.0, 200 * usual_s)
