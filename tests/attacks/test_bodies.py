@@ -51,7 +51,10 @@ NO_REQUEST = {
     "J1 a key twice": b'{"model": "tiny", "model": "tiny"}',
     "J1 a key twice, written otherwise": rb'{"model": "tiny", "\u006dodel": "tiny"}',
     "J1 a key twice, deep": inside('"json_schema": {"a": {"b": 1, "b": 2}}'),
-    "J1 a million keys": b"{" + b",".join(b'"%d":0' % n for n in range(100_000)) + b"}",
+    "J1 a hundred thousand keys": b"{" + b",".join(b'"%d":0' % n for n in range(100_000)) + b"}",
+    "J1 keys in every message": inside(
+        '"stop": [' + ",".join("{" + ",".join(f'"k{n}":0' for n in range(1000)) + "}" for _ in range(100)) + "]"
+    ),
     "J1 one key a hundred thousand times": b"{" + b",".join([b'"a":0'] * 100_000) + b"}",
     "J1 NaN": inside('"temperature": NaN'),
     "J1 Infinity": inside('"temperature": Infinity'),
