@@ -15,7 +15,7 @@ export class AnswerView {
   #thoughts = element("details", { className: "thoughts", hidden: true },
     element("summary", {}, say("reasoning")), this.#thoughtsText);
   #waiting = element("p", { className: "waiting", hidden: true });
-  #dropped = element("p", { className: "remark dropped", hidden: true }, say("droppedNow"));
+  #dropped = element("p", { className: "dropped", hidden: true }, say("droppedNow"));
   #foot = element("div", { className: "foot" });
   element = element("article", { className: "answer", ariaLabel: say("answer") },
     this.#dropped, this.#thoughts, this.#body, this.#waiting, this.#foot);
