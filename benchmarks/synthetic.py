@@ -99,11 +99,14 @@ def _place(cached: Path, target: Path) -> None:
         shutil.copyfile(cached, target)
 
 
-def write(shape: Shape, name: str, target: Path, seed: int, engine_source: Path) -> None:
-    """Writes the F16 file, one tensor at a time."""
+def write(
+    shape: Shape, name: str, target: Path, seed: int, engine_source: Path, *, template: str | None = None
+) -> None:
+    """Writes the F16 file, one tensor at a time; `template` takes the place of the shape's own."""
     models = engine_source / "vendor" / "llama.cpp" / "models"
     fields = vocabulary.read(models / f"ggml-vocab-{shape.vocabulary}.gguf")
-    template = (models / "templates" / shape.template).read_text(encoding="utf-8") if shape.template else ""
+    if template is None:
+        template = (models / "templates" / shape.template).read_text(encoding="utf-8") if shape.template else ""
 
     writer = gguf.GGUFWriter(target, shape.architecture)
     writer.add_name(name)

@@ -19,6 +19,8 @@ from typing import Literal, Protocol, Self, TypeAlias
 Role: TypeAlias = Literal["system", "user", "assistant"]
 FinishReason: TypeAlias = Literal["stop", "length"]
 ConstraintKind: TypeAlias = Literal["json_schema", "regex", "gbnf", "lark"]
+# What a model's file was made for. A part (a projector, an adapter, one of several files) answers nothing alone.
+MadeFor: TypeAlias = Literal["words", "vectors", "scores", "part"]
 # Somebody waits for the words; or nobody does, and it gives way to those who do.
 Lane: TypeAlias = Literal["interactive", "background"]
 # What to do with a conversation that outgrew the context: refuse it, or leave out whole turns, oldest first.
@@ -169,7 +171,7 @@ class RerankRequest:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What can be asked for. `context_tokens` is None while nobody has opened the file."""
+    """What can be asked for. `context_tokens` is None while nobody has opened it, `made_for` where it is unreadable."""
 
     name: str
     origin: str
@@ -177,6 +179,7 @@ class ModelCard:
     modified_s: int
     context_tokens: int | None = None
     is_resident: bool = False
+    made_for: MadeFor | None = "words"
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,16 +103,23 @@ def _resident_line(resident: Mapping[str, Any]) -> str:
 
 def model_body(file: ModelFile, default: str) -> dict[str, Any]:
     """One entry of `edged models --json`."""
-    return {"name": file.name, "size_bytes": file.size_bytes, "path": str(file.path), "default": file.name == default}
+    return {
+        "name": file.name,
+        "size_bytes": file.size_bytes,
+        "path": str(file.path),
+        "made_for": file.made_for,
+        "default": file.name == default,
+    }
 
 
 def models_table(files: Sequence[ModelFile], default: str) -> Table:
     """`edged models`."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("model", "size", ""):
+    for column in ("model", "size", "made for", ""):
         table.add_column(column, justify="right" if column == "size" else "left")
     for file in files:
-        table.add_row(file.name, f"{file.size_bytes / 2**20:,.0f} MiB", "default" if file.name == default else "")
+        size, mark = f"{file.size_bytes / 2**20:,.0f} MiB", "default" if file.name == default else ""
+        table.add_row(file.name, size, file.made_for or "unreadable", mark)
     return table
 
 

@@ -76,7 +76,7 @@ async def run(config: Config, state: Path) -> None:
         journal.tell("listening", address=" ".join(exposed.addresses))
         life.push_async_callback(drain, pool, journal, keeping, config.limits.drain_s)
         if config.models.preload:
-            pool.warm(default(store.models()))
+            pool.warm(default(await asyncio.to_thread(store.models)))
         await stop.wait()
         journal.tell("stopping", running=journal.running, drain_s=config.limits.drain_s)
 

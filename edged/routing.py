@@ -33,14 +33,16 @@ class Route:
 def default_model(
     configured: str | None, installed: Sequence[ModelFile], available_bytes: int, resident: Collection[str] = ()
 ) -> str:
-    """The configured default, else the largest model that fits into memory, else `guide`.
+    """The configured default, else the largest model for words that fits into memory, else `guide`.
 
-    A resident model fits: it is there, and must not lose its place to the memory that it takes.
+    A resident model fits: it is there, and must not lose its place to the memory that it takes. A model for vectors or
+    scores, a part of one, and a file that cannot be read would refuse every chat.
     """
     if configured is not None:
         return configured
     most_bytes = available_bytes - _BESIDES_WEIGHTS_BYTES
-    fitting = [file for file in installed if file.name in resident or file.size_bytes <= most_bytes]
+    talking = [file for file in installed if file.made_for == "words"]
+    fitting = [file for file in talking if file.name in resident or file.size_bytes <= most_bytes]
     return max(fitting, key=lambda file: file.size_bytes).name if fitting else GUIDE
 
 

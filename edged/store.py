@@ -1,8 +1,8 @@
 """The models on this device: the built-in `guide`, and every `NAME.gguf` in the state directory's `models/` folder.
 
-A file that appears there is a model at once; nothing is indexed or cached, because a folder of a few dozen files is
-listed faster than anything could be kept in step with it. Only regular files count: a link could lead anywhere, and a
-FIFO would hang the reader.
+A file that appears there is a model at once; nothing is indexed, because a folder of a few dozen files is listed faster
+than anything could be kept in step with it. Only what stands in a file's header is remembered, for as long as the file
+is the same. Only regular files count: a link could lead anywhere, and a FIFO would hang the reader.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from edged.chat import MadeFor
 from edged.errors import ModelInvalid, ModelNotFound
+from edged.header import made_for
 
 GUIDE = "guide"
 _GUIDE_FILE = Path(__file__).with_name("guide.gguf")
@@ -25,24 +27,28 @@ _GUIDE_FILE = Path(__file__).with_name("guide.gguf")
 _SAMPLES = 64
 _SAMPLE_BYTES = 4096
 _HEADER_BYTES = 2**20
+# More files than any folder of models holds; a file that is being copied is another one at every look.
+_MOST_REMEMBERED = 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model that is installed. `modified_s` is Unix time."""
+    """A model that is installed. `modified_s` is Unix time; `made_for` is None where its header cannot be read."""
 
     name: str
     path: Path
     size_bytes: int
     modified_s: int
+    made_for: MadeFor | None = "words"
 
 
 class Store:
-    """What is installed. Reads the disk each time it is asked."""
+    """What is installed. Reads the disk each time it is asked; a new file takes up to a second the first time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._made_for: dict[tuple[int, ...], MadeFor | None] = {}
 
     def models(self) -> list[ModelFile]:
         """Everything installed, by name, `guide` last: it is the fallback."""
@@ -88,7 +94,15 @@ class Store:
                 with contextlib.suppress(FileNotFoundError):  # gone since the folder was read
                     status = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
-                        yield _describe(name, Path(entry.path), status)
+                        yield _describe(name, Path(entry.path), status, self._purpose(Path(entry.path), status))
+
+    def _purpose(self, path: Path, status: os.stat_result) -> MadeFor | None:
+        same = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if same not in self._made_for:
+            if len(self._made_for) >= _MOST_REMEMBERED:
+                self._made_for.clear()
+            self._made_for[same] = made_for(path)
+        return self._made_for[same]
 
 
 def key_of(descriptor: int) -> str:
@@ -106,5 +120,5 @@ def key_of(descriptor: int) -> str:
     return digest.hexdigest()
 
 
-def _describe(name: str, path: Path, status: os.stat_result) -> ModelFile:
-    return ModelFile(name, path, status.st_size, int(status.st_mtime))
+def _describe(name: str, path: Path, status: os.stat_result, made_for: MadeFor | None = "words") -> ModelFile:
+    return ModelFile(name, path, status.st_size, int(status.st_mtime), made_for)

@@ -12,7 +12,8 @@
            ◀─ Embedded | Scored | Rejected | Starved    one of them per Embed or Rank
            ◀─ Step                              the news of all sequences of one decode, or of one step for vectors
 
-    daemon ── Template ──────────▶ template      the model's chat template; rendering happens where nothing decodes
+    daemon ◀─ Started ───────────── template      it is up: what comes now is a stranger's program and has a deadline
+           ── Template ──────────▶               the model's chat template; rendering happens where nothing decodes
            ◀─ Compiled | Refused
            ── Render ────────────▶
            ◀─ Rendered | Refused                one of them per Render
@@ -286,6 +287,11 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """The template process is up and reads what it is sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
     """The template is ready to render."""
 
@@ -335,6 +341,7 @@ Frame: TypeAlias = (
     | Count
     | Counted
     | Template
+    | Started
     | Compiled
     | Render
     | Rendered

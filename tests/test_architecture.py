@@ -20,7 +20,7 @@ ROWS = (
     {"routing", "metrics"},
     {"local", "observe"},
     {"store", "host", "framing"},
-    {"wire"},
+    {"wire", "header"},
     {"chat", "config", "checked", "prefix_wire"},
     {"errors"},
 )

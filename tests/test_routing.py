@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edged.chat import ChatRequest, EmbedRequest, RerankRequest
+from edged.chat import ChatRequest, EmbedRequest, MadeFor, RerankRequest
 from edged.config import Routing
 from edged.errors import ModelNotFound
 from edged.routing import Route, Router, default_model, resolve
@@ -18,8 +18,8 @@ INSTALLED = ["qwen", "gpt-oss", "guide"]
 ALIASES = Routing().aliases
 
 
-def file(name: str, size_bytes: int) -> ModelFile:
-    return ModelFile(name, Path(f"/{name}.gguf"), size_bytes, 0)
+def file(name: str, size_bytes: int, made_for: MadeFor | None = "words") -> ModelFile:
+    return ModelFile(name, Path(f"/{name}.gguf"), size_bytes, 0, made_for)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,15 @@ def test_the_default_is_the_largest_that_fits(configured: str | None, available_
     installed = [file("small", 2 * GIB), file("large", 5 * GIB), file("guide", 3 * 2**20)]
 
     assert default_model(configured, installed, available_bytes) == expected
+
+
+@pytest.mark.parametrize("made_for", ["vectors", "scores", "part", None])
+def test_what_cannot_talk_is_no_default_however_large(made_for: MadeFor | None) -> None:
+    other, small, guide = file("other", 3 * GIB, made_for), file("small", GIB), file("guide", 3 * 2**20)
+
+    assert default_model(None, [other, small, guide], 8 * GIB, resident=["other"]) == "small"
+    assert default_model(None, [other, guide], 8 * GIB) == "guide"
+    assert default_model("other", [other, small, guide], 8 * GIB) == "other", "the owner knows best"
 
 
 async def test_a_router_asks_for_the_model_that_was_meant_and_says_why() -> None:

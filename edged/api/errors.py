@@ -53,6 +53,8 @@ def openai_body(error: EdgedError) -> dict[str, Any]:
         "code": error.code,
         "src": "edged",
     }
+    if isinstance(error, errors.Unavailable):
+        body["retry_after_s"] = math.ceil(error.retry_after_s)  # in a stream there is no header for it any more
     if isinstance(error, errors.ContextLengthExceeded):
         body |= {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context_tokens}
     return {"error": body}

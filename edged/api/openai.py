@@ -194,7 +194,12 @@ def models_body(cards: list[ModelCard]) -> dict[str, Any]:
 
 def model_body(card: ModelCard) -> dict[str, Any]:
     """`GET /v1/models/{id}`, with what a model picker wants to know under `edged`."""
-    facts = {"context_tokens": card.context_tokens, "size_bytes": card.size_bytes, "resident": card.is_resident}
+    facts: dict[str, Any] = {
+        "context_tokens": card.context_tokens,
+        "size_bytes": card.size_bytes,
+        "resident": card.is_resident,
+    }
+    facts["made_for"] = card.made_for
     return {
         "id": card.name,
         "object": "model",

@@ -271,7 +271,10 @@ def _translate(error: web.HTTPException, request: web.Request) -> EdgedError:
 @asynccontextmanager
 async def serving(app: web.Application, host: str, port: int, control: Path) -> AsyncIterator[tuple[str, ...]]:
     """Listen on TCP and on the control socket while the block runs; yields the addresses to open in a browser."""
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_CLOSE_S)
+    # A compressed body is refused in words (`api/body.py`); aiohttp would unpack it first, or answer without them.
+    runner = web.AppRunner(
+        app, handler_cancellation=True, access_log=None, shutdown_timeout=_CLOSE_S, auto_decompress=False
+    )
     await runner.setup()
     try:
         listener = _listen(host, port)

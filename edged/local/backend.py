@@ -54,6 +54,7 @@ class Local:
                     modified_s=file.modified_s,
                     context_tokens=card.context_tokens if card else None,
                     is_resident=card is not None,
+                    made_for=file.made_for,
                 )
             )
         return cards

@@ -10,13 +10,13 @@ import asyncio
 import itertools
 from functools import partial
 
-from edged.errors import InvalidRequest, ModelInvalid, TemplateLimit
+from edged.errors import InvalidRequest, ModelInvalid, TemplateLimit, WorkerStalled
 from edged.framing import WireError
 from edged.local.child import Child
-from edged.wire import Compiled, Frame, Refused, Render, Rendered, Span, Template, Turn
+from edged.wire import Compiled, Frame, Refused, Render, Rendered, Span, Started, Template, Turn
 
 RENDER_S = 2.0
-# Starting Python and importing Jinja, on a Pi from a cold card; the template's compilation is inside.
+# Starting Python and importing Jinja, on a Pi from a cold card. Nothing of the stranger's has run by then.
 _START_S = 15.0
 
 
@@ -36,7 +36,7 @@ class Renderer:
         self._reply: asyncio.Future[Frame | None] | None = None
 
     async def start(self) -> None:
-        """Have the child ready. Raises `ModelInvalid` when the template does not compile, `TemplateLimit`."""
+        """Have the child ready. Raises `ModelInvalid` where the template does not compile, `TemplateLimit`."""
         async with self._turn:
             await self._ready_child()
 
@@ -60,22 +60,36 @@ class Renderer:
     async def _ready_child(self) -> Child:
         if self._child is not None:
             return self._child
-        self._generation += 1
-        child = await Child.spawn("edged.worker.template", self._hear, partial(self._bury, self._generation))
-        self._spawned = {child, *(other for other in self._spawned if not other.is_gone)}
-        match await self._ask(child, self._template, 0, _START_S):
+        child = await self._started_child()
+        match await self._ask(child, self._template, 0, RENDER_S):
             case Compiled():
                 self._child = child
                 return child
             case Refused(_, message):
                 raise ModelInvalid(f"The chat template of {self._name} does not compile: {message}")
             case _:
-                raise TemplateLimit(f"The chat template of {self._name} could not be compiled within {_START_S:.0f} s.")
+                raise TemplateLimit(
+                    f"The chat template of {self._name} could not be compiled within {RENDER_S:.0f} s and 64 MiB."
+                )
+
+    async def _started_child(self) -> Child:
+        self._generation += 1
+        mine = self._generation
+        self._expected, self._reply = 0, asyncio.get_running_loop().create_future()
+        child = await Child.spawn("edged.worker.template", partial(self._hear, mine), partial(self._bury, mine))
+        self._spawned = {child, *(other for other in self._spawned if not other.is_gone)}
+        if not isinstance(await self._answer(child, _START_S), Started):
+            raise WorkerStalled(f"The template process of {self._name} did not start.")
+        return child
 
     async def _ask(self, child: Child, frame: Frame, id: int, deadline_s: float) -> Frame | None:
         """The child's reply to `frame`; None when there was none in time or the child is gone."""
         self._expected, self._reply = id, asyncio.get_running_loop().create_future()
         child.send(frame)
+        return await self._answer(child, deadline_s)
+
+    async def _answer(self, child: Child, deadline_s: float) -> Frame | None:
+        assert self._reply is not None
         try:
             async with asyncio.timeout(deadline_s):  # not wait_for: before Python 3.12 it can swallow a cancellation
                 return await self._reply
@@ -86,10 +100,11 @@ class Renderer:
                 self._child = None
                 child.kill("took too long")
 
-    def _hear(self, frame: Frame) -> None:
-        if not isinstance(frame, Compiled | Rendered | Refused):
+    def _hear(self, generation: int, frame: Frame) -> None:
+        if not isinstance(frame, Started | Compiled | Rendered | Refused):
             raise WireError(f"a template process does not send {type(frame).__name__}")
-        is_expected = (0 if isinstance(frame, Compiled) else frame.id) == self._expected
+        id = 0 if isinstance(frame, Started | Compiled) else frame.id
+        is_expected = (generation, id) == (self._generation, self._expected)
         if is_expected and self._reply is not None and not self._reply.done():
             self._reply.set_result(frame)
 

@@ -15,9 +15,10 @@ export class AnswerView {
   #thoughts = element("details", { className: "thoughts", hidden: true },
     element("summary", {}, say("reasoning")), this.#thoughtsText);
   #waiting = element("p", { className: "waiting", hidden: true });
+  #dropped = element("p", { className: "dropped", hidden: true }, say("droppedNow"));
   #foot = element("div", { className: "foot" });
   element = element("article", { className: "answer", ariaLabel: say("answer") },
-    this.#thoughts, this.#body, this.#waiting, this.#foot);
+    this.#dropped, this.#thoughts, this.#body, this.#waiting, this.#foot);
 
   #text = "";
   #reasoning = "";
@@ -60,6 +61,12 @@ export class AnswerView {
     this.#frame ||= requestAnimationFrame(() => this.#paintInTurn());
   }
 
+  /** The oldest messages have been left out for the first time, or more of them: say it above the answer. */
+  noteDropped() {
+    this.#dropped.hidden = false;
+    this.#onPaint();
+  }
+
   /** The answer came to its end; `actions.goOn` is offered where the end was only the length limit. */
   finish(end, { goOn }) {
     const line = badge(end, this.#times());
@@ -71,15 +78,18 @@ export class AnswerView {
     this.#end(say("stopped"));
   }
 
-  /** The answer failed; `actions.retry` and `actions.newChat` are offered where they can help. */
-  fail(error, { retry, newChat }) {
+  /** The answer failed; `actions.retry`, `askAnyway` and `newChat` are offered where they can help. */
+  fail(error, { retry, askAnyway, newChat }) {
     this.#end("");
-    const isLong = error.code === "context_length_exceeded";
-    const notice = element("div", { className: "error", role: "alert" }, element("p", {}, sayError(error.code)));
-    if (error.message) notice.append(element("p", { className: "detail" }, error.message));
+    const { text, isExplained } = sayError(error);
+    const notice = element("div", { className: "error", role: "alert" }, element("p", {}, text));
+    if (error.message && !isExplained) notice.append(element("p", { className: "detail" }, error.message));
     if (this.#text) notice.append(element("p", {}, say("incomplete")));
-    if (error.isRetryable) notice.append(retryButton(error.retryAfterSeconds, retry));
-    if (isLong) notice.append(button(say("newChat"), "action", newChat));
+    const actions = [];
+    if (error.isRetryable) actions.push(retryButton(error.retryAfterSeconds, retry));
+    if (error.code === "predicted_timeout") actions.push(button(say("askAnyway"), "action", askAnyway));
+    if (error.code === "context_length_exceeded") actions.push(button(say("newChat"), "action", newChat));
+    if (actions.length) notice.append(element("div", { className: "actions" }, ...actions));
     this.#foot.prepend(notice);
     this.#onPaint();
   }

@@ -12,8 +12,9 @@ export function badge(end, clock) {
   return line;
 }
 
-function describe({ model, edged, usage }, clock) {
+function describe({ model, edged, usage, dropped }, clock) {
   const parts = [edged?.model ?? model, place(edged?.served_by)];
+  if (dropped) parts.push(say("dropped", dropped));
   if (edged?.queue_ms >= 1000) parts.push(say("queued", Math.round(edged.queue_ms / 1000)));
 
   const firstWordMs = edged?.ttft_ms ?? clock.firstWordMs;

@@ -10,8 +10,10 @@ export class Conversation {
   #follow;
   #model;
   #onChange;
-  #turns = []; // [{question, view}]
+  #turns = []; // [{question, view, element}]
   #inFlight = null; // AbortController
+  #dropped = 0; // messages that the model no longer sees
+  #border = element("p", { className: "border", role: "note" }, element("span", {}, say("unseen")));
 
   /** `model()` names the model to ask; `onChange(answeredBy)` is called when a request starts or ends. */
   constructor({ list, follow, model, onChange }) {
@@ -31,10 +33,10 @@ export class Conversation {
 
   ask(question) {
     const view = new AnswerView(() => this.#follow.grown());
-    const turn = { question, view };
+    const asked = element("article", { className: "question", dir: "auto", ariaLabel: say("you") }, question);
+    const turn = { question, view, element: asked };
     this.#turns.push(turn);
-    this.#list.append(element("article", { className: "question", dir: "auto", ariaLabel: say("you") }, question));
-    this.#list.append(view.element);
+    this.#list.append(asked, view.element);
     this.#follow.toEnd();
     return this.#answer(turn, this.#messagesBefore(turn));
   }
@@ -48,14 +50,15 @@ export class Conversation {
     this.stop();
     this.#inFlight = null;
     this.#turns = [];
+    this.#dropped = 0;
     this.#list.replaceChildren();
     this.#onChange(null);
   }
 
-  #retry(turn) {
+  #retry(turn, { isPatient = false } = {}) {
     if (this.isBusy) return;
     turn.view.clear();
-    this.#answer(turn, this.#messagesBefore(turn));
+    this.#answer(turn, this.#messagesBefore(turn), isPatient);
   }
 
   #goOn(turn) {
@@ -65,13 +68,14 @@ export class Conversation {
     this.#answer(turn, [...this.#messagesBefore(turn), soFar, goOn]);
   }
 
-  async #answer(turn, messages) {
+  async #answer(turn, messages, isPatient = false) {
     const inFlight = (this.#inFlight = new AbortController());
     turn.view.begin();
     this.#onChange(null);
     let answeredBy = null;
     try {
-      for await (const event of chat({ model: this.#model(), messages, signal: inFlight.signal })) {
+      for await (const event of chat({ model: this.#model(), messages, isPatient, signal: inFlight.signal })) {
+        if (event.dropped != null) this.#leaveOut(event.dropped, turn);
         if (event.kind !== "end") turn.view.take(event);
         else turn.view.finish(event, { goOn: () => this.#goOn(turn) });
         answeredBy = event.model ?? answeredBy;
@@ -89,9 +93,21 @@ export class Conversation {
     const isKnown = problem instanceof ChatError;
     turn.view.fail(isKnown ? problem : new ChatError("other", String(problem)), {
       retry: () => this.#retry(turn),
+      askAnyway: () => this.#retry(turn, { isPatient: true }),
       newChat: () => this.clear(),
     });
     if (!isKnown) reportError(problem); // a fault of this page belongs on the console too
+  }
+
+  /** The oldest `count` messages were not told to the model: draw a line below them. */
+  #leaveOut(count, turn) {
+    if (count === this.#dropped) return;
+    this.#dropped = count;
+    this.#border.remove(); // with a larger model everything may fit again
+    if (count === 0) return;
+    const told = this.#turns.filter(({ view }) => view === turn.view || view.text);
+    (told[count / 2] ?? turn).element.before(this.#border); // a turn that was answered is two messages
+    turn.view.noteDropped();
   }
 
   /** What the model is told: answered turns only, since templates want questions and answers in turn. */

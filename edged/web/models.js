@@ -80,8 +80,9 @@ export class Readiness {
   }
 }
 
-function describe({ code, progress, etaSeconds }) {
-  if (code !== "model_loading") return sayError(code);
+function describe(state) {
+  const { code, progress, etaSeconds } = state;
+  if (code !== "model_loading") return sayError(state).text;
   const loading = progress == null ? say("loading") : say("loadingPart", Math.round(progress * 100));
   return etaSeconds == null ? loading : `${loading} ${say("secondsLeft", Math.ceil(etaSeconds))}`;
 }

@@ -49,27 +49,45 @@ const english = {
   incomplete: "The answer above is not complete.",
   length: "The answer reached its length limit.",
   empty: "The model answered nothing.",
+  askAnyway: "Wait for it",
+  dropped: (count) => `without the oldest ${count} messages`,
+  droppedNow:
+    "This conversation has outgrown what the model can take in at once. From here on it answers without what stands " +
+    "above the line.",
+  unseen: "The model no longer sees what is above",
 
   errors: {
     network: "The device does not answer. Is it switched on, and are you in its network?",
     interrupted: "The connection broke before the answer was complete.",
-    queue_full: "The device is busy answering others.",
-    predicted_timeout: "The device is busy; the answer would take too long.",
-    rate_limited: "Too many questions in a short time.",
-    model_loading: "The model is still being loaded.",
+    queue_full: ({ seconds }) => `As many are waiting as can wait. There will be room ${soon(seconds)}.`,
+    predicted_timeout: ({ seconds }) => `Others are being answered, and your turn would come too late. Ask again ${soon(seconds)}.`,
+    rate_limited: ({ seconds }) => `Others are waiting too, and your questions have their share of the line. Ask again ${soon(seconds)}.`,
+    model_loading: ({ seconds }) => `The model is still being loaded. It should be there ${soon(seconds)}.`,
     load_timeout: "The model took too long to load.",
     shutting_down: "The device is shutting down or restarting.",
     worker_crashed: "The model stopped unexpectedly. The next question starts it afresh.",
     worker_stalled: "The model got stuck. The next question starts it afresh.",
     worker_oom: "The memory of the device was not enough for this.",
     thermal_shed: "The device is too hot and needs a rest.",
-    context_length_exceeded:
-      "This conversation is longer than the model can take in. Start a new chat, or ask for less at once.",
+    context_length_exceeded: ({ promptTokens, contextTokens }) =>
+      "This is longer than the model can take in at once" +
+      (contextTokens ? ` (${promptTokens} tokens, and there is room for ${contextTokens}).` : ".") +
+      " Ask for less, or in parts.",
     payload_too_large: "This is too long to send.",
+    grammar_invalid: "The answer was asked for in a form that cannot be kept to.",
     model_not_found: "This model is no longer on the device.",
+    model_invalid: "The file of this model cannot be used.",
+    template_limit: "This model's own chat template took too long or too much memory. Another model may answer.",
+    capability_missing: "This model cannot do that.",
+    invalid_request: "The model cannot take this question as it is.",
     other: "That did not work.",
   },
 };
+
+function soon(seconds) {
+  if (seconds < 1) return "soon";
+  return seconds < 100 ? `in about ${seconds} s` : `in about ${Math.round(seconds / 60)} minutes`;
+}
 
 const chinese = {
   model: "模型",
@@ -120,26 +138,43 @@ const chinese = {
   incomplete: "上面的回答不完整。",
   length: "回答达到了长度上限。",
   empty: "模型没有给出内容。",
+  askAnyway: "继续等",
+  dropped: (count) => `未含最早的 ${count} 条消息`,
+  droppedNow: "对话已经超出模型一次能读的长度。从这里起，它看不到横线以上的内容。",
+  unseen: "模型已看不到以上内容",
 
   errors: {
     network: "设备没有回应。它开着吗？你和它在同一个网络里吗？",
     interrupted: "回答还没完，连接就断了。",
-    queue_full: "设备正忙着回答别的问题。",
-    predicted_timeout: "设备正忙，回答会等太久。",
-    rate_limited: "短时间内的提问太多了。",
-    model_loading: "模型还在加载。",
+    queue_full: ({ seconds }) => `排队的人满了，${later(seconds)}会有空位。`,
+    predicted_timeout: ({ seconds }) => `设备正在回答别人，轮到你要等太久。请${later(seconds)}再问。`,
+    rate_limited: ({ seconds }) => `别人也在等，你的提问已经占满了自己的份额。请${later(seconds)}再问。`,
+    model_loading: ({ seconds }) => `模型还在加载，${later(seconds)}应该就好。`,
     load_timeout: "模型加载太久，没有成功。",
     shutting_down: "设备正在关闭或重启。",
     worker_crashed: "模型意外停止。下一次提问会重新启动它。",
     worker_stalled: "模型卡住了。下一次提问会重新启动它。",
     worker_oom: "设备内存不够，没能完成。",
     thermal_shed: "设备太热，需要歇一会儿。",
-    context_length_exceeded: "对话超过了模型能读的长度。请开始新对话，或问得短一些。",
+    context_length_exceeded: ({ promptTokens, contextTokens }) =>
+      "内容超过了模型一次能读的长度" +
+      (contextTokens ? `（共 ${promptTokens} 个词元，只放得下 ${contextTokens} 个）` : "") +
+      "。请问得短一些，或分几次问。",
     payload_too_large: "内容太长，无法发送。",
+    grammar_invalid: "要求的回答格式无法做到。",
     model_not_found: "设备上已经没有这个模型。",
+    model_invalid: "这个模型的文件无法使用。",
+    template_limit: "这个模型自带的对话模板耗时太久或占用内存太多。可以换一个模型。",
+    capability_missing: "这个模型做不到。",
+    invalid_request: "模型无法接受这样的提问。",
     other: "没有成功。",
   },
 };
+
+function later(seconds) {
+  if (seconds < 1) return "稍后";
+  return seconds < 100 ? `大约 ${seconds} 秒后` : `大约 ${Math.round(seconds / 60)} 分钟后`;
+}
 
 export const language = navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
 const words = language === "zh" ? chinese : english;
@@ -150,9 +185,11 @@ export function say(key, value) {
   return typeof found === "function" ? found(value) : found;
 }
 
-/** What an error code means to a person. */
-export function sayError(code) {
-  return words.errors[code] ?? words.errors.other;
+/** What a ChatError means to a person. Where `isExplained` is false, the daemon's own message says more. */
+export function sayError({ code, retryAfterSeconds = 0, promptTokens, contextTokens }) {
+  const found = words.errors[code] ?? words.errors.other;
+  if (typeof found !== "function") return { text: found, isExplained: false };
+  return { text: found({ seconds: Math.ceil(retryAfterSeconds), promptTokens, contextTokens }), isExplained: true };
 }
 
 /** Translate the elements of the page that carry `data-say` (text) or `data-say-label` (accessible name). */

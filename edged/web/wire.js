@@ -1,21 +1,26 @@
 // The daemon's HTTP interface as the page sees it: models, readiness, and one streamed chat.
 // Every failure leaves here as a ChatError; nothing here touches the document.
 
-/** A failure the person is told about. `code` is the daemon's, or "network" or "interrupted". */
+/**
+ * A failure the person is told about. `code` is the daemon's, or "network" or "interrupted";
+ * `promptTokens` and `contextTokens` are known where the conversation was too long.
+ */
 export class ChatError extends Error {
-  constructor(code, message = "", { retryAfterSeconds = 0, isRetryable = true, cause } = {}) {
+  constructor(code, message = "", { retryAfterSeconds = 0, isRetryable = true, cause, promptTokens, contextTokens } = {}) {
     super(message, { cause });
-    this.code = code;
-    this.retryAfterSeconds = retryAfterSeconds;
-    this.isRetryable = isRetryable;
+    Object.assign(this, { code, retryAfterSeconds, isRetryable, promptTokens, contextTokens });
   }
 }
 
-/** The names of the models that can be asked. */
+// An hour, the longest that the daemon takes: who says "ask anyway" wants to wait.
+const LONGEST_WAIT_MS = 3_600_000;
+
+/** The names of the models that can be talked to. */
 export async function listModels() {
   const response = await request("v1/models");
   if (!response.ok) throw await refusal(response);
-  return (await response.json()).data.map((model) => model.id);
+  const models = (await response.json()).data;
+  return models.filter((model) => (model.edged?.made_for ?? "words") === "words").map((model) => model.id);
 }
 
 /** null when a question sent now would be answered, else what the daemon says about its loading. */
@@ -30,20 +35,28 @@ export async function readiness() {
 
 /**
  * One chat, as events in order:
- * {kind: "status", servedBy}, then any number of {kind: "text" | "reasoning", text},
- * then {kind: "end", finish, model, usage, edged}. Throws ChatError when the answer does not reach its end.
+ * {kind: "status", servedBy, dropped}, then any number of {kind: "text" | "reasoning", text},
+ * then {kind: "end", finish, model, usage, edged, dropped}. Throws ChatError when the answer does not reach its end.
+ * `dropped` counts the oldest messages that no longer fit the model's context and were left out; null: not known yet.
+ * A patient question is not refused for the time that it would wait.
  */
-export async function* chat({ model, messages, signal }) {
+export async function* chat({ model, messages, signal, isPatient = false }) {
   const body = { messages, stream: true, stream_options: { include_usage: true } };
   if (model) body.model = model;
   const response = await request("v1/chat/completions", {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers: {
+      "Content-Type": "application/json",
+      "X-Edged-Overflow": "drop",
+      ...(isPatient && { "X-Edged-Deadline-Ms": String(LONGEST_WAIT_MS) }),
+    },
     body: JSON.stringify(body),
     signal,
   });
   if (!response.ok) throw await refusal(response);
-  yield { kind: "status", servedBy: response.headers.get("X-Edged-Served-By") };
+  const servedBy = response.headers.get("X-Edged-Served-By");
+  let dropped = Number(response.headers.get("X-Edged-Dropped-Messages")) || 0;
+  yield { kind: "status", servedBy, dropped: servedBy === "pending" ? null : dropped };
 
   const end = { kind: "end", finish: null, model: null, usage: null, edged: null };
   for await (const data of serverSentEvents(response.body)) {
@@ -59,7 +72,9 @@ export async function* chat({ model, messages, signal }) {
     end.finish = choice?.finish_reason ?? end.finish;
   }
   if (end.finish === null) throw new ChatError("interrupted");
-  yield end;
+  // Headers that left before anybody answered said nothing of it.
+  dropped = end.edged?.dropped_messages ?? dropped;
+  yield { ...end, dropped };
 }
 
 async function request(path, options) {
@@ -72,9 +87,19 @@ async function request(path, options) {
 
 async function refusal(response) {
   const body = await response.json().catch(() => ({}));
-  const { code = "other", message = `HTTP ${response.status}` } = body.error ?? {};
   const isRetryable = response.status === 429 || response.status >= 500;
-  return new ChatError(code ?? "other", message, { retryAfterSeconds: retryAfter(response), isRetryable });
+  const error = { message: `HTTP ${response.status}`, retry_after_s: retryAfter(response), ...body.error };
+  return chatError(error, isRetryable);
+}
+
+/** The daemon's error object, from a body or from a stream, as a ChatError. */
+function chatError({ code, message, retry_after_s, n_prompt_tokens, n_ctx }, isRetryable = true) {
+  return new ChatError(code ?? "other", message ?? "", {
+    retryAfterSeconds: retry_after_s ?? 0,
+    isRetryable,
+    promptTokens: n_prompt_tokens,
+    contextTokens: n_ctx,
+  });
 }
 
 function retryAfter(response) {
@@ -88,7 +113,7 @@ function parseChunk(data) {
   } catch {
     throw new ChatError("interrupted");
   }
-  if (chunk.error) throw new ChatError(chunk.error.code ?? "other", chunk.error.message ?? "");
+  if (chunk.error) throw chatError(chunk.error, chunk.error.type !== "invalid_request_error");
   return chunk;
 }
 

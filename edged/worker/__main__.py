@@ -45,10 +45,12 @@ from edged.worker.job import CannotDraw, Job
 from edged.worker.model import Model
 from edged.worker.neighbours import Neighbours
 from edged.worker.pace import SMALLEST_CHUNK_TOKENS, Pace
+from edged.worker.piecewise import Piecewise
 from edged.worker.pipe import Pipe
 from edged.worker.prefix_file import identity_of
 from edged.worker.prefixes import common
 from edged.worker.prompt import marks_of, tokens_of
+from edged.worker.reading import Read, Readable, Reading, Tokens
 from edged.worker.rehearsal import Rehearsal
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
@@ -59,8 +61,8 @@ from edged.worker.vectors import VectorContext
 
 # How finely loading is reported; a frame per tensor would be noise.
 _PROGRESS_STEP = 0.02
-# How long to sleep at most while everybody waits for a grammar: new requests and cancellations are seen then.
-_GRAMMAR_WAIT_S = 0.02
+# How long to sleep at most while everybody waits for a thread: new requests and cancellations are seen then.
+_THREAD_WAIT_S = 0.02
 
 
 class Worker:
@@ -76,6 +78,8 @@ class Worker:
         self._rehearsal = Rehearsal(context, self._batcher.memory, self._pace, context.model.vocabulary_tokens)
         self._grammars = Grammars(context.model)
         self._background = background
+        self._tokenizer = Piecewise(context.model, context.context_tokens)
+        self._reading = Reading(self._tokens_of, self._grammars.tell)
         self._controls = frozenset(control.id for control in context.model.controls.values())
         self._unaccepted: set[int] = set()
         self._threads = Threads(wanted.threads, wanted.decode_threads)
@@ -85,6 +89,10 @@ class Worker:
 
     @property
     def _is_idle(self) -> bool:
+        return self._computes_nothing and self._reading.is_idle
+
+    @property
+    def _computes_nothing(self) -> bool:
         return self._batcher.is_idle and self._background.is_idle
 
     def run(self) -> None:
@@ -97,8 +105,10 @@ class Worker:
                 self._background.rest()
             for frame in self._pipe.receive(wait=self._is_idle):
                 self._obey(frame)
-            if self._batcher.is_stalled:
-                self._grammars.wait(_GRAMMAR_WAIT_S)
+            for read in self._reading.finished():
+                self._take(read)
+            if self._batcher.is_stalled or (self._computes_nothing and not self._reading.is_idle):
+                self._grammars.wait(_THREAD_WAIT_S)
             if not self._batcher.is_idle:
                 self._step()
             elif not self._background.is_idle:
@@ -111,26 +121,41 @@ class Worker:
 
     def _obey(self, frame: Frame) -> None:
         match frame:
-            case Generate():
-                self._admit(frame)
-            case Embed() | Rank():
-                self._background.submit(frame)
+            case Generate() | Count() | Embed() | Rank():
+                if read := self._reading.read(frame):
+                    self._take(read)
             case Share(one, other):
                 self._share(tokens_of(one, self._context.model), tokens_of(other, self._context.model))
             case Offer() | Forget() | Granted() | Denied() | PutAway():
                 self._storing.obey(frame)
             case Cancel(id):
                 self._unaccepted.discard(id)
+                self._reading.cancel(id)
                 self._batcher.cancel(id)
                 self._background.cancel(id)
-            case Count(id, prompts):
-                lengths = tuple(len(tokens_of(prompt, self._context.model)) for prompt in prompts)
-                self._pipe.send(Counted(id, lengths))
             case _:
                 raise ValueError(f"a worker does not take {type(frame).__name__}")
 
-    def _admit(self, wanted: Generate) -> None:
-        tokens = tokens_of(wanted.prompt, self._context.model)
+    def _tokens_of(self, frame: Readable) -> Tokens:
+        """Called beside the decoding too: changes nothing."""
+        match frame:
+            case Generate():
+                return [tokens_of(frame.prompt, self._tokenizer)]
+            case Count():
+                return [tokens_of(prompt, self._tokenizer) for prompt in frame.prompts]
+            case Embed() | Rank():
+                return [self._background.tokens_of(frame)]
+
+    def _take(self, read: Read) -> None:
+        match read.frame:
+            case Generate():
+                self._admit(read.frame, *read.tokens)
+            case Count(id):
+                self._pipe.send(Counted(id, tuple(map(len, read.tokens))))
+            case Embed() | Rank():
+                self._background.submit(read.frame, *read.tokens)
+
+    def _admit(self, wanted: Generate, tokens: list[int]) -> None:
         room = self._context.context_tokens - len(tokens)
         if room < 1 or not tokens:
             self._pipe.send(Rejected(wanted.id, len(tokens), self._context.context_tokens))

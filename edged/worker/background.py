@@ -73,9 +73,13 @@ class Background:
         """Passed over so often that the next step of the chats must be short."""
         return not self.is_idle and self._passed_over >= MOST_PASSED_OVER
 
-    def submit(self, wanted: Embed | Rank) -> None:
-        """Queue a text, or refuse it at once."""
-        if refusal := self._embedder.submit(wanted):
+    def tokens_of(self, wanted: Embed | Rank) -> list[int]:
+        """The ids of a text or of a pair."""
+        return self._engine.tokens_of(wanted)
+
+    def submit(self, wanted: Embed | Rank, tokens: list[int] | None = None) -> None:
+        """Queue a text, or refuse it at once; `tokens` are its ids where they are known already."""
+        if refusal := self._embedder.submit(wanted, tokens):
             self._pipe.send(refusal)
 
     def cancel(self, id: int) -> None:

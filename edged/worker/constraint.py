@@ -26,7 +26,7 @@ from edged.worker.context import Logits
 from edged.worker.gbnf import to_lark
 from edged.worker.job import CannotDraw
 from edged.worker.model import Model
-from edged.worker.schema import MOST_COMBINED_PATTERNS, most_combined_patterns
+from edged.worker.schema import MOST_COMBINED_PATTERNS, check
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -41,6 +41,8 @@ _LEXER_STATES = 20_000
 # White space between JSON's tokens as llama.cpp's own schemas allow it (`SPACE_RULE` in json-schema-to-grammar.cpp):
 # one space, or a line break or two and an indentation. Small models otherwise go on with blank lines for ever.
 _WHITE_SPACE = r" |\n{1,2}[ \t]{0,20}"
+# A schema's own options for llguidance: patterns that would stand between all values, counted by nobody.
+_OWN_OPTIONS = "x-guidance"
 _SPECIAL = b"\xff"  # in front of a token that is no text (toktrie's SPECIAL_TOKEN_MARKER)
 _LONGEST_COMPLAINT = 300
 _LOWEST_PRIORITY = 19
@@ -217,8 +219,9 @@ def _json_grammar(wanted: Constraint) -> str:
     from llguidance import LLMatcher
 
     schema = json.loads(wanted.text)
-    if most_combined_patterns(schema) > MOST_COMBINED_PATTERNS:
-        raise ValueError(f"the schema combines more than {MOST_COMBINED_PATTERNS} patterns for one value")
+    if isinstance(schema, dict) and _OWN_OPTIONS in schema:
+        raise ValueError(f"{_OWN_OPTIONS} is not taken; white space and separators are given")
+    check(schema)
     return LLMatcher.grammar_from_json_schema(
         wanted.text, {"whitespace_pattern": _WHITE_SPACE, "lenient": wanted.is_lenient}
     )

@@ -130,9 +130,9 @@ class Embedder:
         """Nothing to do until the next submission."""
         return not self._texts
 
-    def submit(self, wanted: Embed | Rank) -> Rejected | None:
+    def submit(self, wanted: Embed | Rank, tokens: list[int] | None = None) -> Rejected | None:
         """Queue a text or a pair; the refusal where it is empty or longer than the model can read."""
-        tokens = self._engine.tokens_of(wanted)
+        tokens = self._engine.tokens_of(wanted) if tokens is None else tokens
         if not 0 < len(tokens) <= self._engine.longest_tokens:
             return Rejected(wanted.id, len(tokens), self._engine.longest_tokens)
         self._texts.append(Text(wanted.id, tokens, isinstance(wanted, Rank)))

@@ -32,7 +32,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from edged.framing import WireError
-from edged.wire import Compiled, Refused, Render, Rendered, Span, Template, Turn
+from edged.wire import Compiled, Refused, Render, Rendered, Span, Started, Template, Turn
 from edged.worker.confine import confine
 from edged.worker.pipe import Pipe
 
@@ -41,6 +41,7 @@ MEMORY_BYTES = 64 * 1024 * 1024
 # not contain serves as its sentinel, so a person cannot forge one.
 _SENTINELS = tuple(map(chr, range(0xF0000, 0xF0010)))
 _PROBE = "probe"
+_LONGEST_OBJECTION = 500  # characters; a sentence, and not a page of the conversation
 
 
 class Marks:
@@ -155,7 +156,12 @@ def answer(renderer: Renderer, wanted: Render) -> Rendered | Refused:
     try:
         return Rendered(wanted.id, renderer.render(wanted.turns))
     except _TEMPLATE_ERRORS as error:
-        return Refused(wanted.id, str(error) or type(error).__name__)
+        return _refused(wanted.id, error)
+
+
+def _refused(id: int, error: Exception) -> Refused:
+    words = str(error) or type(error).__name__
+    return Refused(id, words if len(words) <= _LONGEST_OBJECTION else words[:_LONGEST_OBJECTION] + "…")
 
 
 def serve(pipe: Pipe) -> None:
@@ -166,7 +172,7 @@ def serve(pipe: Pipe) -> None:
     try:
         renderer = Renderer(template)
     except _TEMPLATE_ERRORS as error:
-        pipe.send(Refused(0, str(error) or type(error).__name__))
+        pipe.send(_refused(0, error))
         return
     pipe.send(Compiled())
     while True:
@@ -184,7 +190,9 @@ def main() -> int:
     """Serve until the daemon hangs up."""
     confine(extra_memory_bytes=MEMORY_BYTES)
     try:
-        serve(Pipe(int(sys.argv[1])))
+        pipe = Pipe(int(sys.argv[1]))
+        pipe.send(Started())
+        serve(pipe)
     except (EOFError, ConnectionError):
         return 0
     return 0

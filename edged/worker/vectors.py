@@ -19,6 +19,7 @@ from edged.wire import Embed, Pooling, Rank
 from edged.worker.bindings import EngineError, last_error, lib
 from edged.worker.embedding import NoMemory, Portion
 from edged.worker.model import Model
+from edged.worker.piecewise import Piecewise
 from edged.worker.ranking import pair_tokens
 
 # What a file that was made for words does not say: the mean over all tokens is what most embedding models of this
@@ -57,6 +58,7 @@ class VectorContext:
         self.decode_s = 0.0
         self._sums: dict[int, list[float]] = {}
         self.longest_tokens = min(context_tokens, model.trained_tokens or context_tokens)
+        self._tokenizer = Piecewise(model, self.longest_tokens)
         logits_tokens = _LOGITS_BYTES // (4 * model.vocabulary_tokens)
         self.batch_tokens = min(max(logits_tokens, _FEWEST_BATCH_TOKENS), _MOST_BATCH_TOKENS)
         # llama.cpp reserves an output per sequence, and aborts where a batch has fewer (output_reserve).
@@ -70,9 +72,9 @@ class VectorContext:
     def tokens_of(self, wanted: Embed | Rank) -> list[int]:
         """The ids of a text or of a pair. Nothing in them is read as a control token."""
         if isinstance(wanted, Rank):
-            return pair_tokens(wanted.query, wanted.document, self._layout, self._model)
+            return pair_tokens(wanted.query, wanted.document, self._layout, self._tokenizer)
         if wanted.text:
-            return self._model.tokenize(wanted.text, parse_special=False, add_special=True)
+            return self._tokenizer.tokenize(wanted.text, parse_special=False, add_special=True)
         return list(wanted.tokens)
 
     def prepare(self, longest_tokens: int) -> None:

@@ -351,7 +351,7 @@ def test_a_streamed_completion_byte_for_byte() -> None:
 def test_a_failure_in_a_stream_byte_for_byte() -> None:
     assert asked().failure(WorkerCrashed("It died.")).decode() == (
         'data: {"error":{"message":"It died.","type":"server_error","param":null,"code":"worker_crashed",'
-        '"src":"edged","partial":true}}\n\n'
+        '"src":"edged","retry_after_s":1,"partial":true}}\n\n'
     )
 
 
@@ -387,12 +387,12 @@ def test_the_end_mark_is_openais() -> None:
 
 
 def test_a_model_for_a_model_picker() -> None:
-    assert model_body(ModelCard("m", "local", 5, 6, 7, True)) == {
+    assert model_body(ModelCard("m", "local", 5, 6, 7, True, "vectors")) == {
         "id": "m",
         "object": "model",
         "created": 6,
         "owned_by": "edged",
-        "edged": {"origin": "local", "context_tokens": 7, "size_bytes": 5, "resident": True},
+        "edged": {"origin": "local", "context_tokens": 7, "size_bytes": 5, "resident": True, "made_for": "vectors"},
     }
 
 

@@ -214,7 +214,7 @@ async def test_an_error_after_words_is_told_in_the_stream_which_then_has_no_end_
         assert "[DONE]" not in text
         assert data_lines(text)[-1]["error"] | {"message": ""} == {
             "message": "", "type": "server_error", "param": None, "code": "worker_crashed", "src": "edged",
-            "partial": True,
+            "retry_after_s": 1, "partial": True,
         }  # fmt: skip
 
 

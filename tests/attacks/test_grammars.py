@@ -1,4 +1,4 @@
-"""Schemas, expressions and grammars that are made to hang, swell or kill what reads them; and hostile ways to draw.
+"""Schemas, expressions and grammars that are made to hang, swell or kill what reads them (J3 to J5).
 
 Each ends with a typed error in seconds or with an answer, another conversation goes on meanwhile, and the process that
 decodes lives on.
@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
-import psutil
 import pytest
 
-from tests.asking import chunks, client_of, post
-from tests.daemon_process import DaemonProcess, running, until
-
-# What the promise allows a slow grammar is 5 s; the rest is for machines that are busy with other things.
-PROMPTLY_S = 15.0
-# What an allocator keeps for itself, a piece for each thread that there was; it does not grow with every grammar.
-NOISE_BYTES = 64 * 2**20
+from tests.asking import post
+from tests.attacks.enduring import PROMPTLY_S, asking, longest_pause, nothing_stays, refused, somebody_listening
+from tests.daemon_process import DaemonProcess, running
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +26,6 @@ def daemon(tiny: Path) -> Iterator[DaemonProcess]:
         daemon.worker_pid("tiny")
         post(daemon, asking(regex="a"))  # prepares the vocabulary, once
         yield daemon
-
-
-def asking(**fields: Any) -> dict[str, Any]:
-    """A short chat with `fields`."""
-    return {"model": "tiny", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}], **fields}
 
 
 def of_schema(schema: dict[str, Any]) -> dict[str, Any]:
@@ -85,18 +74,16 @@ REFUSED: dict[str, dict[str, Any]] = {
     "choices of choices": of_schema(
         {"allOf": [{"anyOf": [{"properties": {f"p{i}{j}": {"const": j}}} for j in range(30)]} for i in range(30)]}
     ),
+    "a large divisor": of_schema({"type": "integer", "multipleOf": 123_456_789}),
+    "large divisors": of_schema({"anyOf": [{"type": "integer", "multipleOf": 60_001 + n} for n in range(50)]}),
+    "divisors of one value": of_schema({"allOf": [{"multipleOf": p} for p in (7, 11, 13, 17, 19, 23)]}),
+    "names by many patterns": of_schema({"patternProperties": {f"^p{n}[a-z]*$": {} for n in range(500)}}),
+    "separators of its own": of_schema({"x-guidance": {"item_separator": "(a|b)*a(a|b){25}"}, "type": "array"}),
     "look-behind in a pattern": of_schema({"type": "string", "pattern": "(?<=a)b"}),
     "overlapping names": of_schema({"patternProperties": {f"^a{n}.*(b|c){{3}}": {} for n in range(500)}}),
     "deeper than any answer": {"json_schema": json.loads('{"a":' * 60 + "1" + "}" * 60) | {"type": 5}},
     "two shapes": {"regex": "a", "grammar": 'root ::= "a"'},
     "two formats": {"regex": "a", "response_format": {"type": "json_object"}},
-    "a token that is none": {"logit_bias": {"999999999": 1}},
-    "a token that is no number": {"logit_bias": {"Hello": 1}},
-    "a negative token": {"logit_bias": {"-1": 1}},
-    "more than certain": {"logit_bias": {"1": 101}},
-    "many tokens": {"logit_bias": {str(n): 1 for n in range(100_000)}},
-    "a million candidates": {"logprobs": True, "top_logprobs": 10**6},
-    "candidates without scores": {"top_logprobs": 3},
 }
 # Odd, and yet each has an answer, or an end in time.
 SURVIVED: dict[str, dict[str, Any]] = {
@@ -105,10 +92,25 @@ SURVIVED: dict[str, dict[str, Any]] = {
     "2,000 optional properties": of_schema({"properties": {f"p{n}": {"type": "integer"} for n in range(1500)}}),
     "many divisors": of_schema(
         {
-            "required": [f"p{n}" for n in range(200)],
-            "properties": {f"p{n}": {"type": "integer", "multipleOf": 1301 + n} for n in range(200)},
+            "required": [f"p{n}" for n in range(50)],
+            "properties": {f"p{n}": {"type": "integer", "multipleOf": 1301 + n} for n in range(50)},
         }
     ),
+    "the largest divisor": of_schema({"type": "integer", "multipleOf": 99_991}),
+    "a million items": of_schema({"type": "array", "maxItems": 10**6, "items": {"type": "array", "maxItems": 10**6}}),
+    "references a thousand deep": of_schema(
+        {
+            "$defs": {f"d{n}": {"properties": {"a": {"$ref": f"#/$defs/d{n + 1}"}}} for n in range(700)}
+            | {"d700": {"type": "integer"}},
+            "$ref": "#/$defs/d0",
+        }
+    ),
+    "a thousand times one of ten": {"regex": "(a|b|c|d|e|f|g|h|i|j){1000,1000}"},
+    "letters of every script": {"regex": r"(\p{L}|\p{N}|\p{S}){500}[\p{Han}\p{Cyrillic}]{500}"},
+    "everything but": {
+        "grammar": "%llguidance {}\nstart: A\nA: ~/(" + "|".join(f".*a.{{{n}}}b.*" for n in range(30)) + ")/"
+    },
+    "ambiguous and empty": {"grammar": 'root ::= root root | root root root | [a-z] | ""'},
     "an automaton of 2^2000 states": {"regex": "(a|b)*a(a|b){2000}"},
     "nested repetition": {"grammar": 'root ::= (((("a"{0,2000}){0,2000}){0,2000}) "b"){2000}'},
     "ambiguous": {"grammar": "root ::= s+\ns ::= s s s | s s | [a-z ]+ | [a-f ]*"},
@@ -123,21 +125,21 @@ SURVIVED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("fields", REFUSED.values(), ids=REFUSED.keys())
-def test_it_is_refused_in_time_with_a_reason(daemon: DaemonProcess, fields: dict[str, Any]) -> None:
-    before, began_s = daemon.worker_pid("tiny"), time.monotonic()
+def named(corpus: dict[str, dict[str, Any]], row: str) -> Iterable[str]:
+    """The cases' names, schemas as row J4 and everything else as `row`."""
+    for name, fields in corpus.items():
+        yield f"{'J4' if {'response_format', 'json_schema'} & set(fields) else row} {name}"
 
-    reply = post(daemon, asking(**fields))
+
+@pytest.mark.parametrize("fields", REFUSED.values(), ids=named(REFUSED, "J3"))
+def test_it_is_refused_in_time_with_a_reason(daemon: DaemonProcess, fields: dict[str, Any]) -> None:
+    reply = refused(daemon, asking(**fields))
 
     assert reply.status == 400
-    assert reply.error["code"] in ("grammar_invalid", "invalid_request", "unsupported_parameter", "capability_missing")
-    assert not any(trace in reply.error["message"] for trace in ("Traceback", ".py", ".rs", "panicked", "/root"))
-    assert len(reply.error["message"]) < 500
-    assert time.monotonic() - began_s < PROMPTLY_S
-    assert daemon.worker_pid("tiny") == before
+    assert reply.error["code"] in ("grammar_invalid", "invalid_request")
 
 
-@pytest.mark.parametrize("fields", SURVIVED.values(), ids=SURVIVED.keys())
+@pytest.mark.parametrize("fields", SURVIVED.values(), ids=named(SURVIVED, "J5"))
 def test_it_is_answered_or_given_up_in_time(daemon: DaemonProcess, fields: dict[str, Any]) -> None:
     before, began_s = daemon.worker_pid("tiny"), time.monotonic()
 
@@ -148,36 +150,17 @@ def test_it_is_answered_or_given_up_in_time(daemon: DaemonProcess, fields: dict[
     assert daemon.worker_pid("tiny") == before
 
 
+def storm(daemon: DaemonProcess) -> None:
+    for fields in [*REFUSED.values()][::3]:
+        post(daemon, asking(**fields))
+
+
+@pytest.mark.timeout(180)
 def test_another_conversation_goes_on_through_all_of_it_and_nothing_stays(daemon: DaemonProcess) -> None:
-    worker = psutil.Process(daemon.worker_pid("tiny"))
-    storm = [*REFUSED.values()][::3]
-    gaps_s: list[float] = []
-    stop = Event()
+    with somebody_listening(daemon) as listener:
+        longest_s, usual_s = longest_pause(listener, lambda: storm(daemon))
+    with nothing_stays(daemon):
+        storm(daemon)
+        storm(daemon)
 
-    def listen() -> None:
-        with client_of(daemon) as client:
-            last_s = None
-            for _ in chunks(client, "Go on.", model="tiny", max_tokens=8000, temperature=0):
-                now_s = time.monotonic()
-                gaps_s.extend([now_s - last_s] if last_s else [])
-                last_s = now_s
-                if stop.is_set():
-                    return
-
-    listener = Thread(target=listen)
-    listener.start()
-    until(lambda: len(gaps_s) > 20, "the other conversation is under way")
-    for fields in storm:
-        post(daemon, asking(**fields))
-    heard = len(gaps_s)
-    until(lambda: len(gaps_s) > heard or not listener.is_alive(), "the other conversation goes on")
-    stop.set()
-    listener.join()
-
-    ordinary_s = sorted(gaps_s)[len(gaps_s) // 2]
-    assert max(gaps_s) < max(3.0, 200 * ordinary_s)
-    until(lambda: daemon.status()["running"] == 0, "every slot is free")
-    before_bytes = worker.memory_info().rss
-    for fields in storm * 2:
-        post(daemon, asking(**fields))
-    assert worker.memory_info().rss - before_bytes < NOISE_BYTES
+    assert longest_s < max(1.0, 200 * usual_s)

@@ -69,6 +69,28 @@ def test_no_control_token_touches_literal_text(parts: list[tuple[str, bool]]) ->
     assert found == [piece for piece in split_at_controls((Span(hidden),), CONTROLS) if isinstance(piece, Control)]
 
 
+def plainly_split(prompt: tuple[Span, ...]) -> list[str]:
+    """What `split_at_controls` shall find, one place and one candidate at a time."""
+    text = "".join(span.text for span in prompt)
+    literal = [span.literal for span in prompt for _ in span.text]
+    found, at = [], 0
+    while at < len(text):
+        lengths = [len(one) for one in CONTROLS if text.startswith(one, at) and not any(literal[at : at + len(one)])]
+        found += [text[at : at + max(lengths)]] if lengths else []
+        at += max(lengths, default=1)
+    return found
+
+
+@given(st.lists(st.tuples(st.sampled_from(["<s>", "<s>>", "<end>", "<", "s", ">", "<e"]), st.booleans()), max_size=12))
+def test_the_longest_that_is_free_of_literal_text_is_found_at_each_place(parts: list[tuple[str, bool]]) -> None:
+    prompt = tuple(Span(text, literal) for text, literal in parts)
+    texts = {control: text for text, control in CONTROLS.items()}
+
+    pieces = split_at_controls(prompt, CONTROLS)
+
+    assert [texts[piece] for piece in pieces if isinstance(piece, Control)] == plainly_split(prompt)
+
+
 def test_without_literal_text_the_whole_goes_through_in_one_call() -> None:
     letters = Letters()
 
