@@ -57,6 +57,7 @@ class Load:
 
     `snapshot_bytes` bounds what is kept of conversations outside of the context.
     `decode_threads` is what an earlier run found best for decoding; None lets the worker find out.
+    With `lookup` answers that repeat what was said before are guessed ahead.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Load:
     follow_neighbours: bool = True
     maps_file: bool = True
     repacks: bool = True
+    lookup: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ class Generate:
     """Answer `prompt` `n` times with at most `max_tokens` tokens; a smaller room in the context is a smaller bound.
 
     The answers are called `id`, `id` + 1 …, each with a seed of its own. What they leave in memory may be reused by the
-    same `partition` only. When cells run short those in the background lane give way first.
+    same `partition` only. When cells run short those in the background lane give way first. `prediction` is text that
+    the answer may repeat.
     """
 
     id: int
@@ -135,6 +138,7 @@ class Generate:
     constraint: Constraint | None = None
     partition: str = ""
     lane: Lane = "interactive"
+    prediction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +218,7 @@ class Step:
     """One decode: what it brought to whom, how many prompt tokens it read, and where its time went.
 
     `step_s` is the whole step; of it `decode_s` was spent in llama_decode, `sample_s` in llama.cpp's sampler.
+    Of `drafted` guessed tokens so many were `accepted`: one of the sequences got that many tokens more than one.
     """
 
     outputs: tuple[Output, ...]
@@ -221,6 +226,8 @@ class Step:
     step_s: float
     decode_s: float
     sample_s: float
+    drafted: int = 0
+    accepted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

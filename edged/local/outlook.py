@@ -62,7 +62,9 @@ class Outlook:
                 self.rates.note_first_word(run.played_s, monotonic() - run.granted_s)
                 run.played_s = None
         is_cut = any(run.unread >= 1 for run in reading)
-        self.rates.note_step(step.prompt_tokens, drawing, is_cut=is_cut, step_s=step.step_s)
+        # Drafts that were right brought several tokens: what is looked ahead to are steps that bring one to everybody.
+        step_s = step.step_s * drawing / (drawing + step.accepted) if drawing else step.step_s
+        self.rates.note_step(step.prompt_tokens, drawing, is_cut=is_cut, step_s=step_s)
 
     def forecast(self, line: Sequence[Effort], free: int) -> Forecast:
         """For the last in `line`."""

@@ -39,6 +39,7 @@ from edged.worker.confine import confine
 from edged.worker.constraint import Grammars
 from edged.worker.context import Context
 from edged.worker.devices import gpus
+from edged.worker.drafts import Drafts, guesses
 from edged.worker.job import CannotDraw, Job
 from edged.worker.model import Model
 from edged.worker.neighbours import Neighbours
@@ -63,7 +64,8 @@ class Worker:
     def __init__(self, pipe: Pipe, context: Context, background: Background, wanted: Load) -> None:
         self._pipe = pipe
         self._context = context
-        self._batcher = Batcher(context, context.model, self._begun, wanted.snapshot_bytes)
+        self._drafts = Drafts() if wanted.lookup and context.is_cuttable else None
+        self._batcher = Batcher(context, context.model, self._begun, wanted.snapshot_bytes, self._drafts)
         self._pace = Pace(wanted.longest_gap_steps)
         self._grammars = Grammars(context.model)
         self._background = background
@@ -136,10 +138,12 @@ class Worker:
             return
         self._unaccepted.add(wanted.id)
         marks = marks_of(tokens, self._controls)
+        model, most_expected = self._context.model, self._context.context_tokens
+        expected = model.tokenize(wanted.prediction, parse_special=False)[:most_expected]
         for id, sampler in enumerate(samplers, start=wanted.id):
             stops, own = StopFilter(wanted.stop), list(tokens)
             sequence = Sequence(id, own, len(own), most, stops, wanted.partition, wanted.lane, marks)
-            self._batcher.submit(Job(sequence, sampler))
+            self._batcher.submit(Job(sequence, sampler, guesses(own, expected) if self._drafts else None))
 
     def _sampler(self, wanted: Generate, choice: int, prompt: list[int]) -> ChainSampler:
         known = self._context.model.vocabulary_tokens
@@ -172,7 +176,9 @@ class Worker:
             if self._background.is_due:
                 chunk_tokens = min(chunk_tokens, SMALLEST_CHUNK_TOKENS)
         threads = self._threads.reading if chunk_tokens else self._threads.decoding(decoding)
-        self._context.use_threads(threads)
+        self._context.use_threads(threads, None if chunk_tokens else self._threads.decoding(max(decoding, 2)))
+        if self._drafts:
+            self._drafts.are_wanted = self._background.is_idle  # what it reads fills the gap between steps already
         outputs, prompt_tokens = self._batcher.step(chunk_tokens)
         for failed in self._batcher.take_failed():
             self._unaccepted.discard(failed.id)
@@ -180,9 +186,13 @@ class Worker:
         if self._context.decode_s == decode_s and not outputs:
             return  # everybody waits for a grammar
         step_s = perf_counter() - began
-        self._pace.observe(decoding=decoding, prompt_tokens=prompt_tokens, depth_tokens=depth_tokens, step_s=step_s)
+        draft = self._batcher.draft
+        if draft is None:  # all who measure undisturbed steps mean those in which nobody gets more than a token
+            self._pace.observe(decoding=decoding, prompt_tokens=prompt_tokens, depth_tokens=depth_tokens, step_s=step_s)
+        if self._drafts and decoding and not prompt_tokens:
+            self._drafts.observe(decoding, step_s, draft)
         if self._follows_neighbours:
-            self._follow_the_machine(0 if prompt_tokens else decoding, step_s)
+            self._follow_the_machine(0 if prompt_tokens or draft else decoding, step_s)
         self._pipe.send(
             Step(
                 tuple(outputs),
@@ -190,9 +200,11 @@ class Worker:
                 round(step_s, 6),
                 round(self._context.decode_s - decode_s, 6),
                 round(self._context.sample_s - sample_s, 6),
+                len(draft.tokens) if draft else 0,
+                draft.accepted if draft else 0,
             )
         )
-        self._background.follow(prompt_tokens, step_s, has_decoding=self._batcher.decoding > 0)
+        self._background.follow(prompt_tokens, step_s, has_decoding=self._batcher.decoding > 0, is_plain=not draft)
 
     def _follow_the_machine(self, decoding: int, step_s: float) -> None:
         if (cores := self._neighbours.cores()) is not None:

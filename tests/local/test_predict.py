@@ -132,6 +132,17 @@ def test_the_outlook_follows_prompts_and_answers_from_the_frames() -> None:
     assert not outlook.is_busy
 
 
+def test_a_step_in_which_drafts_were_right_counts_as_the_steps_that_it_saved() -> None:
+    outlook = Outlook()
+    run = outlook.add(Effort(7, 100))
+    run.begin(0)
+    outlook.note_step(step(0, 1, step_s=0.5), [run])
+    for _ in range(30):
+        outlook.note_step(Step((Output(1, "a", 5),), 0, 1.0, 1.0, 0.0, drafted=4, accepted=4), [run])
+
+    assert outlook.rates.costs.step_s(1) == pytest.approx(1.0 / 5, rel=0.05)
+
+
 def test_a_request_that_has_not_begun_counts_as_expected() -> None:
     outlook = Outlook()
     outlook.rates = measured()
