@@ -10,8 +10,8 @@ changes how many tokens a step brings, never which. What a row more costs is mea
 matrix kernels of processors take rows by fours, so that a draft of three may be cheaper than one of two.
 
 Whether a draft pays depends on the text, so every request has an account of its own, in steps: a small allowance, a
-hundredth of a step for each token, and what its drafts have won or lost. A draft is only made if the account could bear
-its total failure. So an answer that repeats nothing loses one step in a hundred and one more, whatever is looked up.
+share of a step for each token, and what its drafts have won or lost. A draft is only made if the account could bear its
+total failure. So an answer that repeats nothing loses so much and no more, whatever is looked up.
 
 Only one sequence drafts in a step, by turns, and its drafted rows are the last of the batch. That is more than
 fairness: the cells of what was for nothing are then the last ones, nobody's later tokens come to lie before earlier
@@ -27,6 +27,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edged.worker.costs import SIZES
 from edged.worker.lookup import Lookup
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
 # Eight rows of the 0.5B shape take as long as three of one on two x86 cores; further rows win ever less there.
 MOST_DRAFTED_TOKENS = 8
 # What an account begins with, how it grows with each token, and what gains may at most add, in steps of the request.
-_ALLOWANCE_STEPS = 1.0
-_SHARE_OF_STEPS = 0.01
+# An answer of 128 tokens loses 2.7 % at worst.
+_ALLOWANCE_STEPS = 1.5
+_SHARE_OF_STEPS = 0.015
 _MOST_GAIN_STEPS = 4.0
 # A draft must promise more than what estimates are wrong by.
 _WORTH = 1.05
@@ -47,7 +49,8 @@ _PLAIN_EVERY_STEPS = 24
 # Others who are shown words wait longer for a step with a draft in it; they must not notice.
 _MOST_SLOWER = 1.25
 # Before a number of rows was measured, each further one is taken to cost a fifth of what one costs on average: that
-# is cheap enough to be tried, and two measurements are believed instead.
+# is cheap enough to be tried, and two measurements are believed instead. What is found out so is the device's affair,
+# and not charged to the request by which it was. Only sizes that kernels tell apart are tried.
 _GUESSED_ROW = 0.2
 _BELIEVED_STEPS = 2
 # How far a measured step moves what is expected of its size, and of every size: most of what changes is the machine or
@@ -131,6 +134,10 @@ class RowCosts:
             self._seconds[known] *= factor**_COMMON_WEIGHT
         self._seconds[rows] *= factor**_OWN_WEIGHT
 
+    def is_known(self, rows: int) -> bool:
+        """Whether steps of this size were measured, not only guessed."""
+        return rows in self._seconds
+
     def expected_s(self, rows: int) -> float | None:
         """What a step takes; for an unknown size, what the next ones below and above lead to expect."""
         if rows in self._seconds:
@@ -172,12 +179,14 @@ class Drafts:
             self._costs.observe(decoding, step_s)
             return
         self._since_plain += 1
-        self._costs.observe(decoding + len(draft.tokens), step_s)
+        rows = decoding + len(draft.tokens)
+        charged_s = step_s if self._costs.is_known(rows) else self._costs.expected_s(rows) or step_s
+        self._costs.observe(rows, step_s)
         account, plain_s = draft.job.guesses.account, self._costs.expected_s(decoding)
         account.note(draft.matched_tokens, len(draft.tokens), draft.accepted)
         account.last_at_tokens = draft.job.sequence.generated
         if plain_s:
-            account.lose(step_s / plain_s - (decoding + draft.accepted) / decoding)
+            account.lose(charged_s / plain_s - (decoding + draft.accepted) / decoding)
 
     def _draft(self, job: Job, guesses: Guesses, decoding: int, room: int) -> Draft | None:
         sequence = job.sequence
@@ -203,10 +212,11 @@ class Drafts:
             return {}
         costs = {}
         limit = min(1 + balance, _MOST_SLOWER if decoding > 1 else math.inf)
-        for size in range(1, most + 1):
-            cost_s = self._costs.expected_s(decoding + size)
-            if cost_s is not None and cost_s <= limit * plain_s:
-                costs[size] = cost_s / plain_s
+        for rows in SIZES:
+            if 0 < rows - decoding <= most:
+                cost_s = self._costs.expected_s(rows)
+                if cost_s is not None and cost_s <= limit * plain_s:
+                    costs[rows - decoding] = cost_s / plain_s
         return costs
 
 
