@@ -39,7 +39,7 @@ MOST_DRAFTED_TOKENS = 8
 # An answer of 128 tokens loses 2.7 % at worst.
 _ALLOWANCE_STEPS = 1.5
 _SHARE_OF_STEPS = 0.015
-_MOST_GAIN_STEPS = 4.0
+_MOST_GAIN_STEPS = 2.5
 # A draft must promise more than what estimates are wrong by.
 _WORTH = 1.05
 # Where drafts do not seem to pay, one is made so many tokens after the last: the text may have changed.

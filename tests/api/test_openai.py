@@ -141,7 +141,6 @@ UNSUPPORTED = {
     "metadata": {"a": "b"},
     "modalities": ["text"],
     "audio": {"voice": "alloy", "format": "wav"},
-    "prediction": {"type": "content", "content": "x"},
     "reasoning_effort": "low",
     "verbosity": "low",
     "web_search_options": {},

@@ -85,6 +85,15 @@ class WildDrafts(Drafts):
         return Draft(job, [*coming[:right], *any][: self.chance.randint(1, min(room, MOST_DRAFTED_TOKENS))], 0)
 
 
+class RightDrafts(Drafts):
+    """Drafts five tokens in every step, all of them right."""
+
+    def choose(self, decoding: Items[Job], room: int) -> Draft | None:
+        (job,) = decoding
+        assert isinstance(job.sampler, FakeSampler)
+        return Draft(job, job.sampler.peek(job.sequence.tokens, 5), 0)
+
+
 class Crowd(RuleBasedStateMachine):
     """Requests come, go and are cancelled between steps, on an engine that is much too small for all of them."""
 
@@ -639,11 +648,7 @@ def test_whatever_is_drafted_the_answers_are_those_without_drafts(
 
 def test_a_draft_that_is_right_brings_several_tokens_in_one_step() -> None:
     llama = FakeLlama()
-    drafts = WildDrafts(random.Random(1))
-    drafts.choose = lambda decoding, room: Draft(  # type: ignore[method-assign]
-        decoding[0], decoding[0].sampler.peek(decoding[0].sequence.tokens, 5), 0
-    )
-    batcher = Batcher(llama, llama, drafts=drafts)
+    batcher = Batcher(llama, llama, drafts=RightDrafts())
     batcher.submit(job(llama, 1, [1, 2, 3], max_tokens=13, seed=3, end_in=100_000))
 
     outputs = run(batcher)[1]
