@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 # Eight rows of the 0.5B shape take as long as three of one on two x86 cores; further rows win ever less there.
 MOST_DRAFTED_TOKENS = 8
-# What an account begins with, how it grows with each token, and what gains may at most add, in steps of the request.
+# What an account begins with, how it grows with each token, and what it can hold at most, in steps of the request.
 # An answer of 128 tokens loses 2.7 % at worst.
 _ALLOWANCE_STEPS = 1.5
 _SHARE_OF_STEPS = 0.015
-_MOST_GAIN_STEPS = 2.5
+_MOST_STEPS = 3.5
 # A draft must promise more than what estimates are wrong by.
 _WORTH = 1.05
 # Where drafts do not seem to pay, one is made so many tokens after the last: the text may have changed.
@@ -53,21 +53,26 @@ _MOST_SLOWER = 1.25
 # and not charged to the request by which it was. Only sizes that kernels tell apart are tried.
 _GUESSED_ROW = 0.2
 _BELIEVED_STEPS = 2
+# Where other programs take the cores away for longer than a step lasts, more rows may seem to cost nothing at all. They
+# are taken to cost so much of a step each, or drafts would be made although none is right.
+_LEAST_ROW = 0.05
 # How far a measured step moves what is expected of its size, and of every size: most of what changes is the machine or
 # the depth of the context. Of one late step only so much is believed.
 _OWN_WEIGHT = 0.15
 _COMMON_WEIGHT = 0.25
 _MOST_LATENESS = 2.0
-# Longer agreement, better guesses: from how many tokens on, and what share is expected before anything was seen, with
-# the weight of so many drafted tokens. What was seen is forgotten by a tenth with each draft.
-_AGREEMENTS = ((12, 0.8), (6, 0.6), (0, 0.4))
+# Longer agreement, better guesses: from how many tokens on they are told apart. Before anything was seen of a kind, what
+# was seen of all is expected, and at the very beginning a share that is worth a first try; each with the weight of so
+# many drafted tokens. What was seen is forgotten by a fifteenth with each draft.
+_AGREEMENTS = (12, 6, 0)
+_FIRST_CHANCE = 0.7
 _PRIOR_TOKENS = 2.0
-_KEPT = 0.9
+_KEPT = 0.93
 
 
 @dataclass(slots=True)
 class Account:
-    """What drafts have brought one request: `lost` in steps (negative: gained), and the guesses that were right."""
+    """What drafts have cost one request: `lost` steps (negative: gained), and the guesses that were right and wrong."""
 
     lost: float = 0.0
     last_at_tokens: int = 0
@@ -76,23 +81,24 @@ class Account:
 
     def balance(self, generated_tokens: int) -> float:
         """Steps that may be lost by the next draft."""
-        return _ALLOWANCE_STEPS + _SHARE_OF_STEPS * generated_tokens - self.lost
+        return min(_MOST_STEPS, _ALLOWANCE_STEPS + _SHARE_OF_STEPS * generated_tokens - self.lost)
 
     def chance(self, matched_tokens: int) -> float:
         """How likely the next token is the guessed one, where that many tokens before it agree."""
-        start, prior = _agreement(matched_tokens)
-        right, wrong = self.right.get(start, 0.0), self.wrong.get(start, 0.0)
-        return (_PRIOR_TOKENS * prior + right) / (_PRIOR_TOKENS + right + wrong)
+        kind = _agreement(matched_tokens)
+        of_all = _share(sum(self.right.values()), sum(self.wrong.values()), _FIRST_CHANCE)
+        return _share(self.right.get(kind, 0.0), self.wrong.get(kind, 0.0), of_all)
 
     def note(self, matched_tokens: int, drafted: int, accepted: int) -> None:
         """So many of the drafted tokens were drawn; the next one was not, unless all were."""
-        start, _ = _agreement(matched_tokens)
-        self.right[start] = _KEPT * self.right.get(start, 0.0) + accepted
-        self.wrong[start] = _KEPT * self.wrong.get(start, 0.0) + (accepted < drafted)
+        kind = _agreement(matched_tokens)
+        self.right[kind] = _KEPT * self.right.get(kind, 0.0) + accepted
+        self.wrong[kind] = _KEPT * self.wrong.get(kind, 0.0) + (accepted < drafted)
 
-    def lose(self, steps: float) -> None:
-        """Gains of long ago do not pay for many losses."""
-        self.lost = max(-_MOST_GAIN_STEPS, self.lost + steps)
+    def lose(self, steps: float, generated_tokens: int) -> None:
+        """Book the loss of a draft; what was gained long ago does not pay for many."""
+        earned = _ALLOWANCE_STEPS + _SHARE_OF_STEPS * generated_tokens
+        self.lost = max(earned - _MOST_STEPS, self.lost + steps)
 
 
 @dataclass(slots=True)
@@ -186,7 +192,8 @@ class Drafts:
         account.note(draft.matched_tokens, len(draft.tokens), draft.accepted)
         account.last_at_tokens = draft.job.sequence.generated
         if plain_s:
-            account.lose(charged_s / plain_s - (decoding + draft.accepted) / decoding)
+            cost = max(charged_s / plain_s, _least_cost(len(draft.tokens)))
+            account.lose(cost - (decoding + draft.accepted) / decoding, account.last_at_tokens)
 
     def _draft(self, job: Job, guesses: Guesses, decoding: int, room: int) -> Draft | None:
         sequence = job.sequence
@@ -216,12 +223,20 @@ class Drafts:
             if 0 < rows - decoding <= most:
                 cost_s = self._costs.expected_s(rows)
                 if cost_s is not None and cost_s <= limit * plain_s:
-                    costs[rows - decoding] = cost_s / plain_s
+                    costs[rows - decoding] = max(cost_s / plain_s, _least_cost(rows - decoding))
         return costs
 
 
-def _agreement(matched_tokens: int) -> tuple[int, float]:
-    return next(kind for kind in _AGREEMENTS if matched_tokens >= kind[0])
+def _agreement(matched_tokens: int) -> int:
+    return next(least for least in _AGREEMENTS if matched_tokens >= least)
+
+
+def _share(right: float, wrong: float, expected: float) -> float:
+    return (_PRIOR_TOKENS * expected + right) / (_PRIOR_TOKENS + right + wrong)
+
+
+def _least_cost(drafted: int) -> float:
+    return 1 + _LEAST_ROW * drafted
 
 
 def _expected_tokens(chance: float, drafted: int) -> float:

@@ -79,6 +79,13 @@ def test_whatever_the_chance_nothing_is_lost(chance: float) -> None:
     assert Play(BY_FOURS, {1: chance}).speedup(1, 500) >= 0.97
 
 
+def test_noise_that_makes_rows_seem_free_does_not_keep_wrong_guesses_going() -> None:
+    play = Play((0.0, *[1.0] * 12), {1: 0.0})
+    play.speedup(1, 1000)
+
+    assert play.drafted[1] <= 150
+
+
 def test_where_rows_cost_nothing_half_right_is_enough() -> None:
     assert Play(FLAT, {1: 0.5}).speedup(1, 500) >= 1.5
 
@@ -97,7 +104,7 @@ def test_who_begins_to_be_right_is_drafted_again() -> None:
     play.chances[1] = 1.0
     play.speedup(1, 300)
 
-    assert play.speedup(1, 300) >= 2
+    assert play.speedup(1, 300) >= 1.5
 
 
 def test_a_draft_beside_others_is_made_by_turns_and_hardly_slows_them() -> None:
