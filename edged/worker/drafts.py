@@ -61,9 +61,9 @@ _LEAST_ROW = 0.05
 _OWN_WEIGHT = 0.15
 _COMMON_WEIGHT = 0.25
 _MOST_LATENESS = 2.0
-# Longer agreement, better guesses: from how many tokens on they are told apart. Before anything was seen of a kind, what
-# was seen of all is expected, and at the very beginning a share that is worth a first try; each with the weight of so
-# many drafted tokens. What was seen is forgotten by a fifteenth with each draft.
+# Longer agreement, better guesses: from how many tokens on they are told apart. Before anything was seen of a kind,
+# what was seen of all is expected, and at the very beginning a share that is worth a first try; each with the weight of
+# so many drafted tokens. What was seen is forgotten by a fifteenth with each draft.
 _AGREEMENTS = (12, 6, 0)
 _FIRST_CHANCE = 0.7
 _PRIOR_TOKENS = 2.0
