@@ -19,6 +19,11 @@ _WORDS = (
 _TIMEOUT = aiohttp.ClientTimeout(total=600)
 
 
+def vocabulary_words() -> list[str]:
+    """The words that prompts are made of."""
+    return _WORDS.split()
+
+
 def prompt(words: int, seed: int) -> str:
     """A text of so many words; another seed shares no beginning with it that a cache could use."""
     return " ".join(random.Random(seed).choices(_WORDS.split(), k=words))

@@ -95,10 +95,11 @@ def _prompt(words: int) -> str:
 
 
 async def _default(config: Config, state: Path, model: ModelFile) -> dict[str, Any] | None:
-    """The same without what edged does about threads; None where memory has no room for a second copy of the model."""
+    """The same without our threads and guesses; None where memory has no room for a second copy of the model."""
     if memory.available_bytes() < 1.5 * model.size_bytes:
         return None
-    plain = config.engine.model_copy(update={"threads": config.engine.thread_count, "follow_neighbours": False})
+    defaults = {"threads": config.engine.thread_count, "follow_neighbours": False, "lookup": False}
+    plain = config.engine.model_copy(update=defaults)
     async with _alone(config, plain, state, model) as ask:
         return asdict(await speed(ask))
 

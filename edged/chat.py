@@ -124,7 +124,8 @@ class ChatRequest:
 
     `max_tokens` is an upper bound; the context is another. `n` answers share the prompt. `echo` repeats the raw prompt
     in front of the answer. With `logprobs` every token tells how likely it was, beside that many of the likeliest.
-    `deadline_s` is how long the caller is willing to wait for the first word.
+    `deadline_s` is how long the caller is willing to wait for the first word. `prediction` is text that much of the
+    answer will repeat, as the caller thinks: it makes the answer no other, only quicker where that is so.
     """
 
     id: str
@@ -142,6 +143,7 @@ class ChatRequest:
     lane: Lane = "interactive"
     overflow: Overflow = "refuse"
     deadline_s: float | None = None
+    prediction: str = ""
 
 
 @dataclass(frozen=True, slots=True)

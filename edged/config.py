@@ -97,6 +97,11 @@ class Engine(Section):
     follow_neighbours: bool = Field(
         True, description="Use fewer threads while other programs keep cores busy, where that is quicker."
     )
+    lookup: bool = Field(
+        True,
+        description="Guess words that were said before and check several in one step where that is quicker; answers "
+        "stay the same.",
+    )
     longest_gap_steps: float = Field(
         6.0,
         ge=1.5,

@@ -84,10 +84,11 @@ class Metrics(Observer):
         """The exposition text."""
         return generate_latest(self._registry)
 
-    def on_delta(self, exchange: Exchange, gap_s: float | None) -> None:
-        """Time the first word, or the gap before this one."""
+    def on_delta(self, exchange: Exchange, gap_s: float | None, tokens: int = 1) -> None:
+        """Time the first word, or the gap before this one; tokens that came together share it."""
         if gap_s is not None:
-            self._gap.observe(gap_s)
+            for _ in range(tokens):
+                self._gap.observe(gap_s / tokens)
         elif exchange.first_token_s is not None:
             self._ttft.observe(exchange.first_token_s)
 

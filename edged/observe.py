@@ -76,8 +76,8 @@ class Exchange:
 class Observer:
     """Hears of every token and every end. The base class hears and does nothing."""
 
-    def on_delta(self, exchange: Exchange, gap_s: float | None) -> None:
-        """A piece of text arrived, `gap_s` after the one before it; None for the first."""
+    def on_delta(self, exchange: Exchange, gap_s: float | None, tokens: int = 1) -> None:
+        """A piece of text made of `tokens` arrived, `gap_s` after the one before it; None for the first."""
 
     def on_end(self, exchange: Exchange) -> None:
         """The exchange is over; `outcome` says how."""
@@ -209,7 +209,7 @@ class Observed:
                 if isinstance(event, Delta):
                     counted[event.choice] = counted.get(event.choice, 0) + event.tokens
                     exchange.completion_tokens += event.tokens
-                    self._note_delta(exchange)
+                    self._note_delta(exchange, event.tokens)
                 else:
                     exchange.completion_tokens += event.completion_tokens - counted.get(event.choice, 0)
                     outcome = event.reason
@@ -219,11 +219,11 @@ class Observed:
             raise
         self._journal.end(exchange, outcome)
 
-    def _note_delta(self, exchange: Exchange) -> None:
+    def _note_delta(self, exchange: Exchange, tokens: int) -> None:
         now_s = exchange.age_s
         gap_s = None if exchange.last_token_s is None else now_s - exchange.last_token_s
         if exchange.first_token_s is None:
             exchange.first_token_s = now_s
         exchange.last_token_s = now_s
         for observer in self._journal.observers:
-            observer.on_delta(exchange, gap_s)
+            observer.on_delta(exchange, gap_s, tokens)

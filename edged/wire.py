@@ -62,6 +62,7 @@ class Load:
     `decode_threads` is what an earlier run found best for decoding; None lets the worker find out.
     `prefix_bytes` is the longest file that prefixes may be written to, 0 if none; `model_key` tells such files whose
     they are.
+    With `lookup` answers that repeat what was said before are guessed ahead.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Load:
     repacks: bool = True
     prefix_bytes: int = 0
     model_key: str = ""
+    lookup: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ class Generate:
     """Answer `prompt` `n` times with at most `max_tokens` tokens; a smaller room in the context is a smaller bound.
 
     The answers are called `id`, `id` + 1 …, each with a seed of its own. What they leave in memory may be reused by the
-    same `partition` only. When cells run short those in the background lane give way first.
+    same `partition` only. When cells run short those in the background lane give way first. `prediction` is text that
+    the answer may repeat.
     """
 
     id: int
@@ -144,6 +147,7 @@ class Generate:
     constraint: Constraint | None = None
     partition: str = ""
     lane: Lane = "interactive"
+    prediction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +228,7 @@ class Step:
 
     `step_s` is the whole step; of it `decode_s` was spent in llama_decode, `sample_s` in llama.cpp's sampler.
     It advanced `decoding` answers, and might have read `chunk_tokens` prompt tokens.
+    Of `drafted` guessed tokens so many were `accepted`: one of the sequences got that many tokens more than one.
     """
 
     outputs: tuple[Output, ...]
@@ -233,6 +238,8 @@ class Step:
     sample_s: float
     decoding: int = 0
     chunk_tokens: int = 0
+    drafted: int = 0
+    accepted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import random
 from array import array
 from collections.abc import AsyncIterator, Callable
 from collections.abc import Sequence as Items
@@ -31,6 +32,7 @@ from edged.chat import (
 )
 from edged.errors import EdgedError
 from edged.wire import Embed, Rank
+from edged.worker.drafts import MOST_DRAFTED_TOKENS, Draft, Drafts
 from edged.worker.embedding import Portion
 from edged.worker.engine import DecodeFailed, MemoryFull, Row
 from edged.worker.job import Job
@@ -116,7 +118,9 @@ class FakeLlama:
             state.append(row.token)
             if row.has_output:
                 self._outputs[index] = _hash([token for (token,) in cells])
-        assert len(self._outputs) <= self.slots, "more outputs than n_outputs_max"
+        assert len(self._outputs) <= max(self.slots, self.sequences + MOST_DRAFTED_TOKENS), (
+            "more outputs than n_outputs_max"
+        )
         assert len({row.slot for row in rows if row.has_output}) <= self.sequences, "more run than may"
 
     def output(self, row: int) -> int:
@@ -230,6 +234,17 @@ class FakeSampler:
         self._last = self._token(_hash([output, self._seed, self._draws]))
         return self._last
 
+    def peek(self, tokens: list[int], count: int) -> list[int]:
+        """The tokens that will be drawn next, if `tokens` are those so far."""
+        tokens = list(tokens)
+        for draws in range(self._draws + 1, self._draws + 1 + count):
+            tokens.append(self._token(_hash([_hash(tokens), self._seed, draws])))
+        return tokens[-count:]
+
+    def foresee(self, tokens: Items[int]) -> None:
+        """Nothing needs preparing."""
+        assert self._is_open, "a closed sampler looked ahead"
+
     def _token(self, drawn: int) -> int:
         return END if drawn % self._end_in == 0 else 1 + drawn // self._end_in % (len(PIECES) - 1)
 
@@ -318,6 +333,25 @@ def job(
     most = min(max_tokens, llama.context_tokens - len(prompt))
     sequence = Sequence(id, list(prompt), len(prompt), most, StopFilter(stop), partition, marks=marks)
     return Job(sequence, FakeSampler(llama, seed, end_in=end_in, late_in=late_in, is_scored=is_scored))
+
+
+class KnownDrafts(Drafts):
+    """Drafts for anybody, in every step, what an answer is known to be, with mistakes."""
+
+    def __init__(self, texts: dict[int, list[int]]) -> None:
+        super().__init__()
+        self.drafted = 0
+        self._texts = {id: list(tokens) for id, tokens in texts.items()}
+        self._chance = random.Random(3)
+
+    def choose(self, decoding: Items[Job], room: int) -> Draft | None:
+        """Three of ten tokens are another's; nothing where the answer is at its end."""
+        job = self._chance.choice(decoding)
+        coming = self._texts[job.sequence.id][len(job.sequence.tokens) :][: min(room, MOST_DRAFTED_TOKENS)]
+        self.drafted += len(coming)
+        others = self._texts[job.sequence.id]
+        tokens = [token if self._chance.random() < 0.7 else self._chance.choice(others) for token in coming]
+        return Draft(job, tokens, 0) if tokens else None
 
 
 @dataclass(slots=True)

@@ -97,6 +97,9 @@ class Words:
     def keep(self, row: int) -> None:
         """Never asked."""
 
+    def foresee(self, tokens: Iterable[int]) -> None:
+        """Nothing needs preparing."""
+
     def close(self) -> None:
         """Nothing to release."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edged.chat import Admission
@@ -100,6 +101,17 @@ def test_the_first_word_and_the_gaps_are_timed_apart() -> None:
     assert seen["edged_inter_token_seconds_count", ()] == 2
     assert seen["edged_inter_token_seconds_bucket", (("le", "0.02"),)] == 0
     assert seen["edged_inter_token_seconds_bucket", (("le", "0.05"),)] == 2
+
+
+def test_tokens_that_come_together_share_their_gap() -> None:
+    metrics = Metrics(Seats())
+    metrics.on_delta(ended(), 0.12, 4)
+
+    seen = samples(metrics)
+
+    assert seen["edged_inter_token_seconds_count", ()] == 4
+    assert seen["edged_inter_token_seconds_sum", ()] == pytest.approx(0.12)
+    assert seen["edged_inter_token_seconds_bucket", (("le", "0.05"),)] == 4
 
 
 def test_a_worker_that_died_is_counted_by_cause_and_nothing_else_is() -> None:

@@ -22,7 +22,7 @@ class Ear(Observer):
         self.ends: list[str] = []
         self.events: list[Happening] = []
 
-    def on_delta(self, exchange: Exchange, gap_s: float | None) -> None:
+    def on_delta(self, exchange: Exchange, gap_s: float | None, tokens: int = 1) -> None:
         self.gaps.append(gap_s)
 
     def on_end(self, exchange: Exchange) -> None:

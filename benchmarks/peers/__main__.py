@@ -37,6 +37,7 @@ from benchmarks.peers.conversations import (
 )
 from benchmarks.peers.load import OVERLOAD
 from benchmarks.peers.prompts import BESIDE_1500, BESIDE_4000, CROWD, PREFILL
+from benchmarks.peers.quoting import GUIDE, QUOTING
 from benchmarks.peers.scenario import Scenario
 from benchmarks.peers.streaming import DECODE, EIGHT
 from benchmarks.peers.tasks import EMBEDDING, MEMORY, SCHEMA
@@ -64,6 +65,8 @@ SCENARIOS = {
         MEMORY,
         EMBEDDING,
         SCHEMA,
+        QUOTING,
+        GUIDE,
     )
 }
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,13 +27,14 @@ from benchmarks.peers.chats import Answer, Arrivals, Ask, Refused, chat, user
 from benchmarks.rival import rival
 from benchmarks.server import ROOT, Server, daemon, free_port, running
 
-Kind = Literal["edged", "llama-server", "tuned", "llama_cpp.server"]
+Kind = Literal["edged", "edged without lookup", "llama-server", "tuned", "llama_cpp.server"]
 
 # The longest request waits through an office on the server that answers one after another: 64 answers of 64 tokens
 # and 45,000 tokens read again take six minutes at 47 and 180 tokens/s, and three times that with the larger model.
 _TIMEOUT = aiohttp.ClientTimeout(total=1800)
 # A server that loads answers 503 and cannot tell when it has done; the load takes seconds.
 LOADING_PAUSE_S = 0.05
+_GUIDE = ROOT / "edged" / "guide.gguf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,11 @@ class Model:
 
 
 def model(shape: str, quant: str) -> Model:
-    """Built on first use."""
+    """Built on first use; `guide` is the model that comes with edged, whatever `quant` says."""
+    if shape == _GUIDE.stem:
+        folder = synthetic.cache_directory() / "models" / shape
+        folder.mkdir(parents=True, exist_ok=True)
+        return Model(shape, "", Path(shutil.copy(_GUIDE, folder)))
     folder = synthetic.cache_directory() / "models" / f"{shape}-{quant}"
     return Model(shape, quant, synthetic.build(shape, quant, folder))
 
@@ -164,6 +170,8 @@ def _started(
 ) -> AbstractContextManager[Server]:
     if kind == "edged":
         return daemon(model.path.parent, settings=_settings(needs), home=home)
+    if kind == "edged without lookup":
+        return daemon(model.path.parent, settings=_settings(needs) | {"engine.lookup": "false"}, home=home)
     if kind == "llama_cpp.server":
         return rival(model.path, len(os.sched_getaffinity(0)), needs.context_tokens)
     if kind == "llama-server" and needs.cache_mib is not None:

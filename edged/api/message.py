@@ -49,6 +49,18 @@ class MessageBody(Strict):
         return Message(role, tuple(_part(f"messages.{index}.content", part) for part in self.content))
 
 
+class Prediction(Strict):
+    """What much of the answer will repeat, in OpenAI's shape (API reference, `prediction`)."""
+
+    type: Literal["content"]
+    content: str | list[_TextPart]
+
+    @property
+    def text(self) -> str:
+        """The parts in one."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
 def _part(place: str, part: _TextPart | _ImagePart) -> Part:
     if isinstance(part, _TextPart):
         return TextPart(part.text)

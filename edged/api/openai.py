@@ -19,7 +19,7 @@ from edged.api.body import check_text_bytes
 from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
 from edged.api.errors import openai_body
 from edged.api.logprobs import characters, chat_logprobs, completion_logprobs
-from edged.api.message import MessageBody, Strict
+from edged.api.message import MessageBody, Prediction, Strict
 from edged.api.wishes import is_housekeeping
 from edged.chat import (
     Bias,
@@ -125,13 +125,15 @@ class ChatBody(_Common):
     response_format: ResponseFormat = ANY_TEXT
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=_MAX_LOGPROBS)] | None = None
+    prediction: Prediction | None = None
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
         if self.top_logprobs is not None and not self.logprobs:
             raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
         messages = tuple(message.to_message(index) for index, message in enumerate(self.messages))
-        check_text_bytes(sum(len(message.text.encode()) for message in messages), text_bytes)
+        prediction = self.prediction.text if self.prediction else ""
+        check_text_bytes(sum(len(text.encode()) for text in (prediction, *(m.text for m in messages))), text_bytes)
         return ChatRequest(
             id=id,
             model=self.model,
@@ -145,6 +147,7 @@ class ChatBody(_Common):
             caller=Caller("openai", address=address, user=self.safety_identifier or self.user),
             lane=self._lane(messages),
             overflow="drop" if self.truncation == "auto" else "refuse",
+            prediction=prediction,
         )
 
     def _lane(self, messages: tuple[Message, ...]) -> Lane:

@@ -93,6 +93,8 @@ def _resident_body(name: str, resident: Resident) -> dict[str, Any]:
         "step_s": round(work.step_s, _DIGITS),
         "decode_s": round(work.decode_s, _DIGITS),
         "sample_s": round(work.sample_s, _DIGITS),
+        "drafted_tokens": work.drafted_tokens,
+        "accepted_tokens": work.accepted_tokens,
     }
 
 

@@ -79,7 +79,10 @@ class Outlook:
             if run.expected_s is not None:
                 self.speed.note_first_word(run.expected_s, self._step_began_s - run.asked_s)
                 run.expected_s = None
-        self.speed.note_step(step.decoding, step.prompt_tokens, step.chunk_tokens, step.step_s)
+        # Drafts that were right brought several tokens: what is looked ahead to are steps that bring one to everybody.
+        plain_s = step.step_s * step.decoding / max(step.decoding + step.accepted, 1)
+        step_s = plain_s if step.accepted else step.step_s
+        self.speed.note_step(step.decoding, step.prompt_tokens, step.chunk_tokens, step_s)
 
     def note_end(self, run: Run, tokens: int) -> None:
         """One of its answers has ended, with so many tokens; those of whom none was wanted tell nothing."""

@@ -305,6 +305,7 @@ class Pool:
             follow_neighbours=engine.follow_neighbours,
             maps_file=how.maps_file,
             repacks=how.repacks,
+            lookup=engine.lookup,
             snapshot_bytes=snapshot_bytes(engine),
         )
 

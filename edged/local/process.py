@@ -160,6 +160,7 @@ class WorkerProcess:
                 request.constraint,
                 request.caller.account,
                 request.lane,
+                request.prediction,
             )
             self._ask(answers, frame)
             self._owed |= dict.fromkeys(answers.ids, answers)

@@ -17,6 +17,8 @@ class Work:
     step_s: float = 0.0
     decode_s: float = 0.0
     sample_s: float = 0.0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     def absorb(self, other: Work) -> None:
         """Add what another worker has done."""
@@ -31,3 +33,5 @@ class Work:
         self.step_s += step.step_s
         self.decode_s += step.decode_s
         self.sample_s += step.sample_s
+        self.drafted_tokens += step.drafted
+        self.accepted_tokens += step.accepted

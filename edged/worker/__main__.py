@@ -41,6 +41,7 @@ from edged.worker.confine import confine, limit_files
 from edged.worker.constraint import Grammars
 from edged.worker.context import Context
 from edged.worker.devices import gpus
+from edged.worker.drafts import Drafts, guesses
 from edged.worker.job import CannotDraw, Job
 from edged.worker.model import Model
 from edged.worker.neighbours import Neighbours
@@ -72,7 +73,8 @@ class Worker:
         self._pipe = pipe
         self._context = context
         stored = StoredPrefixes(identity_of(wanted.model_key, build_of(context)), context.context_tokens, pipe.send)
-        self._batcher = Batcher(context, context.model, self._begun, wanted.snapshot_bytes, stored)
+        self._drafts = Drafts() if wanted.lookup and context.is_cuttable else None
+        self._batcher = Batcher(context, context.model, self._begun, wanted.snapshot_bytes, stored, self._drafts)
         self._storing = Storing(pipe, self._batcher.memory, wanted.prefix_bytes)
         self._pace = Pace(wanted.longest_gap_steps)
         self._rehearsal = Rehearsal(context, self._batcher.memory, self._pace, context.model.vocabulary_tokens)
@@ -179,10 +181,12 @@ class Worker:
             return
         self._unaccepted.add(wanted.id)
         marks = marks_of(tokens, self._controls)
+        model, most_expected = self._context.model, self._context.context_tokens
+        expected = model.tokenize(wanted.prediction, parse_special=False)[:most_expected]
         for id, sampler in enumerate(samplers, start=wanted.id):
             stops, own = StopFilter(wanted.stop), list(tokens)
             sequence = Sequence(id, own, len(own), most, stops, wanted.partition, wanted.lane, marks)
-            self._batcher.submit(Job(sequence, sampler))
+            self._batcher.submit(Job(sequence, sampler, guesses(own, expected) if self._drafts else None))
 
     def _sampler(self, wanted: Generate, choice: int, prompt: list[int]) -> ChainSampler:
         known = self._context.model.vocabulary_tokens
@@ -215,7 +219,9 @@ class Worker:
             if self._background.is_due:
                 chunk_tokens = min(chunk_tokens, SMALLEST_CHUNK_TOKENS)
         threads = self._threads.reading if chunk_tokens else self._threads.decoding(decoding)
-        self._context.use_threads(threads)
+        self._context.use_threads(threads, None if chunk_tokens else self._threads.decoding(max(decoding, 2)))
+        if self._drafts:
+            self._drafts.are_wanted = self._background.is_idle  # what it reads fills the gap between steps already
         outputs, prompt_tokens = self._batcher.step(chunk_tokens)
         self._storing.note_work()
         for failed in self._batcher.take_failed():
@@ -224,9 +230,13 @@ class Worker:
         if self._context.decode_s == decode_s and not outputs:
             return  # everybody waits for a grammar
         step_s = perf_counter() - began
-        self._pace.observe(decoding=decoding, prompt_tokens=prompt_tokens, depth_tokens=depth_tokens, step_s=step_s)
+        draft = self._batcher.draft
+        if draft is None:  # all who measure undisturbed steps mean those in which nobody gets more than a token
+            self._pace.observe(decoding=decoding, prompt_tokens=prompt_tokens, depth_tokens=depth_tokens, step_s=step_s)
+        if self._drafts and decoding and not prompt_tokens:
+            self._drafts.observe(decoding, step_s, draft)
         if self._follows_neighbours:
-            self._follow_the_machine(0 if prompt_tokens else decoding, step_s)
+            self._follow_the_machine(0 if prompt_tokens or draft else decoding, step_s)
         self._pipe.send(
             Step(
                 tuple(outputs),
@@ -236,9 +246,11 @@ class Worker:
                 round(self._context.sample_s - sample_s, 6),
                 decoding=decoding,
                 chunk_tokens=chunk_tokens,
+                drafted=len(draft.tokens) if draft else 0,
+                accepted=draft.accepted if draft else 0,
             )
         )
-        self._background.follow(prompt_tokens, step_s, has_decoding=self._batcher.decoding > 0)
+        self._background.follow(prompt_tokens, step_s, has_decoding=self._batcher.decoding > 0, is_plain=not draft)
 
     def _follow_the_machine(self, decoding: int, step_s: float) -> None:
         if (cores := self._neighbours.cores()) is not None:

@@ -91,9 +91,12 @@ class Background:
         if self._engine.prepared_tokens and not self._pipe.has_news(_KEPT_S):
             self._embedder.close()
 
-    def follow(self, prompt_tokens: int, step_s: float, *, has_decoding: bool) -> None:
-        """Take the turn after a step of the chats that read so many prompt tokens, if it is one."""
-        if prompt_tokens == 0:
+    def follow(self, prompt_tokens: int, step_s: float, *, has_decoding: bool, is_plain: bool = True) -> None:
+        """Take the turn after a step of the chats that read so many prompt tokens, if it is one.
+
+        A step is plain if nobody got more of it than one token.
+        """
+        if prompt_tokens == 0 and is_plain:
             self._allowance.observe_chat(step_s)
         if self.is_idle:
             self._passed_over = 0

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from edged.wire import Failed, Output
-from edged.worker.engine import DecodeFailed, Engine, MemoryFull, Row
-from edged.worker.job import CannotDraw, Chunks, Job, Sampler, Vocabulary, shares
+from edged.worker.drafts import Draft, Drafts
+from edged.worker.engine import DecodeFailed, Engine, MemoryFull
+from edged.worker.job import CannotDraw, Chunks, Job, Sampler, Vocabulary, rows_of, shares
 from edged.worker.memory import Memory
 from edged.worker.prefixes import Match, common
 from edged.worker.sequence import Sequence, StopFilter
@@ -38,7 +40,7 @@ class Batcher:
     """Owns every sequence from submission to its last output.
 
     `admitted` hears of each when it begins to run for the first time, and how many tokens of its prompt it did not have
-    to compute.
+    to compute. With `drafts`, steps that only decode may check guesses; `draft` is then what the last one did.
     """
 
     def __init__(
@@ -48,8 +50,11 @@ class Batcher:
         admitted: Callable[[Sequence, int], None] = lambda *_: None,
         snapshot_bytes: int = 0,
         stored: StoredPrefixes | None = None,
+        drafts: Drafts | None = None,
     ) -> None:
         self._engine = engine
+        self._drafts = drafts
+        self.draft: Draft | None = None
         self._vocabulary = vocabulary
         self._admitted = admitted
         self.memory = Memory(engine, snapshot_bytes, stored)
@@ -111,6 +116,7 @@ class Batcher:
 
         Returns the outputs and how many prompt tokens were read.
         """
+        self.draft = None
         self._admit()
         late = self._draw_late()
         if self.is_stalled:
@@ -122,7 +128,7 @@ class Batcher:
         if not self._running:
             return late, 0
         try:
-            self._engine.decode(_rows(chunks))
+            self._decode(chunks)
         except MemoryFull:
             if not self.memory.evict_one():
                 self._pause_one()
@@ -135,6 +141,24 @@ class Batcher:
         read = sum(count for job, count in chunks if not job.sequence.is_decoding)
         self._advance(chunks)
         return late + self._collect(self._running), read
+
+    def _decode(self, chunks: Chunks) -> None:
+        """Compute the step, with drafted tokens where there is room for them: they are the first to give way."""
+        if draft := self._drafted(chunks):
+            assert draft.job.sampler is not None
+            draft.job.sampler.foresee(draft.tokens)
+            with suppress(MemoryFull):
+                self._engine.decode(rows_of(chunks, draft))
+                self.draft = draft
+                return
+        self._engine.decode(rows_of(chunks))
+
+    def _drafted(self, chunks: Chunks) -> Draft | None:
+        """Only while nobody's prompt is read: such a step is as long as it may be already, and measured."""
+        if self._drafts is None or self.is_reading or not self._engine.is_cuttable:
+            return None
+        room = min(self.memory.free_cells, self._engine.batch_tokens) - len(chunks)
+        return self._drafts.choose([job for job, _ in chunks], room)
 
     def take_failed(self) -> list[Failed]:
         """Sequences that ended since the last call because nothing could be drawn for them."""
@@ -250,7 +274,7 @@ class Batcher:
                 self._waiting.appendleft(job)
 
     def _advance(self, chunks: Chunks) -> None:
-        row = -1
+        row, rows = -1, sum(count for _, count in chunks)
         for job, count in chunks:
             row += count
             assert job.sequence.place is not None
@@ -259,10 +283,27 @@ class Batcher:
                 continue
             if job.sampler is None:
                 self._leave(job)
+            elif self.draft and self.draft.job is job:
+                self._draw_along(self.draft, job.sampler, [row, *range(rows, rows + len(self.draft.tokens))])
             elif job.sampler.is_ready:
                 self._draw(job, job.sampler, row)
             else:
                 job.sampler.keep(row)
+
+    def _draw_along(self, draft: Draft, sampler: Sampler, rows: list[int]) -> None:
+        """Draw at each drafted position in order for as long as what is drawn is what was drafted."""
+        sequence, place = draft.job.sequence, draft.job.sequence.place
+        assert place is not None
+        for row, guess in zip(rows, [*draft.tokens, None], strict=True):
+            if not sampler.is_ready:
+                sampler.keep(row)
+                break
+            token = self._draw(draft.job, sampler, row)
+            if token is None or token != guess or sequence.finish:
+                break
+            self.memory.grow(place, 1)
+            draft.accepted += 1
+        self.memory.trim(place)
 
     def _draw_late(self) -> list[Output]:
         ready = []
@@ -272,16 +313,18 @@ class Batcher:
                 self._draw(job, job.sampler, None)
         return self._collect([job for job in ready if job in self._running])
 
-    def _draw(self, job: Job, sampler: Sampler, row: int | None) -> None:
+    def _draw(self, job: Job, sampler: Sampler, row: int | None) -> int | None:
+        """The token that was drawn; None where none could be, and the sequence has ended."""
         sequence = job.sequence
         try:
             token = sampler.draw(row)
         except CannotDraw as error:
             self._failed.append(Failed(sequence.id, error.code, str(error)))
             self._retire(job)
-            return
+            return None
         piece, is_end = self._vocabulary.piece(token), self._vocabulary.is_end(token)
         sequence.accept(token, piece, is_end=is_end, score=sampler.score)
+        return token
 
     def _collect(self, jobs: Iterable[Job]) -> list[Output]:
         outputs = []
@@ -309,15 +352,3 @@ class Batcher:
         self._running.remove(job)
         self.memory.keep(job.sequence.place, pinned=job.is_owners and job.sequence.pending == 0)
         job.sequence.place = None
-
-
-def _rows(chunks: Chunks) -> list[Row]:
-    rows = []
-    for job, count in chunks:
-        sequence = job.sequence
-        assert sequence.place is not None
-        first = sequence.in_memory
-        for position in range(first, first + count):
-            has_output = job.sampler is not None and position + 1 == len(sequence.tokens)
-            rows.append(Row(sequence.tokens[position], position, sequence.place.slot, has_output))
-    return rows

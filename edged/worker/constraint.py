@@ -6,6 +6,9 @@ llguidance does the work and lets go of the interpreter meanwhile, so nobody els
 own: a grammar that is slow or hostile holds up itself only, and after five seconds it ends with an error. A computation
 cannot be interrupted; one that nobody waits for any more is given the lowest priority and ends when it ends.
 
+Where tokens were drafted, the thread looks along them before they are drawn: each that comes as foreseen finds its mask
+there. It does so on a copy, so that a guess that was wrong leaves no trace.
+
 llguidance and numpy are loaded at the first use, and the vocabulary is prepared then (a second per 100,000 tokens).
 """
 
@@ -15,7 +18,10 @@ import ctypes
 import json
 import os
 import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -86,13 +92,33 @@ class Grammars:
             return self._tokenizer
 
 
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A token to go on with; one that `is_foreseen` has its mask already."""
+
+    token: int
+    is_foreseen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Drafted:
+    """Tokens to look along, for as long as nothing else was drawn or drafted meanwhile (`guess` is still the last)."""
+
+    tokens: tuple[int, ...]
+    guess: int
+
+
 class Guard:
     """Keeps one answer inside its grammar. The decoding thread calls it; a thread of its own computes."""
 
     def __init__(self, grammars: Grammars, wanted: Constraint) -> None:
         self._grammars = grammars
         self._wanted = wanted
-        self._drawn: SimpleQueue[int | None] = SimpleQueue()
+        self._news: SimpleQueue[_Drawn | _Drafted | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._ahead: deque[tuple[int, bytes]] = deque()  # foreseen tokens, each with the mask of what follows it
+        self._guess = 0
+        self._is_looking_ahead = False
         self._mask: bytes | None = None
         self._error: CannotDraw | None = None
         self._since_s: float | None = None
@@ -122,13 +148,31 @@ class Guard:
 
     def follow(self, token: int) -> None:
         """Go on with `token`; `is_ready` is false until it is clear what may come then."""
-        self._mask, self._since_s = None, monotonic()
-        self._drawn.put(token)
+        with self._lock:
+            is_foreseen = bool(self._ahead) and self._ahead[0][0] == token
+            if is_foreseen:
+                self._mask = self._ahead.popleft()[1]
+            else:
+                self._mask, self._since_s = None, monotonic()
+                self._forget_ahead()
+        self._news.put(_Drawn(token, is_foreseen))
+
+    def foresee(self, tokens: Iterable[int]) -> None:
+        """These may be drawn next, in this order: their masks may as well be computed meanwhile."""
+        with self._lock:
+            self._forget_ahead()
+            self._news.put(_Drafted(tuple(tokens), self._guess))
+
+    def _forget_ahead(self) -> None:
+        self._ahead.clear()
+        self._guess += 1
 
     def close(self) -> None:
         """Stop following; a computation under way is left to end by itself."""
-        self._drawn.put(None)
-        if self._mask is None and self.is_working:
+        with self._lock:
+            self._forget_ahead()
+        self._news.put(None)
+        if (self._mask is None or self._is_looking_ahead) and self.is_working:
             self._grammars.leave(self)
             with suppress(ProcessLookupError):  # it has just ended
                 # To Linux a thread has a process id of its own (setpriority(2), "C library/kernel differences").
@@ -152,16 +196,42 @@ class Guard:
             self._grammars.tell()
 
     def _follow(self, matcher: LLMatcher) -> None:
+        is_foreseen = False
         while True:
-            mask = matcher.compute_bitmask()
-            _check(matcher)
-            self._mask = mask
-            self._grammars.tell()
-            token = self._drawn.get()
-            if token is None:
+            if not is_foreseen:
+                mask = matcher.compute_bitmask()
+                _check(matcher)
+                self._mask = mask
+                self._grammars.tell()
+            while isinstance(news := self._news.get(), _Drafted):
+                self._look_along(matcher, news)
+            if news is None:
                 return
-            matcher.consume_token(token)
+            matcher.consume_token(news.token)
             _check(matcher)
+            is_foreseen = news.is_foreseen
+
+    def _look_along(self, matcher: LLMatcher, drafted: _Drafted) -> None:
+        self._is_looking_ahead = True
+        for foreseen in _foreseen(matcher, drafted.tokens):
+            with self._lock:
+                if self._guess != drafted.guess:
+                    break
+                self._ahead.append(foreseen)
+        self._is_looking_ahead = False
+        self._grammars.tell()
+
+
+def _foreseen(matcher: LLMatcher, tokens: tuple[int, ...]) -> Iterator[tuple[int, bytes]]:
+    """The tokens that the grammar allows one after another, each with the mask of what may follow it."""
+    ahead = matcher.deep_copy()
+    for token in tokens[: ahead.validate_tokens(list(tokens))]:
+        if not ahead.consume_token(token) or ahead.is_stopped():
+            return
+        mask = ahead.compute_bitmask()
+        if ahead.is_error():
+            return
+        yield token, mask
 
 
 def _tokenizer(model: Model) -> LLTokenizer:

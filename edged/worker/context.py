@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edged.worker.bindings import EngineError, last_error, lib
+from edged.worker.drafts import MOST_DRAFTED_TOKENS
 from edged.worker.engine import DecodeFailed, MemoryFull, Row
 from edged.worker.model import Model
 
@@ -60,9 +61,9 @@ class Context:
         params.n_ctx = self.context_tokens
         params.n_batch = params.n_ubatch = self.batch_tokens
         params.n_seq_max = self.slots
-        # One output row per sequence: the default reserves logits for a whole batch, 300 MiB on a 0.5B model. Fewer
-        # than slots it must not be: llama.cpp plans its largest graph with one each and aborts.
-        params.n_outputs_max = self.slots
+        # One output row per sequence and drafted token: the default reserves logits for a whole batch, 300 MiB on a
+        # 0.5B model. Fewer than slots it must not be: llama.cpp plans its largest graph with one each and aborts.
+        params.n_outputs_max = max(self.slots, min(self.sequences + MOST_DRAFTED_TOKENS, self.batch_tokens))
         params.n_threads = params.n_threads_batch = threads
         # One pool of cells for all: a lone conversation may use the whole context.
         params.kv_unified = True
@@ -75,10 +76,10 @@ class Context:
                 return context
         raise EngineError(last_error(f"no context of {self.context_tokens} tokens could be created"))
 
-    def use_threads(self, threads: int) -> None:
-        """Run the next steps on so many threads."""
+    def use_threads(self, threads: int, of_several_rows: int | None = None) -> None:
+        """Run the next steps on so many threads; those of several rows, where that is given, on another number."""
         # llama.cpp keeps two numbers: one for steps of one row, one for all others, be they prompts or answers.
-        lib.llama_set_n_threads(self._context, threads, threads)
+        lib.llama_set_n_threads(self._context, threads, of_several_rows or threads)
 
     def decode(self, rows: Sequence[Row]) -> None:
         """Compute a batch. Raises `MemoryFull` with the memory as it was, `DecodeFailed`."""

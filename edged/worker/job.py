@@ -8,6 +8,8 @@ from typing import Protocol, TypeAlias
 
 from edged.chat import TokenLogprob
 from edged.wire import FailureCode
+from edged.worker.drafts import Draft, Guesses
+from edged.worker.engine import Row
 from edged.worker.sequence import Sequence
 
 
@@ -40,6 +42,10 @@ class Sampler(Protocol):
         """Keep the output of batch row `row`: the next token is drawn from it after another decode."""
         ...
 
+    def foresee(self, tokens: Items[int]) -> None:
+        """These may be drawn next, in this order: what their draws need can be prepared meanwhile."""
+        ...
+
     def close(self) -> None:
         """Release it; the sequence has ended."""
         ...
@@ -59,10 +65,14 @@ class Vocabulary(Protocol):
 
 @dataclass(slots=True)
 class Job:
-    """A sequence and the sampler that draws for it; without one it only reads its prompt, a prefix of the owner's."""
+    """A sequence and the sampler that draws for it; without one it only reads its prompt, a prefix of the owner's.
+
+    `guesses` are what its drafts come from; None where it gets none.
+    """
 
     sequence: Sequence
     sampler: Sampler | None
+    guesses: Guesses | None = None
     is_admitted: bool = False
 
     @property
@@ -95,3 +105,21 @@ def shares(pending: Items[int], budget: int) -> list[int]:
         given[index] += more
         budget -= more
     return given
+
+
+def rows_of(chunks: Chunks, draft: Draft | None = None) -> list[Row]:
+    """The batch: everybody's next tokens, and behind all of them those that are drafted, each with an output."""
+    rows = []
+    for job, count in chunks:
+        sequence = job.sequence
+        assert sequence.place is not None
+        first = sequence.in_memory
+        for position in range(first, first + count):
+            has_output = job.sampler is not None and position + 1 == len(sequence.tokens)
+            rows.append(Row(sequence.tokens[position], position, sequence.place.slot, has_output))
+    if draft is not None:
+        sequence = draft.job.sequence
+        assert sequence.place is not None
+        for position, token in enumerate(draft.tokens, start=len(sequence.tokens)):
+            rows.append(Row(token, position, sequence.place.slot, has_output=True))
+    return rows

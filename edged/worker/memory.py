@@ -108,6 +108,10 @@ class Memory:
             del prefix.marks[0]
             self._note_checkpoint(prefix)
 
+    def trim(self, prefix: Prefix) -> None:
+        """Have the engine forget what it computed of a sequence behind what the books know: guesses that were wrong."""
+        self._engine.cut(prefix.slot, prefix.length)
+
     def has_pinned(self, tokens: list[int]) -> bool:
         """Whether the owner's prefix `tokens` is in memory, also as the beginning of a longer one."""
         wanted = Known(tokens, None, len(tokens), is_pinned=True)

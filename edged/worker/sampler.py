@@ -90,6 +90,11 @@ class ChainSampler:
         """Keep the output of batch row `row` for a later draw."""
         self._kept = self._context.logits(row).copy()
 
+    def foresee(self, tokens: Sequence[int]) -> None:
+        """Have the grammar, where there is one, look along `tokens` while the model computes."""
+        if self._guard is not None:
+            self._guard.foresee(tokens)
+
     def close(self) -> None:
         """Free the chain, and let the grammar go."""
         lib.llama_sampler_free(self._chain)

@@ -141,7 +141,6 @@ UNSUPPORTED = {
     "metadata": {"a": "b"},
     "modalities": ["text"],
     "audio": {"voice": "alloy", "format": "wav"},
-    "prediction": {"type": "content", "content": "x"},
     "reasoning_effort": "low",
     "verbosity": "low",
     "web_search_options": {},
@@ -180,6 +179,18 @@ def test_a_value_that_is_not_honoured_is_refused_with_its_field(name: str, value
 )
 def test_a_value_that_asks_for_what_happens_anyway_is_taken(asked: dict[str, object]) -> None:
     assert chat(**asked) == chat()
+
+
+def test_what_the_answer_will_repeat_comes_as_text_or_parts_and_counts_as_text() -> None:
+    parts = [{"type": "text", "text": "The harbour "}, {"type": "text", "text": "is near."}]
+
+    assert chat(prediction={"type": "content", "content": "The harbour is near."}).prediction == "The harbour is near."
+    assert chat(prediction={"type": "content", "content": parts}).prediction == "The harbour is near."
+    assert chat(prediction=None).prediction == chat().prediction == ""
+    with pytest.raises(PayloadTooLarge):
+        chat(prediction={"type": "content", "content": "x" * LIMIT})
+    wrong = {"messages": HI, "prediction": {"type": "image", "content": ""}}
+    assert (refusal(json.dumps(wrong)).param or "").startswith("prediction")
 
 
 FLOATS = ["temperature", "top_p", "min_p", "repeat_penalty", "frequency_penalty", "presence_penalty"]

@@ -253,6 +253,22 @@ def test_a_machine_that_was_slow_is_found_out_to_be_quicker() -> None:
     assert (later.is_measured, later.latest_s) == (True, None)
 
 
+def test_a_step_in_which_drafts_were_right_counts_as_the_steps_that_it_saved() -> None:
+    drafting, plain = Outlook(), Outlook()
+    for outlook in (drafting, plain):
+        run = outlook.add(Effort(7, 100))
+        outlook.begin(run, 7)
+        outlook.note_step(step(7, 1, chunk_tokens=32), [(run, 1)])
+    for _ in range(30):
+        quicker = Step((Output(1, "a", 5),), 0, 1.0, 1.0, 0.0, decoding=1, drafted=4, accepted=4)
+        drafting.note_step(quicker, [])
+        plain.note_step(Step((Output(1, "a", 1),), 0, 0.2, 0.2, 0.0, decoding=1), [])
+
+    assert drafting.forecast([Effort(50, 10)], 0).first_token_s == pytest.approx(
+        plain.forecast([Effort(50, 10)], 0).first_token_s, rel=0.01
+    )
+
+
 def test_a_request_that_has_not_begun_counts_as_expected() -> None:
     outlook = Outlook()
     free = outlook.forecast([Effort(50, 10)], 8)

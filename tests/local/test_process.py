@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -86,6 +87,17 @@ async def test_at_temperature_zero_it_says_the_same_twice_alone_or_in_company(na
         assert [text(events) for events in together] == [text(alone)] * 4
         assert alone[-1] == Finish(0, "length", 20)
         assert process.work.completion_tokens == 100
+
+
+async def test_an_answer_that_is_guessed_ahead_is_the_same_in_fewer_steps(nano_file: Path) -> None:
+    async with worker(nano_file) as process:
+        plain = await answer(process, 120)
+        steps = process.work.steps
+        repeated = [await answer(process, 120, replace(request(), prediction=text(plain))) for _ in range(8)]
+
+        assert [text(events) for events in repeated] == [text(plain)] * 8
+        assert process.work.drafted_tokens > 0
+        assert process.work.steps - steps + process.work.accepted_tokens >= 8 * 119
 
 
 async def test_several_choices_are_told_apart_and_their_seeds_differ(nano_file: Path) -> None:

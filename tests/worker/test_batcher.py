@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ from edged.wire import Failed, Output
 from edged.worker import memory as memory_module
 from edged.worker import stored as stored_module
 from edged.worker.batcher import Batcher
+from edged.worker.drafts import MOST_DRAFTED_TOKENS, Draft, Drafts
 from edged.worker.engine import Row
-from edged.worker.job import CannotDraw, shares
+from edged.worker.job import CannotDraw, Job, shares
 from edged.worker.stored import StoredPrefixes
 from tests.fakes import PIECES, FakeLlama, FakeSampler, job
 from tests.worker.files import a_file_of
@@ -70,6 +72,34 @@ def alone(prompt: list[int], *, context_tokens: int, **wanted: object) -> tuple[
     return told(run(batcher)[1])
 
 
+class WildDrafts(Drafts):
+    """Drafts whenever it may, for anybody, so much as there is room for: some tokens that will come, then any."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self.chance = chance
+        self.drafted = self.accepted = 0
+
+    def choose(self, decoding: Items[Job], room: int) -> Draft | None:
+        if room < 1 or not decoding:
+            return None
+        job = self.chance.choice(decoding)
+        assert isinstance(job.sampler, FakeSampler)
+        coming = job.sampler.peek(job.sequence.tokens, MOST_DRAFTED_TOKENS)
+        right = self.chance.randrange(MOST_DRAFTED_TOKENS + 1)
+        any = [self.chance.randrange(len(PIECES)) for _ in range(MOST_DRAFTED_TOKENS)]
+        return Draft(job, [*coming[:right], *any][: self.chance.randint(1, min(room, MOST_DRAFTED_TOKENS))], 0)
+
+
+class RightDrafts(Drafts):
+    """Drafts five tokens in every step, all of them right."""
+
+    def choose(self, decoding: Items[Job], room: int) -> Draft | None:
+        (job,) = decoding
+        assert isinstance(job.sampler, FakeSampler)
+        return Draft(job, job.sampler.peek(job.sequence.tokens, 5), 0)
+
+
 class Crowd(RuleBasedStateMachine):
     """Requests come, go and are cancelled between steps, on an engine that is much too small for all of them.
 
@@ -97,7 +127,8 @@ class Crowd(RuleBasedStateMachine):
         self.llama = FakeLlama(
             context_tokens=96, sequences=4, batch_tokens=24, slots=7, is_cuttable=self.is_cuttable, fails=self.fails
         )
-        self.batcher = Batcher(self.llama, self.llama, snapshot_bytes=400, stored=self.stored)
+        drafts = WildDrafts(random.Random(7))
+        self.batcher = Batcher(self.llama, self.llama, snapshot_bytes=400, stored=self.stored, drafts=drafts)
 
     def hear(self, news: PrefixNews) -> None:
         if isinstance(news, Discard) and news.reason != "replaced":
@@ -663,3 +694,74 @@ def test_where_nobody_answers_even_a_step_without_room_for_prompts_reads_on() ->
     batcher.submit(job(llama, 1, [1] * 10, max_tokens=1, end_in=1000))
 
     assert batcher.step(0)[1] == 1
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(prompts, min_size=1, max_size=6),
+    stops,
+    st.integers(1, 60),
+    st.sampled_from([0, 2, 3]),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_is_drafted_the_answers_are_those_without_drafts(
+    asked: list[list[int]], stop: tuple[str, ...], most: int, late_in: int, chance: random.Random
+) -> None:
+    told_by: list[dict[int, list[Output]]] = []
+    for drafts in (None, WildDrafts(chance)):
+        llama = FakeLlama(300, sequences=3)
+        batcher = Batcher(llama, llama, drafts=drafts)
+        for id, prompt in enumerate(asked):
+            wanted = {"max_tokens": most, "stop": stop, "seed": id, "end_in": 40, "late_in": late_in}
+            batcher.submit(job(llama, id, prompt, is_scored=True, **wanted))  # type: ignore[arg-type]
+        told_by.append(run(batcher))
+        assert batcher.memory.free_cells == llama.context_tokens - llama.used_cells
+        forget(batcher)
+        assert (llama.cells, llama.open_samplers) == ({}, 0)
+
+    plain, drafted = told_by
+    for id in range(len(asked)):
+        assert told(drafted[id]) == told(plain[id])
+        scores = [[score for output in came[id] for score in output.logprobs] for came in told_by]
+        assert scores[0] == scores[1]
+
+
+def test_a_draft_that_is_right_brings_several_tokens_in_one_step() -> None:
+    llama = FakeLlama()
+    batcher = Batcher(llama, llama, drafts=RightDrafts())
+    batcher.submit(job(llama, 1, [1, 2, 3], max_tokens=13, seed=3, end_in=100_000))
+
+    outputs = run(batcher)[1]
+
+    assert len(llama.decodes) == 3, "the prompt, and twice six tokens"
+    assert sum(output.tokens for output in outputs) == 13
+    assert told(outputs) == alone([1, 2, 3], context_tokens=1024, max_tokens=13, seed=3, end_in=100_000)
+
+
+def test_a_draft_gives_way_to_whoever_reads_and_where_cells_are_short() -> None:
+    llama = FakeLlama(context_tokens=40)
+    batcher = Batcher(llama, llama, drafts=WildDrafts(random.Random(1)))
+    batcher.submit(job(llama, 1, [1], max_tokens=39, end_in=100_000))
+    batcher.step(8)
+    batcher.submit(job(llama, 2, [2] * 6, max_tokens=1, end_in=1000))
+    batcher._fits = lambda newcomer, match: True  # type: ignore[method-assign]
+    for _ in range(3):
+        batcher.step(2)
+        assert batcher.draft is None
+
+    (*_, last) = run(batcher)[1]
+    assert (last.finish, last.total) == ("length", 39)
+
+
+def test_an_engine_without_cells_for_a_draft_goes_on_without_it() -> None:
+    llama = FakeLlama(200)
+    batcher = Batcher(llama, llama, drafts=WildDrafts(random.Random(1)))
+    batcher.submit(job(llama, 1, [1, 2, 3], max_tokens=50, seed=2, end_in=100_000))
+    batcher.step(8)
+    full = iter([True, False] * 100)
+    llama._is_full = lambda: next(full)
+
+    (*_, last) = run(batcher)[1]
+
+    assert (last.finish, last.total) == ("length", 50)
+    assert all(len(rows) == 1 for rows in llama.decodes[1:])

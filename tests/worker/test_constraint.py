@@ -9,16 +9,18 @@ from contextlib import contextmanager
 
 import pytest
 
-from edged.chat import Bias, Constraint, Sampling
+from edged.chat import Bias, Constraint, Sampling, TokenLogprob
 from edged.wire import Failed, Output
 from edged.worker import constraint as module
 from edged.worker.batcher import Batcher
 from edged.worker.bindings import lib
-from edged.worker.constraint import Grammars
+from edged.worker.constraint import Grammars, Guard
 from edged.worker.context import Context
+from edged.worker.drafts import Drafts
 from edged.worker.job import CannotDraw, Job
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
+from tests.fakes import KnownDrafts
 
 NOISE = Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0, seed=7)
 PERSON = {
@@ -42,9 +44,10 @@ def grammars(nano_context: Context) -> Grammars:
 class Bench:
     """A batcher with the tiny model, and what its answers said."""
 
-    def __init__(self, context: Context, grammars: Grammars) -> None:
+    def __init__(self, context: Context, grammars: Grammars, drafts: Drafts | None = None) -> None:
         self.context, self.grammars = context, grammars
-        self.batcher = Batcher(context, context.model)
+        self.batcher = Batcher(context, context.model, drafts=drafts)
+        self.tokens: dict[int, list[int]] = {}
         self.outputs: list[Output] = []
         self.failed: list[Failed] = []
 
@@ -62,6 +65,7 @@ class Bench:
         tokens = self.context.model.tokenize(prompt, parse_special=False)
         guard = None if wanted is None else self.grammars.guard(wanted)
         sampler = ChainSampler(self.context, sampling, tokens, logprobs=logprobs, guard=guard)
+        self.tokens[id] = tokens  # which grows
         self.batcher.submit(Job(Sequence(id, tokens, len(tokens), most, StopFilter(stop)), sampler))
 
     def run(self) -> None:
@@ -74,6 +78,9 @@ class Bench:
             self.failed += self.batcher.take_failed()
         raise AssertionError("it never came to an end")
 
+    def scores(self, id: int) -> list[TokenLogprob]:
+        return [score for output in self.outputs if output.id == id for score in output.logprobs]
+
     def text(self, id: int) -> str:
         return "".join(output.text for output in self.outputs if output.id == id)
 
@@ -84,6 +91,11 @@ class Bench:
         (found,) = [failed for failed in self.failed if failed.id == id]
         assert found.code == "grammar_invalid"
         return found.message
+
+
+def wait_for(guard: Guard, grammars: Grammars) -> None:
+    while not guard.is_ready:
+        grammars.wait(0.01)
 
 
 @pytest.fixture
@@ -247,6 +259,67 @@ def test_a_seed_fixes_the_words_whatever_else_is_in_the_batch(bench: Bench, want
 
     assert bench.text(1)
     assert bench.text(3) == bench.text(1)
+
+
+def test_drafts_change_no_words_inside_a_grammar_and_no_scores(context: Context, grammars: Grammars) -> None:
+    def asked(drafts: Drafts | None = None) -> Bench:
+        bench = Bench(context, grammars, drafts)
+        for id, wanted in enumerate([schema(PERSON), Constraint("regex", "([a-f]{3} ){6}"), None]):
+            bench.ask(id, wanted, sampling=NOISE.for_choice(id), most=60, logprobs=2)
+        bench.run()
+        return bench
+
+    plain = asked()
+    drafts = KnownDrafts(plain.tokens)
+    drafted = asked(drafts)
+
+    assert drafts.drafted > 50
+    for id in range(3):
+        assert (drafted.text(id), drafted.finish(id)) == (plain.text(id), plain.finish(id))
+        assert drafted.scores(id) == plain.scores(id)
+
+
+def test_a_guard_looks_along_a_draft_and_is_ready_at_once_for_what_comes_as_foreseen(
+    context: Context, grammars: Grammars
+) -> None:
+    tokens = context.model.tokenize("abcabcabc", parse_special=False)[1:]
+    guard, plain = (grammars.guard(Constraint("regex", "[a-c]*")) for _ in range(2))
+    wait_for(guard, grammars)
+    guard.foresee([*tokens, context.model.tokenize("9", parse_special=False)[-1], tokens[0]])
+    while len(guard._ahead) < len(tokens):
+        grammars.wait(0.01)
+
+    for token in tokens:
+        guard.follow(token)
+        assert guard.is_ready
+        wait_for(plain, grammars)
+        plain.follow(token)
+        wait_for(plain, grammars)
+        assert guard._mask == plain._mask
+    guard.follow(tokens[0])  # foreseen was what the grammar does not allow
+    wait_for(guard, grammars)
+    plain.follow(tokens[0])
+    wait_for(plain, grammars)
+    assert guard._mask == plain._mask
+    guard.close()
+    plain.close()
+
+
+def test_a_guard_goes_on_from_what_was_drawn_when_something_else_was_foreseen(
+    context: Context, grammars: Grammars
+) -> None:
+    tokens = context.model.tokenize("abcabcabc", parse_special=False)[1:]
+    guard, plain = (grammars.guard(Constraint("regex", "a?bc*[a-c]*|[a-c]*d")) for _ in range(2))
+    for drawn in tokens:
+        wait_for(guard, grammars)
+        guard.foresee([*reversed(tokens)])
+        for following in (guard, plain):
+            wait_for(following, grammars)
+            following.follow(drawn)
+            wait_for(following, grammars)
+        assert guard._mask == plain._mask
+    guard.close()
+    plain.close()
 
 
 def test_a_cancelled_answer_lets_its_grammar_go(bench: Bench) -> None:

@@ -10,11 +10,13 @@ from edged.chat import Sampling
 from edged.wire import Output
 from edged.worker.batcher import Batcher
 from edged.worker.context import Context
+from edged.worker.drafts import Drafts
 from edged.worker.engine import MemoryFull, Row
 from edged.worker.job import Job
 from edged.worker.model import Model
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
+from tests.fakes import KnownDrafts
 
 CONTEXT_TOKENS = 256  # as in conftest
 GREEDY = Sampling(temperature=0.0)
@@ -53,11 +55,17 @@ def test_released_cells_can_be_used_again(context: Context) -> None:
 
 
 def greedy(
-    context: Context, prompts: list[str], *, seeds: list[int] | None = None, cached: list[int] | None = None
+    context: Context,
+    prompts: list[str],
+    *,
+    seeds: list[int] | None = None,
+    cached: list[int] | None = None,
+    drafts: Drafts | None = None,
+    tokens_of: dict[int, list[int]] | None = None,
 ) -> dict[int, str]:
     """The answers by prompt, begun with an empty memory; `cached` hears how many tokens each took over."""
     reused = [] if cached is None else cached
-    batcher = Batcher(context, context.model, admitted=lambda sequence, count: reused.append(count))
+    batcher = Batcher(context, context.model, lambda sequence, count: reused.append(count), drafts=drafts)
     texts = dict.fromkeys(range(len(prompts)), "")
     for id, prompt in enumerate(prompts):
         tokens = context.model.tokenize(prompt, parse_special=False)
@@ -65,6 +73,8 @@ def greedy(
         batcher.submit(
             Job(Sequence(id, tokens, len(tokens), 40, StopFilter(())), ChainSampler(context, wanted, tokens))
         )
+        if tokens_of is not None:
+            tokens_of[id] = tokens  # which grows
     while not batcher.is_idle:
         outputs: list[Output] = batcher.step(16)[0]
         for output in outputs:
@@ -97,6 +107,32 @@ def test_taking_over_cached_cells_changes_no_words_of_the_real_engine(context: C
     assert list(together.values()) == alone
     assert shared[0] == 0
     assert min(shared[1:]) > 3 * 5
+
+
+@pytest.mark.parametrize("seeds", [None, [3, 4, 5, 6]], ids=["greedy", "drawn"])
+def test_drafts_right_and_wrong_change_no_words_of_the_real_engine(context: Context, seeds: list[int] | None) -> None:
+    prompts = ["Which way to the harbour?", "Good morning", "Is it far from here, and may I walk?", "No"]
+    known: dict[int, list[int]] = {}
+    plain = greedy(context, prompts, seeds=seeds, tokens_of=known)
+    drafts = KnownDrafts(known)
+
+    assert greedy(context, prompts, seeds=seeds, drafts=drafts) == plain
+    assert drafts.drafted > 100
+
+
+def test_the_output_of_a_drafted_token_is_bit_for_bit_what_it_is_alone(context: Context) -> None:
+    tokens = context.model.tokenize("one two three four five six seven eight nine", parse_special=False)
+    alone = []
+    for position, token in enumerate(tokens):
+        context.decode([Row(token, position, 0, has_output=True)])
+        alone.append(context.logits(0).tobytes())
+    context.release(0)
+    context.decode(rows(tokens[:2]))
+    for wrong in range(1, 6):  # a guess that is wrong further and further behind, and is taken back each time
+        guessed = [*tokens[2 : 2 + wrong], 7, 8]
+        context.decode([Row(token, 2 + at, 0, has_output=True) for at, token in enumerate(guessed)])
+        assert [context.logits(at).tobytes() for at in range(wrong)] == alone[2 : 2 + wrong]
+        context.cut(0, 2)
 
 
 def test_the_number_of_threads_changes_between_steps_and_the_words_do_not(context: Context) -> None:

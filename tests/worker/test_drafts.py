@@ -1,0 +1,178 @@
+"""Drafts are made where they pay, by turns, and cost next to nothing where they do not."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from edged.worker.drafts import MOST_DRAFTED_TOKENS, Draft, Drafts, RowCosts, guesses
+from edged.worker.job import Job
+from edged.worker.sequence import Sequence, StopFilter
+
+# In steps of one row: rows by fours, as on two x86 cores with Q4_0; and a device on which rows cost next to nothing.
+BY_FOURS = (0.0, 1.0, 1.8, 2.6, 1.8, 2.5, 3.3, 4.0, 3.0, 3.8)
+FLAT = tuple(1 + rows / 100 for rows in range(20))
+
+
+def asking(id: int, prompt: list[int], most: int = 4000) -> Job:
+    """Somebody whose text so far is `prompt`."""
+    sequence = Sequence(id, prompt, len(prompt), most, StopFilter(()))
+    return Job(sequence, None, guesses(sequence.tokens))
+
+
+class Play:
+    """Answers that are drafted for a while: seconds by the table of `costs`, right guesses by `chance`."""
+
+    def __init__(self, costs: tuple[float, ...], chances: dict[int, float], seed: int = 1) -> None:
+        self.costs, self.chances = costs, chances
+        self.chance = random.Random(seed)
+        # One token again and again: there is always something to propose.
+        self.jobs = {id: asking(id, [5] * 40) for id in chances}
+        self.drafts = Drafts()
+        self.seconds = 0.0
+        self.drafted = dict.fromkeys(chances, 0)
+
+    def step(self) -> Draft | None:
+        jobs = list(self.jobs.values())
+        draft = self.drafts.choose(jobs, room=100)
+        rows = len(jobs)
+        if draft is not None:
+            rows += len(draft.tokens)
+            chance = self.chances[draft.job.sequence.id]
+            while draft.accepted < len(draft.tokens) and self.chance.random() < chance:
+                draft.accepted += 1
+            self.drafted[draft.job.sequence.id] += 1
+            draft.job.sequence.tokens.extend([5] * draft.accepted)
+        for job in jobs:
+            job.sequence.tokens.append(5)
+        self.seconds += self.costs[rows]
+        self.drafts.observe(len(jobs), self.costs[rows], draft)
+        return draft
+
+    def speedup(self, id: int, tokens: int) -> float:
+        """Beside answers without drafts, after so many tokens."""
+        begun, self.seconds = self.jobs[id].sequence.generated, 0.0
+        while self.jobs[id].sequence.generated < begun + tokens:
+            self.step()
+        return tokens * self.costs[len(self.jobs)] / self.seconds
+
+
+@pytest.mark.parametrize("costs", [BY_FOURS, FLAT], ids=["by fours", "flat"])
+@pytest.mark.parametrize("seed", range(3))
+def test_guesses_that_are_always_wrong_cost_next_to_nothing(costs: tuple[float, ...], seed: int) -> None:
+    for tokens in (256, 1000):  # the first of them on a device that is not known yet
+        assert Play(costs, {1: 0.0}, seed).speedup(1, tokens) >= 0.97
+
+
+@pytest.mark.parametrize(("chance", "least"), [(0.8, 1.1), (0.9, 1.5), (1.0, 2.2)])
+@pytest.mark.parametrize("seed", range(3))
+def test_guesses_that_are_mostly_right_pay(chance: float, least: float, seed: int) -> None:
+    play = Play(BY_FOURS, {1: chance}, seed)
+    play.speedup(1, 100)  # the device is not known yet
+
+    assert play.speedup(1, 1000) >= least
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.3, 0.5])
+def test_whatever_the_chance_nothing_is_lost(chance: float) -> None:
+    assert Play(BY_FOURS, {1: chance}).speedup(1, 500) >= 0.97
+
+
+def test_noise_that_makes_rows_seem_free_does_not_keep_wrong_guesses_going() -> None:
+    play = Play((0.0, *[1.0] * 12), {1: 0.0})
+    play.speedup(1, 1000)
+
+    assert play.drafted[1] <= 150
+
+
+def test_where_rows_cost_nothing_half_right_is_enough() -> None:
+    assert Play(FLAT, {1: 0.5}).speedup(1, 500) >= 1.5
+
+
+def test_who_stops_being_right_is_not_drafted_for_long() -> None:
+    play = Play(BY_FOURS, {1: 1.0})
+    play.speedup(1, 200)
+    play.chances[1] = 0.0
+
+    assert play.speedup(1, 400) >= 0.97
+
+
+def test_who_begins_to_be_right_is_drafted_again() -> None:
+    play = Play(BY_FOURS, {1: 0.0})
+    play.speedup(1, 300)
+    play.chances[1] = 1.0
+    play.speedup(1, 300)
+
+    assert play.speedup(1, 300) >= 1.5
+
+
+def test_a_draft_beside_others_is_made_by_turns_and_hardly_slows_them() -> None:
+    play = Play(FLAT, {1: 0.9, 2: 0.9, 3: 0.9})
+    play.speedup(1, 600)
+
+    assert max(play.drafted.values()) - min(play.drafted.values()) <= 0.2 * max(play.drafted.values())
+    dear = Play((0.0, 1.0, 1.2, 2.0, 2.8, 3.6, 4.4, 5.2, 6.0, 6.8, 7.6), {1: 1.0, 2: 0.0})
+    assert dear.speedup(2, 1000) >= 0.97
+
+
+def test_nothing_is_drafted_behind_the_last_token_that_may_come_nor_without_room() -> None:
+    play = Play(FLAT, {1: 1.0})
+    play.speedup(1, 50)
+    job = play.jobs[1]
+    job.sequence.max_tokens = job.sequence.generated + 3
+    draft = play.drafts.choose([job], room=100)
+    assert draft is not None
+    assert len(draft.tokens) == 2
+    assert play.drafts.choose([job], room=0) is None
+    job.sequence.max_tokens = job.sequence.generated + 1
+    assert play.drafts.choose([job], room=100) is None
+
+
+def test_now_and_then_a_step_is_left_undrafted_to_measure_by() -> None:
+    play = Play(FLAT, {1: 1.0})
+    play.speedup(1, 500)
+
+    assert 1 <= sum(play.step() is None for _ in range(200)) <= 20
+
+
+def test_a_machine_that_becomes_slower_does_not_turn_drafts_off() -> None:
+    play = Play(BY_FOURS, {1: 0.95})
+    play.speedup(1, 300)
+    play.costs = tuple(3 * cost for cost in BY_FOURS)
+    play.speedup(1, 100)
+
+    assert play.speedup(1, 500) >= 1.5
+
+
+def test_an_unknown_size_costs_what_its_neighbours_say() -> None:
+    costs = RowCosts()
+    assert costs.expected_s(1) is None
+    for rows, step_s in ((1, 1.0), (1, 1.1), (5, 2.6), (5, 2.0)):
+        costs.observe(rows, step_s)
+
+    assert [costs.expected_s(rows) for rows in (1, 3, 5)] == [1.0, 1.5, 2.0]
+    assert costs.expected_s(10) == pytest.approx(2.0 * 1.2)
+
+
+def test_one_late_step_says_little_and_many_are_believed() -> None:
+    costs = RowCosts()
+    for rows in (1, 1, 4, 4):
+        costs.observe(rows, float(rows))
+    costs.observe(1, 50.0)
+    assert (costs.expected_s(1) or 0) < 1.5
+    for _ in range(20):
+        costs.observe(1, 3.0)
+
+    assert costs.expected_s(1) == pytest.approx(3.0, rel=0.05)
+    assert (costs.expected_s(4) or 0) > 6, "it is the machine"
+
+
+def test_no_more_are_drafted_than_outputs_are_reserved_for() -> None:
+    play = Play(FLAT, {1: 1.0})
+    play.speedup(1, 300)
+
+    draft = play.drafts.choose(list(play.jobs.values()), room=100)
+
+    assert draft is not None
+    assert len(draft.tokens) == MOST_DRAFTED_TOKENS - 1, "eight rows are two whole tiles"
