@@ -33,6 +33,7 @@ from typing import Literal, TypeAlias
 from edged.chat import Constraint, FinishReason, Lane, Role, Sampling, TextPart, TokenLogprob
 from edged.prefix_wire import PrefixNews, PrefixOrder
 
+KvType: TypeAlias = Literal["f16", "q8_0"]
 Pooling: TypeAlias = Literal["mean", "cls", "last", "rank"]
 
 FailureCode: TypeAlias = Literal["grammar_invalid", "capability_missing", "invalid_request", "queue_full"]
@@ -79,6 +80,7 @@ class Load:
     prefix_bytes: int = 0
     model_key: str = ""
     lookup: bool = True
+    kv_type: KvType = "f16"
 
 
 @dataclass(frozen=True, slots=True)

@@ -306,6 +306,7 @@ class Pool:
             maps_file=how.maps_file,
             repacks=how.repacks,
             lookup=engine.lookup,
+            kv_type=engine.kv_type,
             snapshot_bytes=snapshot_bytes(engine),
         )
 

@@ -315,7 +315,13 @@ def prepare(pipe: Pipe, wanted: Load) -> Callable[[], None]:
     if model.is_for_vectors:
         pipe.send(introduce(model, vectors.longest_tokens, vectors.pooling))
         return background.serve
-    context = Context(model, context_tokens=wanted.context_tokens, sequences=wanted.sequences, threads=wanted.threads)
+    context = Context(
+        model,
+        context_tokens=wanted.context_tokens,
+        sequences=wanted.sequences,
+        threads=wanted.threads,
+        kv_type=wanted.kv_type,
+    )
     pipe.send(introduce(model, context.context_tokens, None, build_of(context)))
     return Worker(pipe, context, background, wanted).run
 

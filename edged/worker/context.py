@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edged.wire import KvType
 from edged.worker.bindings import EngineError, last_error, lib
 from edged.worker.drafts import MOST_DRAFTED_TOKENS
 from edged.worker.engine import DecodeFailed, MemoryFull, Row
@@ -21,12 +22,11 @@ Logits: TypeAlias = "npt.NDArray[np.float32]"
 # Rows of one llama_decode. Larger batches cost compute-buffer memory and gain nothing on boards, where a step is
 # bounded by time anyway (`worker/pace.py`); it is also llama.cpp's own default for the physical batch.
 BATCH_TOKENS = 512
-# How a cell is stored, in order of preference (GGML_TYPE_Q8_0 and GGML_TYPE_F16 in ggml.h). Eight bits halve the memory
-# of a conversation. And they make an answer bit for bit what it is alone: over 16-bit cells llama.cpp's CPU attention
-# sums in tiles or in one part per thread (ggml_compute_forward_flash_attn_ext_f16 in ggml-cpu/ops.cpp), so the rounding
-# depends on which cells the neighbours hold; over 8-bit cells every row walks its own cells in order. Heads whose size
-# is no multiple of 32 cannot be stored so.
-_CELL_TYPES = (8, 1)
+# How a cell is stored (GGML_TYPE_F16 and GGML_TYPE_Q8_0 in ggml.h). Over 16-bit cells llama.cpp's CPU attention sums
+# in tiles or in one part per thread (ggml_compute_forward_flash_attn_ext_f16 in ggml-cpu/ops.cpp). That reads 2,048
+# tokens nearly twice as fast (`benchmarks/LOG.md`), but the rounding depends on which cells the neighbours hold; over
+# 8-bit cells every row walks its own cells in order. Heads whose size is no multiple of 32 cannot be stored in 8 bits.
+_CELL_TYPES: dict[KvType, tuple[int, ...]] = {"f16": (1,), "q8_0": (8, 1)}
 # Sequence numbers for cached prefixes, per sequence that may run. A number costs a row of logits: on the 0.5B shape of
 # 151,936 tokens 8 numbers take 684 MiB in all, 24 take 695 and 64 take 719; a step of eight rows takes as long.
 _CACHED_PER_SEQUENCE = 2
@@ -41,11 +41,14 @@ class Context:
     `decode_s` and `sample_s` add up the seconds spent inside llama.cpp: what is left of a step is ours.
     """
 
-    def __init__(self, model: Model, *, context_tokens: int, sequences: int, threads: int) -> None:
+    def __init__(
+        self, model: Model, *, context_tokens: int, sequences: int, threads: int, kv_type: KvType = "f16"
+    ) -> None:
         """Make room for `context_tokens`, cut to what the model was trained for. Raises `EngineError`."""
         self.model = model
         self.decode_s = self.sample_s = 0.0
-        self.cell_type = _CELL_TYPES[0]
+        self._cell_types = _CELL_TYPES[kv_type]
+        self.cell_type = self._cell_types[0]
         self.sequences = sequences
         self.is_cuttable = model.is_cuttable
         self._has_window = model.has_window
@@ -69,7 +72,7 @@ class Context:
         params.kv_unified = True
         params.swa_full = False
         params.no_perf = True
-        for params.type_k in _CELL_TYPES:
+        for params.type_k in self._cell_types:
             params.type_v = params.type_k
             if context := lib.llama_init_from_model(self.model.handle, params):
                 self.cell_type = params.type_k

@@ -6,11 +6,12 @@
 What a sequence leaves behind stays in its cells until somebody needs them. Taking a prefix over costs no cells: the
 pool is one (`kv_unified`), and llama.cpp only notes a further owner.
 
-Sharing, copying out and in, going back to a checkpoint and reading in any chunks are exact: the logits behind them are
-bit for bit those of a lone run (`tests/worker/test_reuse.py`; on the 0.5B shape in Q4_0 as well). What is not is the
-order of cells: attention sums over them as they lie, llama.cpp fills from the first free one on, and a sequence whose
-later tokens came to lie before its earlier ones rounds differently. With 250 of 300 tokens so displaced the logits of
-the 0.5B shape moved by up to 0.16, with 100 of 200 not at all; the most likely token was the same in both.
+Sharing, copying out and in, and going back to a checkpoint are exact. Over 8-bit cells (`context.py`) so is reading
+in any chunks: the logits behind all of it are bit for bit those of a lone run (`tests/worker/test_reuse.py`; on the
+0.5B shape in Q4_0 as well). What is not is the order of cells: attention sums over them as they lie, llama.cpp fills
+from the first free one on, and a sequence whose later tokens came to lie before its earlier ones rounds differently.
+With 250 of 300 tokens so displaced the logits of the 0.5B shape moved by up to 0.16, with 100 of 200 not at all; the
+most likely token was the same in both.
 
 So nothing leaves its cells while somebody runs, if that can be helped: while nobody does, and little room is left, all
 that is cached is copied out (`clear_ahead`). The pool fills from its beginning again, and what is copied in again lies

@@ -21,7 +21,8 @@ WARM = {"temperature": 1.3, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
 @pytest.fixture(scope="module")
 def daemon(tiny: Path) -> Iterator[DaemonProcess]:
     """A daemon with the built-in model, which says something, and a synthetic one, which says anything."""
-    with running({"tiny": tiny}, '[models]\ndefault = "guide"\n[engine]\nresident_models = 2\n') as found:
+    settings = '[models]\ndefault = "guide"\n[engine]\nresident_models = 2\nkv_type = "q8_0"\n'
+    with running({"tiny": tiny}, settings) as found:
         yield found
 
 
