@@ -153,10 +153,11 @@ class Stage:
             return response.status, json.loads(await response.read())
 
     async def resident(self) -> Mapping[str, Any]:
-        """What the daemon counts of its one loaded model."""
+        """What the daemon counts of the model, which is loaded; another may still be leaving."""
         async with self.session.get(f"{self.server.url}/edged/v1/status") as response:
-            (resident,) = (await response.json())["residents"]
-            return dict(resident)
+            residents = (await response.json())["residents"]
+            (found,) = [resident for resident in residents if resident["model"] == self.model.path.stem]
+            return dict(found)
 
     @property
     def session(self) -> aiohttp.ClientSession:

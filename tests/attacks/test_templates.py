@@ -124,7 +124,7 @@ SWELLING: dict[str, tuple[str, bool]] = {
         False,
     ),
     "T2 searching": (
-        only_now("{% for a in range(999) %}{{ ('a' * 10**6).find('a' * 5 * 10**5 ~ 'b') }}{% endfor %}"),
+        only_now("{% for a in range(99999) %}{{ ('a' * 10**6).find('a' * 5 * 10**5 ~ 'b') }}{% endfor %}"),
         False,
     ),
     "T2 3,000 parentheses": ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", True),
