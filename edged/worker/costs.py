@@ -56,8 +56,11 @@ class StepCosts:
         self._growths: deque[float] = deque(maxlen=_COMPARED)
 
     def calibrate(self, undisturbed_s: dict[int, float]) -> None:
-        """Steps of so many rows, all of them of `SIZES`, took so long while nobody asked: this is the shape."""
-        self._shape = dict(undisturbed_s)
+        """Steps of so many rows, all of them of `SIZES`, took so long while nobody asked: this is the shape.
+
+        Larger sizes than these are taken to cost as much per row: it is the small ones that tiles make uneven.
+        """
+        self._shape = _bounds(undisturbed_s, undisturbed_s)
         self._learnt.clear()
         self._speeds.clear()
         self._first.clear()

@@ -30,8 +30,6 @@ PLAIN_STEP_EVERY = 32
 _SPREAD = 0.93
 # That slack is given up where it would cost so much of the reading's speed: tiles are steep.
 _WORTH_THE_SLACK = 1.25
-# Speeds that differ by less are the same.
-_ABOUT = 0.9
 # An undisturbed step is known from two: one may have been late. Of the last five the second quickest counts.
 _PLAIN_STEPS = 2
 _RECENT = 5
@@ -78,13 +76,8 @@ class Pace:
 
         bound_s = self._bound_s(decoding)
         if not decoding:
-            # Nobody watches, and every step costs a little beside its rows: the largest that is about as quick.
-            fastest = speed(best_within(bound_s))[0]
-            return max(
-                size
-                for size in sizes
-                if size == sizes[0] or (expected_s[size] <= bound_s and speed(size)[0] > _ABOUT * fastest)
-            )
+            # Nobody watches, and every step costs a little beside its rows.
+            return max((size for size in sizes if expected_s[size] <= bound_s), default=sizes[0])
         careful, bold = best_within(_SPREAD * bound_s), best_within(bound_s)
         return (bold if speed(bold)[0] > _WORTH_THE_SLACK * speed(careful)[0] else careful) - decoding
 

@@ -18,10 +18,10 @@ from edged.worker.pace import Pace
 
 # The quickest of three is the machine's own; the others were late.
 _ROUNDS = 3
-# Somebody who asks just now waits for one of these at most; and beside an answer no step is to be longer than about
-# six of one row, so that what takes twelve is not interesting.
+# Somebody who asks just now waits for one of these at most.
 _LONGEST_S = 0.25
-_LONGEST_ROWS = 12.0
+# A machine that does not come so far is too slow for its tiles to be found out like this.
+_FEWEST_ROWS = 16
 
 
 class Rehearsal:
@@ -42,7 +42,7 @@ class Rehearsal:
         Where there are no cells, or the engine fails, all of it is over, and costs are learnt from the steps of work.
         """
         rows, slot = next(self._coming, 0), self._memory.spare_slot
-        if not rows:
+        if not rows and max(self._quickest_s) >= _FEWEST_ROWS:
             self._pace.costs.calibrate(self._quickest_s)
         if not rows or slot is None or self._memory.free_cells < rows:
             self.is_over = True
@@ -64,7 +64,7 @@ class Rehearsal:
                 if rows > self._engine.batch_tokens:
                     break
                 yield rows
-                if self._quickest_s[rows] > min(_LONGEST_S, _LONGEST_ROWS * self._quickest_s[1]):
+                if self._quickest_s[rows] > _LONGEST_S:
                     break
 
     def _token(self, at: int) -> int:
