@@ -105,8 +105,11 @@ class Worker:
                 self._rehearse()
                 self._storing.rest()
                 self._background.rest()
-            for frame in self._pipe.receive(wait=self._is_idle):
+            was_idle = self._is_idle
+            for frame in self._pipe.receive(wait=was_idle):
                 self._obey(frame)
+            if was_idle and self._follows_neighbours:
+                self._neighbours.begin()
             for read in self._reading.finished():
                 self._take(read)
             if self._batcher.is_stalled or (self._computes_nothing and not self._reading.is_idle):

@@ -36,8 +36,12 @@ class Neighbours:
         self._allowed = {f"cpu{number}" for number in os.sched_getaffinity(0)}
         self._last = self._sample()
 
+    def begin(self) -> None:
+        """Work begins after a rest: what others did meanwhile says nothing of what they do now."""
+        self._last = self._sample()
+
     def cores(self) -> float | None:
-        """Cores that others used since the last answer; None while it is too soon to tell, or unknown."""
+        """Cores that others used since the last answer or rest; None while it is too soon to tell, or unknown."""
         if self._last is None or perf_counter() - self._last.at_s < _EVERY_S:
             return None
         before, self._last = self._last, self._sample()

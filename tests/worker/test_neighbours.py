@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
+from edged.worker import neighbours as module
 from edged.worker.neighbours import Neighbours, Sample, busy_s, cores_between
 
 STAT = """cpu  300 40 60 900 5 1 2 3 0 0
@@ -28,3 +32,22 @@ def test_more_own_time_than_was_counted_is_nobody_else() -> None:
 
 def test_too_soon_after_the_last_look_nothing_is_known() -> None:
     assert Neighbours().cores() is None
+
+
+def test_what_others_did_while_we_rested_is_not_held_against_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def machine(at_s: float, busy_s: float) -> None:
+        processor = f"cpu{min(os.sched_getaffinity(0))}"
+        (tmp_path / "stat").write_text(f"{processor} {int(busy_s * os.sysconf('SC_CLK_TCK'))} 0 0 0 0 0 0 0\n")
+        monkeypatch.setattr(module, "perf_counter", lambda: at_s)
+
+    monkeypatch.setattr(module, "_STAT", tmp_path / "stat")
+    machine(0, 0)
+    rested, worked = Neighbours(), Neighbours()
+    machine(100, 90)
+    rested.begin()
+    machine(101, 90)
+
+    assert worked.cores() == pytest.approx(90 / 101, abs=0.2)
+    assert rested.cores() == pytest.approx(0, abs=0.2)
