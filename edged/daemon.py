@@ -64,7 +64,7 @@ async def run(config: Config, state: Path) -> None:
         def default(installed: Sequence[ModelFile]) -> str:
             return default_model(config.models.default, installed, memory.available_bytes(), pool.residents.keys())
 
-        local = Local(pool, store, config.limits)
+        local = Local(pool, store, config.limits, config.engine.shared_prompts)
         router = Router(local, store.models, config.routing.aliases, default)
         exposed = server.Exposed(
             config, Observed(router, journal), local, pool, journal, metrics, lambda: default(store.models()), started_s

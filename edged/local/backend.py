@@ -34,10 +34,11 @@ from edged.wire import Embed, Embedded, Loaded, Rank, Scored, Span, Turn
 class Local:
     """Answers with the models of one pool."""
 
-    def __init__(self, pool: Pool, store: Store, limits: Limits) -> None:
+    def __init__(self, pool: Pool, store: Store, limits: Limits, shared_prompts: tuple[str, ...] = ()) -> None:
         self._pool = pool
         self._store = store
         self._limits = limits
+        self._shared_prompts = shared_prompts
         self._sizes: dict[str, Sizes] = {}
 
     def models(self) -> list[ModelCard]:
@@ -63,7 +64,7 @@ class Local:
         """Wait for a place, render, and have the worker accept. `request.model` names an installed model."""
         assert request.model is not None
         _check_parts(request)
-        sizes = self._sizes.setdefault(request.model, Sizes())
+        sizes = self._sizes.setdefault(request.model, Sizes(self._shared_prompts))
         estimated = sizes.estimate(request)
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._lease(request, estimated))

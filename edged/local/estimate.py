@@ -9,6 +9,7 @@ really found is learnt too, since memory is short and others use it.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
@@ -50,7 +51,9 @@ class Size:
 class Sizes:
     """Learns from what was accepted; estimates what comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared_prompts: Iterable[str] = ()) -> None:
+        """`shared_prompts` are the owner's system prompts, which are in memory before anybody asks."""
+        self._shared = {text: _Link() for text in shared_prompts}
         self._tokens_per_byte = _FIRST_GUESS_TOKENS_PER_BYTE
         self._is_new = True
         self._found: deque[float] = deque(maxlen=_RECENT)  # of what was in memory once, how much still was
@@ -60,14 +63,19 @@ class Sizes:
         """The size of `request`'s prompt."""
         lengths, chain = _lengths(request), _chain(request)
         known = next((count for count in range(len(chain), 0, -1) if chain[count - 1] in self._links), 0)
-        if not known:
+        link = self._links[chain[known - 1]] if known else self._shared_link(request)
+        if link is None:
             return self._size(0.0, sum(lengths), None)
-        link = self._links[chain[known - 1]]
+        known = max(known, 1)
         familiar_tokens = link.prompt_tokens or sum(lengths[:known]) * self._tokens_per_byte
         if known < len(request.messages) and request.messages[known].role == "assistant":  # in memory as well
             familiar_tokens += link.answer_tokens or lengths[known] * self._tokens_per_byte
             known += 1
         return self._size(familiar_tokens, sum(lengths[known:]), link)
+
+    def _shared_link(self, request: ChatRequest) -> _Link | None:
+        first = request.messages[0] if request.messages and request.raw_prompt is None else None
+        return self._shared.get(first.text) if first and first.role == "system" else None
 
     def _size(self, familiar_tokens: float, new_bytes: int, link: _Link | None) -> Size:
         new_tokens = new_bytes * self._tokens_per_byte

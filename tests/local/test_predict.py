@@ -328,6 +328,13 @@ def test_a_beginning_that_several_conversations_share_is_as_long_as_what_was_fou
     assert (estimated.familiar_tokens, sizes.estimate(opened("e" * 84)).familiar_tokens) == (70, 70)
 
 
+def test_the_owners_prompt_is_in_memory_before_anybody_asks() -> None:
+    sizes = Sizes(["a" * 84])
+
+    assert sizes.estimate(opened("b" * 184)).unread_tokens == 60
+    assert Sizes().estimate(opened("b" * 184)).unread_tokens == 90
+
+
 def test_nobody_finds_what_another_account_has_said() -> None:
     sizes, mine = Sizes(), conversation("a" * 84)
     sizes.learn(mine, sizes.estimate(mine), 100, 0)
