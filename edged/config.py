@@ -104,8 +104,8 @@ class Engine(Section):
     )
     lookup: bool = Field(
         True,
-        description="Guess words that were said before and check several in one step where that is quicker; answers "
-        "stay the same.",
+        description="Guess words that were said before and check several in one step where that is quicker; nothing "
+        "is kept that the model would not have said.",
     )
     longest_gap_steps: float = Field(
         6.0,

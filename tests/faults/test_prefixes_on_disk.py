@@ -19,9 +19,10 @@ from tests.asking import client_of
 from tests.daemon_process import PATIENCE_S, DaemonProcess, running, until
 
 SYSTEM = "You answer those who work in the harbour, in few words and without jokes. " * 12
-TINY = '[models]\ndefault = "tiny"\n'
-SHARED = f'{TINY}[engine]\nshared_prompts = ["{SYSTEM}"]\n'
-OFF = f"{TINY}[engine]\nprefix_disk_bytes = 0\n"
+# Cells of 8 bits: what is read in other chunks is the same to the last bit.
+TINY = '[models]\ndefault = "tiny"\n[engine]\nkv_type = "q8_0"\n'
+SHARED = f'{TINY}shared_prompts = ["{SYSTEM}"]\n'
+OFF = f"{TINY}prefix_disk_bytes = 0\n"
 QUESTION = "Which way is it to the boats? " * 20
 KILLS = 6
 

@@ -43,7 +43,7 @@ PATIENCE_S = 20.0
 @asynccontextmanager
 async def running(store: Store, folder: Path) -> AsyncIterator[tuple[Pool, Keeping]]:
     """A daemon's pool with its prefixes in `folder`; leaving it puts them away first."""
-    engine = Engine(context_tokens=512, sequences=2, threads=1, gpu_layers=0, snapshot_bytes=2**24)
+    engine = Engine(context_tokens=512, sequences=2, threads=1, gpu_layers=0, snapshot_bytes=2**24, kv_type="q8_0")
     keeping = Keeping(Shelf(folder / "kv", 2**24, 2**30), store)
     async with keeping, Pool(store, engine, Limits(), lambda event, **facts: None, None, keeping) as pool:
         yield pool, keeping
