@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from edged.local.predict import Effort, Forecast, Running, forecast, shares
+from edged.local.predict import Effort, Forecast, Running, forecast
 from edged.local.speed import Speed
+from edged.shares import shares
 from edged.wire import Step
 
 # Heat, power and neighbours change within seconds.

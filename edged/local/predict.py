@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from edged.shares import shares
+
 
 class Worker(Protocol):
     """What must be known of a worker to play its steps."""
@@ -181,15 +183,3 @@ class _Play:
 def _unread(effort: Effort, begins_s: float = 0.0) -> _Run:
     """The last token of a prompt is always read."""
     return _Run(max(1, effort.prompt_tokens), effort.answer_tokens, effort.slots, begins_s=begins_s)
-
-
-def shares(pending: Sequence[int], budget: int) -> list[int]:
-    """Divide what a step reads among prompts, in the order in which they came, as `worker/job.py` does."""
-    given = [0] * len(pending)
-    shortest = sorted(range(len(pending)), key=lambda index: pending[index])
-    for turn, index in enumerate([*range(min(1, len(pending))), *shortest]):
-        most = -(-budget // 2) if turn == 0 else budget
-        more = min(pending[index] - given[index], most)
-        given[index] += more
-        budget -= more
-    return given

@@ -20,10 +20,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from edged.shares import shares
 from edged.wire import Failed, Output
 from edged.worker.drafts import Draft, Drafts
 from edged.worker.engine import DecodeFailed, Engine, MemoryFull
-from edged.worker.job import CannotDraw, Chunks, Job, Sampler, Vocabulary, rows_of, shares
+from edged.worker.job import CannotDraw, Chunks, Job, Sampler, Vocabulary, rows_of
 from edged.worker.memory import Memory
 from edged.worker.prefixes import Match, common
 from edged.worker.sequence import Sequence, StopFilter

@@ -47,19 +47,17 @@ class Context:
         """Make room for `context_tokens`, cut to what the model was trained for. Raises `EngineError`."""
         self.model = model
         self.decode_s = self.sample_s = 0.0
-        self._cell_types = _CELL_TYPES[kv_type]
-        self.cell_type = self._cell_types[0]
         self.sequences = sequences
         self.is_cuttable = model.is_cuttable
         self._has_window = model.has_window
         self.slots = sequences * (1 + _CACHED_PER_SEQUENCE) if model.is_cuttable else sequences + _SPARE_SLOTS
         self.context_tokens = min(context_tokens, model.trained_tokens or context_tokens)
         self.batch_tokens = min(BATCH_TOKENS, context_tokens)
-        self._context = self._open(threads)
+        self._context, self.cell_type = self._open(threads, _CELL_TYPES[kv_type])
         self._memory = lib.llama_get_memory(self._context)
         self._batch = lib.llama_batch_init(self.batch_tokens, 0, 1)
 
-    def _open(self, threads: int) -> Any:
+    def _open(self, threads: int, cell_types: Sequence[int]) -> tuple[Any, int]:
         params = lib.llama_context_default_params()
         params.n_ctx = self.context_tokens
         params.n_batch = params.n_ubatch = self.batch_tokens
@@ -72,11 +70,10 @@ class Context:
         params.kv_unified = True
         params.swa_full = False
         params.no_perf = True
-        for params.type_k in self._cell_types:
+        for params.type_k in cell_types:
             params.type_v = params.type_k
             if context := lib.llama_init_from_model(self.model.handle, params):
-                self.cell_type = params.type_k
-                return context
+                return context, int(params.type_k)
         raise EngineError(last_error(f"no context of {self.context_tokens} tokens could be created"))
 
     def use_threads(self, threads: int, of_several_rows: int | None = None) -> None:

@@ -89,24 +89,6 @@ class Job:
 Chunks: TypeAlias = list[tuple[Job, int]]
 
 
-def shares(pending: Items[int], budget: int) -> list[int]:
-    """Divide `budget` prompt tokens among prompts with `pending` tokens each, in the order in which they came.
-
-    Half is for the first, so that it always moves; the rest for the shortest, so that a short prompt is through in a
-    step or two even beside a long one. Equal prompts are so read one after another: each is done as early as it could
-    be, and the last no later than if all were read side by side. The shares sum to min(budget, sum(pending)). The
-    daemon's forecasts follow the same rule (`local/predict.py`).
-    """
-    given = [0] * len(pending)
-    shortest = sorted(range(len(pending)), key=lambda index: pending[index])
-    for turn, index in enumerate([*range(min(1, len(pending))), *shortest]):
-        most = -(-budget // 2) if turn == 0 else budget
-        more = min(pending[index] - given[index], most)
-        given[index] += more
-        budget -= more
-    return given
-
-
 def rows_of(chunks: Chunks, draft: Draft | None = None) -> list[Row]:
     """The batch: everybody's next tokens, and behind all of them those that are drafted, each with an output."""
     rows = []

@@ -81,8 +81,9 @@ async def test_a_conversation_goes_on_after_a_restart_as_if_there_had_been_none(
         text, cached = await answer(pool, second)
         assert text == expected
         assert cached >= known > 64
-        assert keeping.shelf is not None
-        await until(lambda: keeping.shelf.restored_bytes > 0)  # type: ignore[union-attr]
+        shelf = keeping.shelf
+        assert shelf is not None
+        await until(lambda: shelf.restored_bytes > 0)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "noise"])

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from edged.chat import Caller, ChatRequest, Message, Role, TextPart
 from edged.local.estimate import Sizes
 from edged.local.outlook import Outlook
-from edged.local.predict import Effort, Forecast, Running, forecast, shares
+from edged.local.predict import Effort, Forecast, Running, forecast
 from edged.local.speed import Speed, StepCosts
 from edged.wire import Output, Step
-from edged.worker import job
 
 STEP_S, ROW_S = 0.04, 0.01
 
@@ -100,11 +99,6 @@ def test_every_line_has_an_end(running: list[Running], line: list[Effort], free:
     expected = forecast(running, line, free, Known(hand_over_s=0.003), rest_s)
 
     assert 0 <= expected.wait_s < expected.first_token_s < float("inf")
-
-
-@given(st.lists(st.integers(1, 1000), max_size=8), st.integers(0, 3000))
-def test_prompts_are_played_as_the_worker_reads_them(pending: list[int], budget: int) -> None:
-    assert shares(pending, budget) == job.shares(pending, budget)
 
 
 @given(st.lists(st.tuples(st.integers(1, 600), st.floats(0.001, 10)), min_size=1, max_size=30), st.integers(1, 2000))

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from edged.prefix_wire import Discard, PrefixNews
+from edged.shares import shares
 from edged.wire import Failed, Output
 from edged.worker import memory as memory_module
 from edged.worker import stored as stored_module
 from edged.worker.batcher import Batcher
 from edged.worker.drafts import MOST_DRAFTED_TOKENS, Draft, Drafts
 from edged.worker.engine import Row
-from edged.worker.job import CannotDraw, Job, shares
+from edged.worker.job import CannotDraw, Job
 from edged.worker.stored import StoredPrefixes
 from tests.fakes import PIECES, FakeLlama, FakeSampler, job
 from tests.worker.files import a_file_of
