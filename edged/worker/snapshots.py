@@ -6,7 +6,7 @@ is the part of it that cannot be cut, a window or a recurrent state, noted at a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from edged.worker.prefixes import Known, Snapshot, is_covered
 
@@ -29,21 +29,25 @@ class Snapshots:
         return any(is_covered(known, kept) for kept in self._kept)
 
     def add(self, snapshot: Snapshot) -> None:
-        """Keep a state for which there is room; those that it covers go."""
-        self._kept = [kept for kept in self._kept if not is_covered(kept, snapshot)]
+        """Keep a state for which room was made."""
         self._kept.append(snapshot)
 
     def discard(self, snapshot: Snapshot) -> None:
         """Forget a state."""
         self._kept = [kept for kept in self._kept if kept is not snapshot]
 
-    def make_room(self, wanted_bytes: int, live: Iterable[Known]) -> bool:
+    def has_room(self, wanted_bytes: int, *, instead: Sequence[Known]) -> bool:
+        """Whether `wanted_bytes` fit beside what is kept, but for those that `instead` make superfluous."""
+        return _bytes(self._besides(instead)) + wanted_bytes <= self._budget_bytes
+
+    def make_room(self, wanted_bytes: int, live: Iterable[Known], *, instead: Sequence[Known] = ()) -> bool:
         """Let states go, then the checkpoints of `live` sequences, until `wanted_bytes` fit; False where they cannot.
 
-        The least recently used go first.
+        First go those that `instead` make superfluous, then the least recently used.
         """
         if wanted_bytes > self._budget_bytes:
             return False
+        self._kept = self._besides(instead)
         with_cuts = sorted((known for known in live if known.cuts), key=lambda known: (known.is_pinned, known.used))
         while _bytes([*self._kept, *with_cuts]) + wanted_bytes > self._budget_bytes:
             if self._kept:
@@ -51,6 +55,9 @@ class Snapshots:
             else:
                 with_cuts.pop(0).cuts = {}
         return True
+
+    def _besides(self, others: Sequence[Known]) -> list[Snapshot]:
+        return [kept for kept in self._kept if not any(is_covered(kept, other) for other in others)]
 
 
 def thinned(cuts: Iterable[int]) -> list[int]:

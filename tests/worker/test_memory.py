@@ -17,14 +17,45 @@ def answered(llama: FakeLlama, batcher: Batcher, id: int, prompt: list[int], cac
     cached.append(batcher.memory.match(prompt, "").count)
 
 
-def test_while_there_is_room_nothing_leaves_its_cells() -> None:
+def test_while_nobody_runs_conversations_leave_their_cells_and_are_not_forgotten() -> None:
     llama = FakeLlama(context_tokens=1024, sequences=4)
-    batcher = Batcher(llama, llama, snapshot_bytes=BUDGET_BYTES)
-    answered(llama, batcher, 1, SYSTEM, [])
+    batcher, cached = Batcher(llama, llama, snapshot_bytes=BUDGET_BYTES), list[int]()
+    answered(llama, batcher, 1, SYSTEM, cached)
 
     batcher.memory.clear_ahead(4)
 
+    assert (batcher.memory.free_cells, llama.cells) == (1024, {})
+    assert batcher.memory.match(SYSTEM, "").count == cached[0] == len(SYSTEM) - 1
+
+
+def test_what_would_push_others_out_of_memory_stays_in_its_cells() -> None:
+    llama = FakeLlama(context_tokens=1024, sequences=4)
+    batcher, cached = Batcher(llama, llama), list[int]()
+    answered(llama, batcher, 1, [1] * 40, cached)
+    state_bytes = llama.save_bytes(batcher.memory.cached[0].slot)
+    batcher = Batcher(llama, llama, snapshot_bytes=2 * state_bytes)
+    for id in range(1, 4):
+        answered(llama, batcher, id, [id] * 40, cached)
+        batcher.memory.clear_ahead(4)
+
     assert batcher.memory.free_cells < 1024
+    for id in range(1, 4):
+        assert batcher.memory.match([id] * 40, "").count == 39
+
+
+def test_those_who_share_most_of_their_cells_stay_in_them() -> None:
+    llama = FakeLlama(context_tokens=1024, sequences=4)
+    batcher, cached = Batcher(llama, llama, snapshot_bytes=BUDGET_BYTES), list[int]()
+    batcher.pin(list(SYSTEM))
+    while not batcher.is_idle:
+        batcher.step(64)
+    for id in range(1, 5):
+        answered(llama, batcher, id, [*SYSTEM, id, id], cached)
+    free_cells = batcher.memory.free_cells
+
+    batcher.memory.clear_ahead(4)
+
+    assert batcher.memory.free_cells == free_cells > 1024 - 2 * len(SYSTEM)
 
 
 def test_a_pool_that_is_nearly_full_is_cleared_to_its_beginning_and_forgets_nothing() -> None:

@@ -54,17 +54,19 @@ def test_checkpoints_go_after_all_states_and_count_once_where_they_are_shared() 
     assert [old.cuts, new.cuts] == [{}, {}]
 
 
-def test_a_longer_state_of_the_same_conversation_replaces_the_shorter() -> None:
-    snapshots = Snapshots(100)
+def test_a_longer_state_of_the_same_conversation_replaces_the_shorter_and_needs_room_only_once() -> None:
+    snapshots = Snapshots(10)
     snapshots.add(Snapshot([1], "ann", 1, state=b"short"))
     other = Snapshot([1], "ben", 1, state=b"other")
     snapshots.add(other)
-    longer = Snapshot([1, 2], "ann", 2, state=b"long")
-    snapshots.add(longer)
+    going = Prefix([1, 2], "ann", 2)
 
-    assert list(snapshots) == [other, longer]
-    assert snapshots.has(Prefix([1], "ann", 1))
-    assert not snapshots.has(Prefix([1], "cem", 1))
+    assert not snapshots.has_room(5, instead=[])
+    assert snapshots.has_room(5, instead=[going])
+    assert snapshots.make_room(5, [], instead=[going])
+    assert list(snapshots) == [other]
+    assert not snapshots.has(Prefix([1], "ann", 1))
+    assert snapshots.has(Prefix([1], "ben", 1))
 
 
 @given(st.sets(st.integers(1, 99)))
