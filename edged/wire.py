@@ -2,7 +2,7 @@
 
     daemon ── Load ──────────────▶ worker        the model's descriptor travels beside it (SCM_RIGHTS)
            ◀─ Loading*, Loaded | LoadFailed
-           ◀─ Tuned                              at most once, when the best number of threads is known
+           ◀─ Tuned                              whenever something was found out about the machine
            ── Share, Generate, Cancel ──▶
            ◀─ Accepted | Rejected | Failed      one of them per Generate: Accepted when it begins to run
            ◀─ Failed                            the end of an accepted answer that cannot go on
@@ -27,6 +27,7 @@ Standard library only, and no asyncio: a worker's start-up time is a person's wa
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -56,11 +57,31 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuned:
+    """What a worker found out about its model on an undisturbed machine: all of it, each time.
+
+    `decode_threads` decode fastest; None while that is not known. A step of `rows[n]` rows took `rows_s[n]` seconds.
+    """
+
+    decode_threads: int | None = None
+    rows: tuple[int, ...] = ()
+    rows_s: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.decode_threads is not None and self.decode_threads < 1:
+            raise ValueError(f"{self.decode_threads} threads")
+        if len(self.rows) != len(self.rows_s) or not all(rows > 0 for rows in self.rows):
+            raise ValueError("steps and their seconds do not match")
+        if not all(0 < cost_s < math.inf for cost_s in self.rows_s):
+            raise ValueError("a step takes some time")
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """Load the model behind the descriptor sent beside this frame. `gpu_layers` -1 means all that fit the device.
 
     `snapshot_bytes` bounds what is kept of conversations outside of the context.
-    `decode_threads` is what an earlier run found best for decoding; None lets the worker find out.
+    `tuned` is what an earlier run found out; the worker finds out what is missing.
     `prefix_bytes` is the longest file that prefixes may be written to, 0 if none; `model_key` tells such files whose
     they are.
     With `lookup` answers that repeat what was said before are guessed ahead.
@@ -73,7 +94,7 @@ class Load:
     gpu_layers: int
     snapshot_bytes: int = 0
     longest_gap_steps: float = 6.0
-    decode_threads: int | None = None
+    tuned: Tuned = Tuned()
     follow_neighbours: bool = True
     maps_file: bool = True
     repacks: bool = True
@@ -114,13 +135,6 @@ class Loaded:
     gpu_layers: int = 0
     layers: int = 0
     build: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Tuned:
-    """On an undisturbed machine so many threads decode fastest; told once, when it was found out."""
-
-    decode_threads: int
 
 
 @dataclass(frozen=True, slots=True)

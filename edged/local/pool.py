@@ -38,7 +38,7 @@ from edged.local.resident import Lease, Resident, share_prompts
 from edged.local.tuning import Tuning, how_to_load, snapshot_bytes
 from edged.local.work import Work
 from edged.store import ModelFile, Store
-from edged.wire import Load, Template
+from edged.wire import Load, Template, Tuned
 
 log = logging.getLogger(__name__)
 
@@ -290,10 +290,12 @@ class Pool:
     def _load_frame(self, file: ModelFile, resident: Resident) -> Load:
         engine, tuning = self._engine, self._tuning
         how = how_to_load(file.size_bytes, memory.available_bytes())
-        decode_threads = engine.threads
-        if decode_threads is None and tuning is not None:
-            decode_threads = tuning.decode_threads(file, engine.thread_count)
-            resident.process.on_tuned = partial(tuning.remember, file, engine.thread_count)
+        tuned = Tuned()
+        if tuning is not None:
+            tuned = tuning.known(file, how, engine.thread_count)
+            resident.process.on_tuned = partial(tuning.remember, file, how, engine.thread_count)
+        if engine.threads is not None:
+            tuned = replace(tuned, decode_threads=engine.threads)
         return Load(
             name=file.name,
             context_tokens=engine.context_tokens,
@@ -301,7 +303,7 @@ class Pool:
             threads=engine.thread_count,
             gpu_layers=engine.gpu_layers,
             longest_gap_steps=engine.longest_gap_steps,
-            decode_threads=decode_threads,
+            tuned=tuned,
             follow_neighbours=engine.follow_neighbours,
             maps_file=how.maps_file,
             repacks=how.repacks,

@@ -84,7 +84,7 @@ class WorkerProcess:
         self.progress = 0.0
         self.card: Loaded | None = None
         self.outlook = Outlook()
-        self.on_tuned: Callable[[int], None] = lambda decode_threads: None
+        self.on_tuned: Callable[[Tuned], None] = lambda tuned: None
         self.on_prefix_news: Callable[[PrefixNews | None], None] = lambda news: None
         self._on_gone = on_gone
         self._error: EdgedError | None = None
@@ -259,8 +259,8 @@ class WorkerProcess:
                     self._counting[id].set_result(tokens)
             case Keep() | Kept() | Restoring() | Used() | Discard() | AllPutAway():
                 self.on_prefix_news(frame)
-            case Tuned(decode_threads):
-                self.on_tuned(decode_threads)
+            case Tuned():
+                self.on_tuned(frame)
             case Loading(progress):
                 self.progress = progress
             case Loaded():

@@ -1,8 +1,9 @@
 """How to run a model on this machine: what follows from sizes, and what an earlier run measured.
 
-A worker finds out while it answers how many threads decode fastest, without a measurement that anybody would wait for;
-here it is remembered, in `cache/tuning.json`, for the same file on the same hardware in the same power mode. It is a
-cache: one that is missing or damaged costs the next worker a few slower steps.
+A worker finds out while it answers how many threads decode fastest, and while nobody asks what steps of each size
+cost; nobody waits for a measurement. Here it is remembered, in `cache/tuning.json`, for the same file on the same
+hardware in the same power mode. It is a cache: one that is missing or damaged costs the next worker a few slower
+steps.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from edged.checked import fields_of, reader
 from edged.config import Engine
 from edged.host import memory
 from edged.local import durable
 from edged.store import ModelFile
+from edged.wire import Tuned
 
 log = logging.getLogger(__name__)
 
@@ -62,32 +65,31 @@ class Tuning:
         self._machine = machine
         self._entries = _read(file)
 
-    def decode_threads(self, model: ModelFile, most: int) -> int | None:
-        """How many of at most `most` threads decoded fastest, if it was measured."""
-        found = self._entries.get(self._key(model, most))
-        return min(found, most) if found is not None else None
+    def known(self, model: ModelFile, how: Loading, most_threads: int) -> Tuned:
+        """What was found out about a model that is loaded in this way and runs on at most so many threads."""
+        return self._entries.get(self._key(model, how, most_threads), Tuned())
 
-    def remember(self, model: ModelFile, most: int, decode_threads: int) -> None:
-        """Keep a measurement."""
-        key = self._key(model, most)
+    def remember(self, model: ModelFile, how: Loading, most_threads: int, tuned: Tuned) -> None:
+        """Keep what was found out, in place of what was known."""
+        key = self._key(model, how, most_threads)
         self._entries.pop(key, None)
-        self._entries[key] = decode_threads
+        self._entries[key] = tuned
         self._entries = dict(list(self._entries.items())[-_ENTRIES:])
         try:
-            durable.write(self._file, json.dumps(self._entries, indent=1))
+            durable.write(self._file, json.dumps(self._entries, default=fields_of, indent=1))
         except OSError as error:
             log.warning("%s cannot be written, so the next start measures again: %s", self._file, error)
 
-    def _key(self, model: ModelFile, most: int) -> str:
-        return f"{model.name} {model.size_bytes} {model.modified_s} | {self._machine} | {most} threads"
+    def _key(self, model: ModelFile, how: Loading, most_threads: int) -> str:
+        loaded = "repacked" if how.repacks else "as it is"
+        return f"{model.name} {model.size_bytes} {model.modified_s} {loaded} | {self._machine} | {most_threads} threads"
 
 
-def _read(file: Path) -> dict[str, int]:
+def _read(file: Path) -> dict[str, Tuned]:
     try:
-        entries = json.loads(file.read_text())
-        return {str(key): int(value) for key, value in entries.items() if int(value) >= 1}
+        return {key: reader(Tuned)(value) for key, value in json.loads(file.read_text()).items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("%s is not used and will be written anew: %s", file, error)
         return {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 
 from edged.prefix_wire import Denied, Forget, Granted, Offer, PutAway
@@ -59,6 +60,7 @@ from edged.worker.stored import StoredPrefixes
 from edged.worker.storing import Storing
 from edged.worker.threads import Threads
 from edged.worker.vectors import VectorContext
+from edged.worker.worth import QUIET_S
 
 # How finely loading is reported; a frame per tensor would be noise.
 _PROGRESS_STEP = 0.02
@@ -84,10 +86,12 @@ class Worker:
         self._reading = Reading(self._tokens_of, self._grammars.tell)
         self._controls = frozenset(control.id for control in context.model.controls.values())
         self._unaccepted: set[int] = set()
-        self._threads = Threads(wanted.threads, wanted.decode_threads)
+        self._tuned = wanted.tuned
+        if wanted.tuned.rows:
+            self._pace.costs.calibrate(dict(zip(wanted.tuned.rows, wanted.tuned.rows_s, strict=True)))
+        self._threads = Threads(wanted.threads, wanted.tuned.decode_threads)
         self._follows_neighbours = wanted.follow_neighbours
         self._neighbours = Neighbours()
-        self._is_tuned = self._threads.settled is not None
 
     @property
     def _is_idle(self) -> bool:
@@ -120,9 +124,16 @@ class Worker:
                 self._background.step(has_decoding=False)
 
     def _rehearse(self) -> None:
+        """Find out what steps cost, if that is not known: once nobody has wanted anything for a while."""
+        if self._tuned.rows or self._rehearsal.is_over or self._pipe.has_news(QUIET_S):
+            return
         while not self._rehearsal.is_over and not self._pipe.has_news(0):
             self._context.use_threads(self._threads.now)
             self._rehearsal.step()
+        if found := self._rehearsal.found:
+            self._tell(
+                replace(self._tuned, rows=tuple(found), rows_s=tuple(round(took_s, 6) for took_s in found.values()))
+            )
 
     def _obey(self, frame: Frame) -> None:
         match frame:
@@ -260,9 +271,12 @@ class Worker:
             self._threads.look_around(cores)
         if decoding:
             self._threads.observe(decoding, step_s)
-        if self._threads.settled is not None and not self._is_tuned:
-            self._is_tuned = True
-            self._pipe.send(Tuned(self._threads.settled))
+        if self._threads.settled != self._tuned.decode_threads:
+            self._tell(replace(self._tuned, decode_threads=self._threads.settled))
+
+    def _tell(self, tuned: Tuned) -> None:
+        self._tuned = tuned
+        self._pipe.send(tuned)
 
 
 def load(pipe: Pipe, wanted: Load) -> Model:

@@ -178,13 +178,19 @@ class Context:
         return False
 
     def _state(self, slot: int, flags: int) -> bytes:
-        buffer = (ctypes.c_uint8 * self._state_bytes(slot, flags))()
-        written = lib.llama_state_seq_get_data_ext(self._context, buffer, len(buffer), slot, flags)
-        return bytes(memoryview(buffer)[:written])
+        # Written in place while nobody else has seen it: a copy would double the memory, and most of the time.
+        state = bytes(self._state_bytes(slot, flags))
+        written = lib.llama_state_seq_get_data_ext(self._context, _in_place(state), len(state), slot, flags)
+        return state if written == len(state) else state[:written]
 
     def _state_bytes(self, slot: int, flags: int) -> int:
         return int(lib.llama_state_seq_get_size_ext(self._context, slot, flags))
 
     def _set_state(self, slot: int, state: bytes, flags: int) -> bool:
-        buffer = ctypes.cast(ctypes.c_char_p(state), ctypes.POINTER(ctypes.c_uint8))  # in place: it may be large
-        return bool(lib.llama_state_seq_set_data_ext(self._context, buffer, len(state), slot, flags) == len(state))
+        read = lib.llama_state_seq_set_data_ext(self._context, _in_place(state), len(state), slot, flags)
+        return bool(read == len(state))
+
+
+def _in_place(state: bytes) -> Any:
+    """The bytes themselves, which the caller keeps alive, as llama.cpp takes them."""
+    return ctypes.cast(ctypes.c_char_p(state), ctypes.POINTER(ctypes.c_uint8))

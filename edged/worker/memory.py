@@ -29,6 +29,9 @@ from edged.worker.stored import WORTH_STORING_TOKENS, Stored, StoredPrefixes
 
 # Fewer tokens than this are computed in about the time that a state takes to be copied in or out.
 WORTH_COPYING_TOKENS = 16
+# Whoever takes over so much of what somebody left goes on with it, even if an answer that was quoted fell into other
+# tokens than it was drawn as: what is left behind is the first to go.
+_SAME_CONVERSATION = 0.9
 # Of the cells: room for a few turns of a conversation, so that an hour of short ones costs one clearing or two.
 _ROOM_AHEAD = 1 / 4
 
@@ -93,7 +96,7 @@ class Memory:
         """
         self._clock += 1
         if match.source is not None:
-            match.source.used = self._clock
+            match.source.used = 0 if _goes_on_with(match) else self._clock
         wanted = () if self._engine.is_cuttable else (*marks, branch(tokens, partition, self._all()))
         _note_sharing(match, tokens)
         prefix = self._begin_stored(tokens, partition, match)
@@ -147,7 +150,7 @@ class Memory:
             return source if source in list(self._snapshots) else None
         if not isinstance(source, Prefix) or source not in self.cached or source.length < length:
             return None
-        if not self._snapshots.make_room(self.copied_bytes(source, source.length), self._prefixes):
+        if not self._snapshots.has_room(self.copied_bytes(source, source.length)):
             return None
         if length == source.length or not self._engine.is_cuttable or not self._free_slots:
             return _snapshot(source, self._engine.save(source.slot))
@@ -204,7 +207,7 @@ class Memory:
 
     def evict(self, prefix: Prefix) -> None:
         """Give its cells to others, and keep its state where that is worth it and there is room."""
-        is_known = self._snapshots.has(prefix) or self._is_covered(prefix)
+        is_known = not prefix.used or self._snapshots.has(prefix) or self._is_covered(prefix)
         if prefix.length >= WORTH_COPYING_TOKENS and not is_known:
             others = [other for other in self._prefixes if other is not prefix]
             size = self._engine.save_bytes(prefix.slot) + sum(map(len, (prefix.cuts or {}).values()))
@@ -307,6 +310,13 @@ def _cuts(match: Match, *, is_cuttable: bool) -> dict[int, bytes] | None:
     if is_cuttable:
         return None
     return {cut: part for cut, part in ((match.source and match.source.cuts) or {}).items() if cut <= match.count}
+
+
+def _goes_on_with(match: Match) -> bool:
+    source = match.source
+    assert source is not None
+    is_in_use = source.is_pinned or (isinstance(source, Prefix) and source.is_running)
+    return not is_in_use and match.count >= _SAME_CONVERSATION * source.length
 
 
 def _note_sharing(match: Match, tokens: list[int]) -> None:

@@ -24,7 +24,8 @@ class Known:
 
     `cuts` is None where the memory can be cut behind any token. A sliding window or a recurrent state cannot: then only
     all of it can be taken over, or as much as a checkpoint in `cuts` brings back, by its number of tokens. `used` is
-    when it last served somebody, on a clock that ticks with every newcomer. `resumed` says how often it was gone on
+    when it last served somebody, on a clock that ticks with every newcomer; 0 where others offer the same, or nearly:
+    that is the first to go. `resumed` says how often it was gone on
     with, `shared` how much of it others have begun with, at most.
     """
 

@@ -25,7 +25,7 @@ _FEWEST_ROWS = 16
 
 
 class Rehearsal:
-    """The steps that are still to be tried. `step` tries the next one."""
+    """The steps that are still to be tried. `step` tries the next one; `found` is what all of them took, in the end."""
 
     def __init__(self, engine: Engine, memory: Memory, pace: Pace, vocabulary_tokens: int) -> None:
         self._engine = engine
@@ -34,6 +34,7 @@ class Rehearsal:
         self._vocabulary_tokens = vocabulary_tokens
         self._coming: Iterator[int] = self._sizes()
         self._quickest_s: dict[int, float] = {}
+        self.found: dict[int, float] = {}
         self.is_over = False
 
     def step(self) -> None:
@@ -43,7 +44,8 @@ class Rehearsal:
         """
         rows, slot = next(self._coming, 0), self._memory.spare_slot
         if not rows and max(self._quickest_s) >= _FEWEST_ROWS:
-            self._pace.costs.calibrate(self._quickest_s)
+            self.found = self._quickest_s
+            self._pace.costs.calibrate(self.found)
         if not rows or slot is None or self._memory.free_cells < rows:
             self.is_over = True
             return

@@ -36,9 +36,10 @@ class Snapshots:
         """Forget a state."""
         self._kept = [kept for kept in self._kept if kept is not snapshot]
 
-    def has_room(self, wanted_bytes: int, *, instead: Sequence[Known]) -> bool:
-        """Whether `wanted_bytes` fit beside what is kept, but for those that `instead` make superfluous."""
-        return _bytes(self._besides(instead)) + wanted_bytes <= self._budget_bytes
+    def has_room(self, wanted_bytes: int, *, instead: Sequence[Known] = ()) -> bool:
+        """Whether `wanted_bytes` fit beside all states but those that `instead` make superfluous, or others did."""
+        staying = [kept for kept in self._besides(instead) if kept.used]
+        return _bytes(staying) + wanted_bytes <= self._budget_bytes
 
     def make_room(self, wanted_bytes: int, live: Iterable[Known], *, instead: Sequence[Known] = ()) -> bool:
         """Let states go, then the checkpoints of `live` sequences, until `wanted_bytes` fit; False where they cannot.

@@ -19,6 +19,7 @@ from edged.local import process as module
 from edged.local.child import Child, cause_of_death, environment
 from edged.local.process import WorkerProcess, load_deadline_s
 from edged.wire import Load, Span, Tuned
+from edged.worker.worth import QUIET_S
 
 GREEDY = Sampling(temperature=0.0)
 PROMPT = (Span("<|user|>\nWhich way to the harbour?<|end|>\n<|assistant|>\n"),)
@@ -30,13 +31,18 @@ def is_huge_on_demand() -> bool:
     return mode.exists() and "[madvise]" in mode.read_text()
 
 
+NOTHING_KNOWN = Tuned()
+
+
 @asynccontextmanager
-async def worker(file: Path, *, context_tokens: int = 512, sequences: int = 4) -> AsyncIterator[WorkerProcess]:
+async def worker(
+    file: Path, *, context_tokens: int = 512, sequences: int = 4, tuned: Tuned = NOTHING_KNOWN
+) -> AsyncIterator[WorkerProcess]:
     """A worker with the model in `file`; whatever it dies of is ignored."""
     process = WorkerProcess("nano", lambda error: None)
     descriptor = os.open(file, os.O_RDONLY)
     try:
-        await process.load(Load("nano", context_tokens, sequences, 1, 0), descriptor)
+        await process.load(Load("nano", context_tokens, sequences, 1, 0, tuned=tuned), descriptor)
         yield process
     finally:
         os.close(descriptor)
@@ -300,19 +306,34 @@ async def test_a_child_leaves_with_the_daemon(nano_file: Path) -> None:
     assert not child.is_running()
 
 
-async def test_what_a_worker_finds_out_about_its_threads_is_passed_on() -> None:
-    process, found = WorkerProcess("nano", lambda error: None), list[int]()
+async def test_what_a_worker_finds_out_about_the_machine_is_passed_on() -> None:
+    process, found = WorkerProcess("nano", lambda error: None), list[Tuned]()
     process.on_tuned = found.append
 
     process._hear(Tuned(3))
 
-    assert found == [3]
+    assert found == [Tuned(3)]
+
+
+async def test_a_worker_measures_its_steps_while_nobody_asks_unless_that_was_done_before(nano_file: Path) -> None:
+    found: asyncio.Queue[Tuned] = asyncio.Queue()
+    async with worker(nano_file) as process:
+        process.on_tuned = found.put_nowait
+        async with asyncio.timeout(60):
+            measured = await found.get()
+    assert measured.rows[0] == 1
+    assert len(measured.rows) > 8
+
+    async with worker(nano_file, tuned=measured) as process:
+        process.on_tuned = found.put_nowait
+        await asyncio.sleep(2 * QUIET_S)
+    assert found.empty()
 
 
 async def test_a_worker_that_knows_how_many_threads_are_best_answers_with_them(nano_file: Path) -> None:
     process = WorkerProcess("nano", lambda error: None)
     descriptor = os.open(nano_file, os.O_RDONLY)
-    load = Load("nano", 512, 4, 2, 0, decode_threads=1, maps_file=False, repacks=False)
+    load = Load("nano", 512, 4, 2, 0, tuned=Tuned(1), maps_file=False, repacks=False)
     try:
         card = await process.load(load, descriptor)
         events = await answer(process)

@@ -10,9 +10,12 @@ from edged.config import Engine
 from edged.host.memory import total_bytes
 from edged.local.tuning import Loading, Tuning, how_to_load, snapshot_bytes
 from edged.store import ModelFile
+from edged.wire import Tuned
 
 GIB = 2**30
 MODEL = ModelFile("m", Path("/models/m.gguf"), 2 * GIB, 1)
+READ = Loading(maps_file=False, repacks=True)
+FOUND = Tuned(2, (1, 2, 4), (0.02, 0.03, 0.04))
 
 
 @pytest.mark.parametrize(
@@ -36,35 +39,47 @@ def test_conversations_outside_of_the_context_get_what_is_set_or_a_share_of_the_
 
 def test_a_measurement_survives_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "cache" / "tuning.json"
-    Tuning(file, "Pi 5").remember(MODEL, 4, 2)
+    Tuning(file, "Pi 5").remember(MODEL, READ, 4, FOUND)
 
-    assert Tuning(file, "Pi 5").decode_threads(MODEL, 4) == 2
+    assert Tuning(file, "Pi 5").known(MODEL, READ, 4) == FOUND
 
 
 def test_another_machine_model_or_number_of_cores_is_measured_again(tmp_path: Path) -> None:
     file = tmp_path / "tuning.json"
-    Tuning(file, "Pi 5").remember(MODEL, 4, 2)
+    Tuning(file, "Pi 5").remember(MODEL, READ, 4, FOUND)
 
-    assert Tuning(file, "Pi 5, 1500 MHz").decode_threads(MODEL, 4) is None
-    assert Tuning(file, "Pi 5").decode_threads(MODEL, 3) is None
-    assert Tuning(file, "Pi 5").decode_threads(ModelFile("m", MODEL.path, 2 * GIB, 2), 4) is None
+    assert Tuning(file, "Pi 5, 1500 MHz").known(MODEL, READ, 4) == Tuned()
+    assert Tuning(file, "Pi 5").known(MODEL, READ, 3) == Tuned()
+    assert Tuning(file, "Pi 5").known(MODEL, Loading(maps_file=True, repacks=False), 4) == Tuned()
+    assert Tuning(file, "Pi 5").known(ModelFile("m", MODEL.path, 2 * GIB, 2), READ, 4) == Tuned()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": "b"}', '{"a": null}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[1]",
+        '{"a": "b"}',
+        '{"a": 3}',
+        '{"a": {"decode_threads": 0, "rows": [], "rows_s": []}}',
+        '{"a": {"decode_threads": 1}}',
+    ],
+)
 def test_a_damaged_file_is_told_and_written_anew(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "tuning.json"
     file.write_text(text)
     tuning = Tuning(file, "Pi 5")
     assert "is not used" in caplog.text
 
-    tuning.remember(MODEL, 4, 2)
-    assert Tuning(file, "Pi 5").decode_threads(MODEL, 4) == 2
+    tuning.remember(MODEL, READ, 4, FOUND)
+    assert Tuning(file, "Pi 5").known(MODEL, READ, 4) == FOUND
 
 
 def test_only_the_newest_measurements_are_kept(tmp_path: Path) -> None:
     tuning = Tuning(tmp_path / "tuning.json", "Pi 5")
     for modified_s in range(100):
-        tuning.remember(ModelFile("m", MODEL.path, 1, modified_s), 4, 2)
+        tuning.remember(ModelFile("m", MODEL.path, 1, modified_s), READ, 4, FOUND)
 
-    assert tuning.decode_threads(ModelFile("m", MODEL.path, 1, 0), 4) is None
-    assert tuning.decode_threads(ModelFile("m", MODEL.path, 1, 99), 4) == 2
+    assert tuning.known(ModelFile("m", MODEL.path, 1, 0), READ, 4) == Tuned()
+    assert tuning.known(ModelFile("m", MODEL.path, 1, 99), READ, 4) == FOUND

@@ -56,8 +56,8 @@ def test_checkpoints_go_after_all_states_and_count_once_where_they_are_shared() 
 
 def test_a_longer_state_of_the_same_conversation_replaces_the_shorter_and_needs_room_only_once() -> None:
     snapshots = Snapshots(10)
-    snapshots.add(Snapshot([1], "ann", 1, state=b"short"))
-    other = Snapshot([1], "ben", 1, state=b"other")
+    snapshots.add(Snapshot([1], "ann", 1, state=b"short", used=1))
+    other = Snapshot([1], "ben", 1, state=b"other", used=1)
     snapshots.add(other)
     going = Prefix([1, 2], "ann", 2)
 
