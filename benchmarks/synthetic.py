@@ -6,10 +6,11 @@ A token costs what its matrices weigh, and how long its text is; both are real h
 vocabulary from the vocabulary files of the engine's source package, the chat template from the same place, and the
 quantisation from llama.cpp itself. What the model says is noise, so nothing about answers can be measured with it.
 
-Two things keep the noise useful. Tokens that are not words (control, unused, padding) have embeddings a tenth of the
-others' size: at the input the first norm undoes that, at the output, which is the same matrix, their logits have a
-spread of 0.25 where the largest of 30,000 or more words stands at 10, so none is ever picked greedily and an answer
-ends where the request says. And shape, quantisation and seed decide every weight, so figures can be compared.
+Two things keep the noise useful. Tokens that are not words (control, unused, padding, parts of characters) have
+embeddings a tenth of the others' size: at the input the first norm undoes that, at the output, which is the same
+matrix, their logits have a spread of 0.25 where the largest of 30,000 or more words stands at 10, so none is ever
+picked greedily: an answer ends where the request says, and every token of it is text that somebody sees. And shape,
+quantisation and seed decide every weight, so figures can be compared.
 
 Files are kept in `${XDG_CACHE_HOME:-~/.cache}/edged/synthetic`. Building holds one tensor in F16 at a time (0.3 GB for
 the embedding at 0.5B, 0.6 GB at Gemma's 262,144 rows) and needs the disk for the F16 file while it works.
@@ -35,7 +36,7 @@ DEFAULT_QUANT = "Q4_0"
 SEED = 0
 
 # Part of the name in the cache: raise it when the same shape and seed would give other bytes.
-_RECIPE = 4
+_RECIPE = 5
 
 # Up to here a model is copied out of the cache, so that a test may spoil its copy; larger ones are linked.
 _COPY_LIMIT_BYTES = 64 * 2**20
@@ -44,7 +45,13 @@ _COPY_LIMIT_BYTES = 64 * 2**20
 _CHUNK_VALUES = 16 * 2**20
 
 _NON_WORD_SCALE = 0.1
-_NON_WORD_TYPES = (gguf.TokenType.CONTROL, gguf.TokenType.UNUSED, gguf.TokenType.UNKNOWN, gguf.TokenType.USER_DEFINED)
+_NON_WORD_TYPES = (
+    gguf.TokenType.CONTROL,
+    gguf.TokenType.UNUSED,
+    gguf.TokenType.UNKNOWN,
+    gguf.TokenType.USER_DEFINED,
+    gguf.TokenType.BYTE,
+)
 
 
 def build(shape: str, quant: str, directory: Path, *, seed: int = SEED, engine_source: Path | None = None) -> Path:
@@ -114,6 +121,14 @@ def write(
     for key, value in layouts.entries(shape).items():
         _add(writer, key, value)
     types = _add_vocabulary(writer, shape, fields, template)
+    are_words = np.array([kind not in _NON_WORD_TYPES for kind in types])
+    are_words[
+        [
+            index
+            for index, text in enumerate(vocabulary.texts(fields["tokenizer.ggml.tokens"]))
+            if not vocabulary.is_whole(text)
+        ]
+    ] = False
 
     tensors = list(layouts.tensors(shape))
     for tensor in tensors:
@@ -123,7 +138,7 @@ def write(
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for tensor in tensors:
-        writer.write_tensor_data(_values(tensor, types, seed))
+        writer.write_tensor_data(_values(tensor, are_words, seed))
     writer.close()
 
 
@@ -171,7 +186,7 @@ def _add_vocabulary(
     return types
 
 
-def _values(tensor: layouts.Tensor, types: list[int], seed: int) -> npt.NDArray[np.floating]:
+def _values(tensor: layouts.Tensor, are_words: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.floating]:
     """The numbers of one tensor; they depend on its name and the seed, not on the tensors before it."""
     kind = np.float32 if tensor.is_exact else np.float16
     if tensor.values is not None:
@@ -187,7 +202,7 @@ def _values(tensor: layouts.Tensor, types: list[int], seed: int) -> npt.NDArray[
         part = flat[start : start + _CHUNK_VALUES]
         part += (tensor.spread * random.standard_normal(part.size, dtype=np.float32)).astype(kind)
     if tensor.name == layouts.EMBEDDING:
-        numbers[np.isin(np.array(types), _NON_WORD_TYPES)] *= kind(_NON_WORD_SCALE)
+        numbers[~are_words] *= kind(_NON_WORD_SCALE)
     return numbers
 
 

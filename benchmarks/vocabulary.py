@@ -29,6 +29,11 @@ _FORMATS = {
 }
 
 
+_PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+_BYTES = {chr(byte): byte for byte in _PRINTABLE} | {chr(0x100 + index): byte for index, byte in enumerate(_OTHERS)}
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One entry. `element` is the type inside an array, else None."""
@@ -59,6 +64,21 @@ def numbers(field: Field) -> list[int]:
     if field.element is not GGUFValueType.INT32 or not isinstance(field.value, list):
         raise ValueError(f"not an array of integers: {field.kind.name} of {field.element}")
     return [int(number) for number in field.value]
+
+
+def is_whole(token: str) -> bool:
+    """Whether a token is whole characters, where each letter of it stands for a byte as in GPT-2's vocabulary.
+
+    Printable bytes of Latin-1 stand for themselves, the others for what follows on U+00FF, in order. In a vocabulary
+    that is written otherwise some words with accents are taken for parts; there are enough others.
+    """
+    if not all(letter in _BYTES for letter in token):
+        return True
+    try:
+        bytes(_BYTES[letter] for letter in token).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _field(file: BinaryIO) -> Field:

@@ -60,19 +60,24 @@ class Turn:
 class Tuned:
     """What a worker found out about its model on an undisturbed machine: all of it, each time.
 
-    `decode_threads` decode fastest; None while that is not known. A step of `rows[n]` rows took `rows_s[n]` seconds.
+    `decode_threads` decode fastest; None while that is not known. A step of `rows[n]` rows took `rows_s[n]` seconds at
+    the beginning of a context, and `deep_rows_s[n]`, known for the first of them, behind `depth_tokens` tokens.
     """
 
     decode_threads: int | None = None
     rows: tuple[int, ...] = ()
     rows_s: tuple[float, ...] = ()
+    depth_tokens: int = 0
+    deep_rows_s: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.decode_threads is not None and self.decode_threads < 1:
             raise ValueError(f"{self.decode_threads} threads")
-        if len(self.rows) != len(self.rows_s) or not all(rows > 0 for rows in self.rows):
+        if not len(self.deep_rows_s) <= len(self.rows) == len(self.rows_s) or min(self.rows, default=1) < 1:
             raise ValueError("steps and their seconds do not match")
-        if not all(0 < cost_s < math.inf for cost_s in self.rows_s):
+        if self.deep_rows_s and self.depth_tokens < 1:
+            raise ValueError(f"a depth of {self.depth_tokens} tokens")
+        if not all(0 < cost_s < math.inf for cost_s in (*self.rows_s, *self.deep_rows_s)):
             raise ValueError("a step takes some time")
 
 

@@ -79,7 +79,7 @@ class Worker:
         self._batcher = Batcher(context, context.model, self._begun, wanted.snapshot_bytes, stored, self._drafts)
         self._storing = Storing(pipe, self._batcher.memory, wanted.prefix_bytes)
         self._pace = Pace(wanted.longest_gap_steps)
-        self._rehearsal = Rehearsal(context, self._batcher.memory, self._pace, context.model.vocabulary_tokens)
+        self._rehearsal = Rehearsal(context, self._batcher.memory, context.model.vocabulary_tokens)
         self._grammars = Grammars(context.model)
         self._background = background
         self._tokenizer = Piecewise(context.model, context.context_tokens)
@@ -87,8 +87,7 @@ class Worker:
         self._controls = frozenset(control.id for control in context.model.controls.values())
         self._unaccepted: set[int] = set()
         self._tuned = wanted.tuned
-        if wanted.tuned.rows:
-            self._pace.costs.calibrate(dict(zip(wanted.tuned.rows, wanted.tuned.rows_s, strict=True)))
+        self._calibrate(wanted.tuned)
         self._threads = Threads(wanted.threads, wanted.tuned.decode_threads)
         self._follows_neighbours = wanted.follow_neighbours
         self._neighbours = Neighbours()
@@ -130,10 +129,16 @@ class Worker:
         while not self._rehearsal.is_over and not self._pipe.has_news(0):
             self._context.use_threads(self._threads.now)
             self._rehearsal.step()
+        self._rehearsal.rest()
         if found := self._rehearsal.found:
-            self._tell(
-                replace(self._tuned, rows=tuple(found), rows_s=tuple(round(took_s, 6) for took_s in found.values()))
-            )
+            self._calibrate(found)
+            self._tell(replace(found, decode_threads=self._tuned.decode_threads))
+
+    def _calibrate(self, tuned: Tuned) -> None:
+        if tuned.rows:
+            flat_s = dict(zip(tuned.rows, tuned.rows_s, strict=True))
+            deep_s = dict(zip(tuned.rows, tuned.deep_rows_s, strict=False))
+            self._pace.costs.calibrate(flat_s, deep_s, tuned.depth_tokens)
 
     def _obey(self, frame: Frame) -> None:
         match frame:

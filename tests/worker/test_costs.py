@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.worker.costs import BAND_TOKENS, SIZES, StepCosts
+from edged.worker.costs import SIZES, StepCosts
 
 measured = st.lists(st.tuples(st.integers(1, 512), st.integers(0, 8000), st.floats(1e-5, 10)), min_size=1, max_size=30)
 
@@ -48,12 +48,28 @@ def test_two_late_steps_of_five_are_not_believed() -> None:
     assert costs.expected_s(0)[16] == pytest.approx(0.1)
 
 
-def test_the_same_rows_are_dearer_deeper_in_the_context() -> None:
-    learnt = table(*[(16, 0, 0.1)] * 8, (16, BAND_TOKENS, 0.13))
+def test_the_same_rows_are_dearer_deeper_in_the_context_also_where_that_was_not_measured() -> None:
     guessed = table((16, 0, 0.1))
 
-    assert learnt.expected_s(3 * BAND_TOKENS)[16] == pytest.approx(0.1 * 1.9)
-    assert guessed.expected_s(BAND_TOKENS)[16] > 0.1
+    assert guessed.expected_s(1000)[16] > guessed.expected_s(500)[16] > 0.1
+
+
+def test_sizes_grow_with_depth_as_each_was_measured_to() -> None:
+    costs = StepCosts()
+    costs.calibrate({8: 0.044, 16: 0.061, 64: 0.207, 512: 1.77}, {8: 0.078, 16: 0.136, 64: 0.337}, 1000)
+
+    expected_s = costs.expected_s(2000)
+    assert (expected_s[8], expected_s[16], expected_s[64]) == pytest.approx((0.112, 0.211, 0.467))
+    assert expected_s[512] == pytest.approx(1.77 + 8 * 0.26)
+
+
+def test_a_deep_step_says_how_quick_the_machine_is_and_not_how_deep_it_was() -> None:
+    costs = StepCosts()
+    costs.calibrate({8: 0.044, 16: 0.061}, {8: 0.078, 16: 0.136}, 1000)
+    for _ in range(5):
+        costs.observe(16, 1000, 2 * 0.136)
+
+    assert costs.expected_s(0)[8] == pytest.approx(0.088)
 
 
 def test_a_change_of_speed_is_believed_for_every_size_and_so_is_its_end() -> None:

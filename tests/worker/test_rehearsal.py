@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from edged.worker.batcher import Batcher
 from edged.worker.context import Context
 from edged.worker.costs import SIZES
-from edged.worker.engine import DecodeFailed, Row
-from edged.worker.pace import Pace
+from edged.worker.engine import DecodeFailed, MemoryFull, Row
 from edged.worker.rehearsal import Rehearsal
 
 
-def rehearsal(context: Context, batcher: Batcher, pace: Pace) -> Rehearsal:
-    return Rehearsal(context, batcher.memory, pace, context.model.vocabulary_tokens)
+def rehearsal(context: Context, batcher: Batcher) -> Rehearsal:
+    return Rehearsal(context, batcher.memory, context.model.vocabulary_tokens)
 
 
-def test_every_size_that_is_quick_enough_is_known_afterwards(context: Context) -> None:
-    pace, batcher = Pace(), Batcher(context, context.model)
-    trying = rehearsal(context, batcher, pace)
+def cells_of(context: Context) -> int:
+    """How many cells the engine can still give."""
+    slot, taken = context.slots - 1, 0
+    with suppress(MemoryFull):
+        while True:
+            context.decode([Row(1, taken, slot, False)])
+            taken += 1
+    context.release(slot)
+    return taken
+
+
+def test_every_size_that_is_quick_enough_is_known_afterwards_at_the_beginning_and_deep(context: Context) -> None:
+    trying = rehearsal(context, Batcher(context, context.model))
     while not trying.is_over:
+        assert trying.found is None
         trying.step()
 
-    expected_s = pace.costs.expected_s(0)
-    assert set(expected_s) == set(SIZES)
-    assert 0 < expected_s[1] <= expected_s[512]
-    assert batcher.memory.free_cells == context.context_tokens
+    found = trying.found
+    assert found is not None
+    assert found.rows[:5] == SIZES[:5]
+    assert len(found.rows) == len(found.rows_s) >= len(found.deep_rows_s) > 0
+    assert 128 <= found.depth_tokens <= context.context_tokens / 4
+    assert cells_of(context) == context.context_tokens
+
+
+@pytest.mark.parametrize("steps", [1, 40, 100, 130])
+def test_whoever_asks_meanwhile_finds_every_cell_free_and_it_goes_on_afterwards(context: Context, steps: int) -> None:
+    trying = rehearsal(context, Batcher(context, context.model))
+    for _ in range(steps):
+        trying.step()
+    trying.rest()
+    assert cells_of(context) == context.context_tokens
+
+    while not trying.is_over:
+        trying.step()
+    assert trying.found is not None
+    assert trying.found.deep_rows_s
 
 
 def test_it_ends_where_nobody_has_a_number_or_cells_for_it(context: Context) -> None:
     batcher = Batcher(context, context.model)
     while batcher.memory.spare_slot is not None:
         batcher.memory.enter([1], None, batcher.memory.match([1], None))
-    trying = rehearsal(context, batcher, Pace())
+    trying = rehearsal(context, batcher)
     trying.step()
 
     assert trying.is_over
+    assert trying.found is None
 
 
 def test_an_engine_that_fails_is_not_asked_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +72,8 @@ def test_an_engine_that_fails_is_not_asked_again(context: Context, monkeypatch: 
         raise DecodeFailed("a test")
 
     monkeypatch.setattr(context, "decode", fail)
-    trying = rehearsal(context, Batcher(context, context.model), Pace())
+    trying = rehearsal(context, Batcher(context, context.model))
     trying.step()
 
     assert trying.is_over
+    assert trying.found is None
