@@ -34,6 +34,9 @@ Kind = Literal["edged", "edged without lookup", "llama-server", "tuned", "llama_
 _TIMEOUT = aiohttp.ClientTimeout(total=1800)
 # A server that loads answers 503 and cannot tell when it has done; the load takes seconds.
 LOADING_PAUSE_S = 0.05
+# A small model is measured while the next one starts; a large one takes half a minute, on a busy machine longer.
+_SMALL_BYTES = 64 * 2**20
+_MEASURING_S = 180
 _GUIDE = ROOT / "edged" / "guide.gguf"
 
 
@@ -141,7 +144,17 @@ class Stage:
                 await asyncio.sleep(LOADING_PAUSE_S)
                 self.server.pause()
             else:
-                return
+                break
+        if self.kind.startswith("edged") and not self.needs.is_fresh and self.model.size_bytes > _SMALL_BYTES:
+            await self._measured()
+
+    async def _measured(self) -> None:
+        """Returns when the daemon, which nobody asks, has measured what steps cost: later it would disturb others."""
+        file = self._home / "state" / "cache" / "tuning.json"
+        async with asyncio.timeout(_MEASURING_S):
+            while not (file.exists() and any(tuned["rows"] for tuned in json.loads(file.read_text()).values())):
+                await asyncio.sleep(LOADING_PAUSE_S)
+                self.server.pause()
 
     async def chat(self, ask: Ask, arrivals: Arrivals | None = None) -> Answer:
         """One streamed answer."""

@@ -13,6 +13,12 @@ from edged.worker.engine import DecodeFailed, MemoryFull, Row
 from edged.worker.rehearsal import Rehearsal
 
 
+@pytest.fixture(scope="module")
+def wide_context(nano_context: Context) -> Context:
+    """Large enough for depth to be measured."""
+    return Context(nano_context.model, context_tokens=1024, sequences=2, threads=1)
+
+
 def rehearsal(context: Context, batcher: Batcher) -> Rehearsal:
     return Rehearsal(context, batcher.memory, context.model.vocabulary_tokens)
 
@@ -28,8 +34,8 @@ def cells_of(context: Context) -> int:
     return taken
 
 
-def test_every_size_that_is_quick_enough_is_known_afterwards_at_the_beginning_and_deep(context: Context) -> None:
-    trying = rehearsal(context, Batcher(context, context.model))
+def test_every_size_that_is_quick_enough_is_known_afterwards_at_the_beginning_and_deep(wide_context: Context) -> None:
+    trying = rehearsal(wide_context, Batcher(wide_context, wide_context.model))
     while not trying.is_over:
         assert trying.found is None
         trying.step()
@@ -38,17 +44,19 @@ def test_every_size_that_is_quick_enough_is_known_afterwards_at_the_beginning_an
     assert found is not None
     assert found.rows[:5] == SIZES[:5]
     assert len(found.rows) == len(found.rows_s) >= len(found.deep_rows_s) > 0
-    assert 128 <= found.depth_tokens <= context.context_tokens / 4
-    assert cells_of(context) == context.context_tokens
+    assert 128 <= found.depth_tokens <= wide_context.context_tokens / 4
+    assert cells_of(wide_context) == wide_context.context_tokens
 
 
 @pytest.mark.parametrize("steps", [1, 40, 100, 130])
-def test_whoever_asks_meanwhile_finds_every_cell_free_and_it_goes_on_afterwards(context: Context, steps: int) -> None:
-    trying = rehearsal(context, Batcher(context, context.model))
+def test_whoever_asks_meanwhile_finds_every_cell_free_and_it_goes_on_afterwards(
+    wide_context: Context, steps: int
+) -> None:
+    trying = rehearsal(wide_context, Batcher(wide_context, wide_context.model))
     for _ in range(steps):
         trying.step()
     trying.rest()
-    assert cells_of(context) == context.context_tokens
+    assert cells_of(wide_context) == wide_context.context_tokens
 
     while not trying.is_over:
         trying.step()
