@@ -6,6 +6,7 @@ otherwise: the numbers in 32 bits, little-endian.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from array import array
@@ -52,6 +53,7 @@ async def embeddings_body(found: Embeddings, encoding_format: str) -> AsyncItera
     for index, vector in enumerate(found.vectors):
         comma = b"," if index else b""
         yield comma + _json({"object": "embedding", "index": index, "embedding": _encoded(vector, encoding_format)})
+        await asyncio.sleep(0)  # writing waits only once the kernel's buffer is full, which takes megabytes
     yield b"]," + _json(closing(found.admission))[1:]
 
 
