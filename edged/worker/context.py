@@ -26,6 +26,8 @@ BATCH_TOKENS = 512
 # in tiles or in one part per thread (ggml_compute_forward_flash_attn_ext_f16 in ggml-cpu/ops.cpp). That reads 2,048
 # tokens nearly twice as fast (`benchmarks/LOG.md`), but the rounding depends on which cells the neighbours hold; over
 # 8-bit cells every row walks its own cells in order. Heads whose size is no multiple of 32 cannot be stored in 8 bits.
+# Cells of 32 bits or bfloat16 read no faster (`benchmarks/LOG.md`). Flash attention is llama.cpp's own choice, which is
+# to use it: without it a step looks at every cell of the pool, and took twice as long where others held 4,000.
 _CELL_TYPES: dict[KvType, tuple[int, ...]] = {"f16": (1,), "q8_0": (8, 1)}
 # Sequence numbers for cached prefixes, per sequence that may run. A number costs a row of logits: on the 0.5B shape of
 # 151,936 tokens 8 numbers take 684 MiB in all, 24 take 695 and 64 take 719; a step of eight rows takes as long.
