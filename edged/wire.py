@@ -12,48 +12,26 @@
            ◀─ Embedded | Scored | Rejected | Starved    one of them per Embed or Rank
            ◀─ Step                              the news of all sequences of one decode, or of one step for vectors
 
-    daemon ◀─ Started ───────────── template      it is up: what comes now is a stranger's program and has a deadline
-           ── Template ──────────▶               the model's chat template; rendering happens where nothing decodes
-           ◀─ Compiled | Refused
-           ── Render ────────────▶
-           ◀─ Rendered | Refused                one of them per Render
-
 Hanging up is the leash: a child that reads end-of-file exits. Bulk (models, prefixes on disk, later images) never
 travels in a frame. How frames become bytes is `framing.py`'s business; what is said about prefixes on disk is in
-`prefix_wire.py`.
+`prefix_wire.py`, and what is said to a template process in `template_wire.py`.
 
 Standard library only, and no asyncio: a worker's start-up time is a person's waiting time.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from edged.chat import Constraint, FinishReason, Lane, Role, Sampling, TextPart, TokenLogprob
+from edged.chat import Constraint, FinishReason, Lane, Sampling, TokenLogprob
 from edged.prefix_wire import PrefixNews, PrefixOrder
+from edged.template_wire import Span, TemplateNews, TemplateOrder
 
 KvType: TypeAlias = Literal["f16", "q8_0"]
 Pooling: TypeAlias = Literal["mean", "cls", "last", "rank"]
 
 FailureCode: TypeAlias = Literal["grammar_invalid", "capability_missing", "invalid_request", "queue_full"]
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A run of prompt text. Literal text came from a person and is never read as control tokens."""
-
-    text: str
-    literal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One message as a template sees it: a list of parts, though only text has a place in a template today."""
-
-    role: Role
-    parts: tuple[TextPart, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +47,6 @@ class Tuned:
     rows_s: tuple[float, ...] = ()
     depth_tokens: int = 0
     deep_rows_s: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.decode_threads is not None and self.decode_threads < 1:
-            raise ValueError(f"{self.decode_threads} threads")
-        if not len(self.deep_rows_s) <= len(self.rows) == len(self.rows_s) or min(self.rows, default=1) < 1:
-            raise ValueError("steps and their seconds do not match")
-        if self.deep_rows_s and self.depth_tokens < 1:
-            raise ValueError(f"a depth of {self.depth_tokens} tokens")
-        if not all(0 < cost_s < math.inf for cost_s in (*self.rows_s, *self.deep_rows_s)):
-            raise ValueError("a step takes some time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,50 +272,6 @@ class Counted:
     tokens: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """The model's chat template and what it may refer to."""
-
-    source: str
-    bos: str
-    eos: str
-    controls: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The template process is up and reads what it is sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """The template is ready to render."""
-
-
-@dataclass(frozen=True, slots=True)
-class Render:
-    """Lay out this conversation and open the assistant's turn."""
-
-    id: int
-    turns: tuple[Turn, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """The prompt, with everything that could pass for a control token marked literal where a person typed it."""
-
-    id: int
-    prompt: tuple[Span, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The template itself objected, or does not compile (then `id` is 0); `message` is its own word."""
-
-    id: int
-    message: str
-
-
 Frame: TypeAlias = (
     Load
     | Loading
@@ -368,12 +292,8 @@ Frame: TypeAlias = (
     | Starved
     | Count
     | Counted
-    | Template
-    | Started
-    | Compiled
-    | Render
-    | Rendered
-    | Refused
+    | TemplateOrder
+    | TemplateNews
     | PrefixOrder
     | PrefixNews
 )

@@ -21,11 +21,12 @@ ROWS = (
     {"local", "observe"},
     {"store", "host", "framing"},
     {"wire", "header"},
+    {"template_wire"},
     {"chat", "config", "checked", "prefix_wire", "shares"},
     {"errors"},
 )
 # The children stand aside: nobody imports them, and they know only this.
-WORKER_MAY_IMPORT = {"wire", "prefix_wire", "shares", "framing", "chat", "errors", "worker"}
+WORKER_MAY_IMPORT = {"wire", "template_wire", "prefix_wire", "shares", "framing", "chat", "errors", "worker"}
 
 
 def modules() -> list[Path]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from edged.chat import Sampling
 from edged.framing import MAX_FRAME_BYTES, Decoder, WireError, decode, encode
-from edged.wire import Frame, Generate, Loaded, Loading, Refused, Span
+from edged.template_wire import Refused, Span
+from edged.wire import Frame, Generate, Loaded, Loading
 
 FRAMES = get_args(Frame)
 

@@ -28,7 +28,8 @@ from edged.local.pool import Pool
 from edged.local.predict import Effort
 from edged.local.resident import Lease
 from edged.store import Store
-from edged.wire import Embed, Embedded, Loaded, Rank, Scored, Span, Turn
+from edged.template_wire import Span, Turn
+from edged.wire import Embed, Embedded, Loaded, Rank, Scored
 
 
 class Local:

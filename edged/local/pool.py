@@ -38,7 +38,8 @@ from edged.local.resident import Lease, Resident, share_prompts
 from edged.local.tuning import Tuning, how_to_load, snapshot_bytes
 from edged.local.work import Work
 from edged.store import ModelFile, Store
-from edged.wire import Load, Template, Tuned
+from edged.template_wire import Template
+from edged.wire import Load, Tuned
 
 log = logging.getLogger(__name__)
 

@@ -32,6 +32,7 @@ from edged.local.measuring import Measured, Measuring
 from edged.local.outlook import Outlook, Run
 from edged.local.work import Work
 from edged.prefix_wire import AllPutAway, Discard, Keep, Kept, PrefixNews, PrefixOrder, Restoring, Used
+from edged.template_wire import Span
 from edged.wire import (
     Accepted,
     Cancel,
@@ -51,7 +52,6 @@ from edged.wire import (
     Rejected,
     Scored,
     Share,
-    Span,
     Starved,
     Step,
     Tuned,

@@ -13,7 +13,8 @@ from functools import partial
 from edged.errors import InvalidRequest, ModelInvalid, TemplateLimit, WorkerStalled
 from edged.framing import WireError
 from edged.local.child import Child
-from edged.wire import Compiled, Frame, Refused, Render, Rendered, Span, Started, Template, Turn
+from edged.template_wire import Compiled, Refused, Render, Rendered, Span, Started, Template, Turn
+from edged.wire import Frame
 
 RENDER_S = 2.0
 # Starting Python and importing Jinja, on a Pi from a cold card. Nothing of the stranger's has run by then.

@@ -20,7 +20,7 @@ from edged.local.plan import Seat, SeatState
 from edged.local.predict import Forecast
 from edged.local.process import WorkerProcess
 from edged.local.renderer import Renderer
-from edged.wire import Turn
+from edged.template_wire import Turn
 
 log = logging.getLogger(__name__)
 

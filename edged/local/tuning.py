@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,12 @@ class Tuning:
         return self._entries.get(self._key(model, how, most_threads), Tuned())
 
     def remember(self, model: ModelFile, how: Loading, most_threads: int, tuned: Tuned) -> None:
-        """Keep what was found out, in place of what was known."""
+        """Keep what was found out, in place of what was known; what cannot be true is not kept."""
+        try:
+            _check(tuned)
+        except ValueError as error:
+            log.warning("what the worker of %s measured is not kept: %s", model.name, error)
+            return
         key = self._key(model, how, most_threads)
         self._entries.pop(key, None)
         self._entries[key] = tuned
@@ -87,9 +93,24 @@ class Tuning:
 
 def _read(file: Path) -> dict[str, Tuned]:
     try:
-        return {key: reader(Tuned)(value) for key, value in json.loads(file.read_text()).items()}
+        entries = {key: reader(Tuned)(value) for key, value in json.loads(file.read_text()).items()}
+        for tuned in entries.values():
+            _check(tuned)
+        return entries
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("%s is not used and will be written anew: %s", file, error)
         return {}
+
+
+def _check(tuned: Tuned) -> None:
+    """Raise `ValueError` for what cannot be true: a worker reads strangers' files, and what it says lasts."""
+    if tuned.decode_threads is not None and tuned.decode_threads < 1:
+        raise ValueError(f"{tuned.decode_threads} threads")
+    if not len(tuned.deep_rows_s) <= len(tuned.rows) == len(tuned.rows_s) or min(tuned.rows, default=1) < 1:
+        raise ValueError("steps and their seconds do not match")
+    if tuned.deep_rows_s and tuned.depth_tokens < 1:
+        raise ValueError(f"a depth of {tuned.depth_tokens} tokens")
+    if not all(0 < cost_s < math.inf for cost_s in (*tuned.rows_s, *tuned.deep_rows_s)):
+        raise ValueError("a step that takes no time, or for ever")

@@ -95,13 +95,16 @@ class Memory:
         `marks` are lengths at which others may want to begin.
         """
         self._clock += 1
+        goes_on_with = match.source if _goes_on(match) else None
         if match.source is not None:
-            match.source.used = 0 if _goes_on_with(match) else self._clock
+            match.source.used = 0 if goes_on_with else self._clock
         wanted = () if self._engine.is_cuttable else (*marks, branch(tokens, partition, self._all()))
         _note_sharing(match, tokens)
         prefix = self._begin_stored(tokens, partition, match)
         prefix.marks = sorted({mark for mark in wanted if prefix.length < mark < len(tokens)})
         prefix.used = self._clock
+        if goes_on_with and prefix.length:
+            prefix.shared = max(prefix.shared, goes_on_with.shared)
         return prefix
 
     def grow(self, prefix: Prefix, count: int) -> None:
@@ -141,16 +144,18 @@ class Memory:
             if other is not prefix and is_covered(other, prefix):
                 other.used = 0
 
-    def copied_out(self, source: Known, length: int) -> Snapshot | None:
+    def copied_out(self, source: Known, length: int, *, is_last: bool = False) -> Snapshot | None:
         """A state of the first `length` tokens of what nobody runs on, or of more; None where there is no room for it.
 
-        The copy is the caller's, and soon let go of.
+        The copy is the caller's, and soon let go of. Others have to make room for it only with `is_last`: with
+        this process all of them will be lost.
         """
         if isinstance(source, Snapshot):
             return source if source in list(self._snapshots) else None
         if not isinstance(source, Prefix) or source not in self.cached or source.length < length:
             return None
-        if not self._snapshots.has_room(self.copied_bytes(source, source.length)):
+        size = self.copied_bytes(source, source.length)
+        if not (self._snapshots.make_room(size, self._prefixes) if is_last else self._snapshots.has_room(size)):
             return None
         if length == source.length or not self._engine.is_cuttable or not self._free_slots:
             return _snapshot(source, self._engine.save(source.slot))
@@ -312,11 +317,12 @@ def _cuts(match: Match, *, is_cuttable: bool) -> dict[int, bytes] | None:
     return {cut: part for cut, part in ((match.source and match.source.cuts) or {}).items() if cut <= match.count}
 
 
-def _goes_on_with(match: Match) -> bool:
+def _goes_on(match: Match) -> bool:
+    """Whether the newcomer makes what it begins with superfluous."""
     source = match.source
-    assert source is not None
-    is_in_use = source.is_pinned or (isinstance(source, Prefix) and source.is_running)
-    return not is_in_use and match.count >= _SAME_CONVERSATION * source.length
+    if source is None or source.is_pinned or (isinstance(source, Prefix) and source.is_running):
+        return False
+    return match.count >= _SAME_CONVERSATION * source.length
 
 
 def _note_sharing(match: Match, tokens: list[int]) -> None:

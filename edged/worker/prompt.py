@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Protocol
 
-from edged.wire import Span
+from edged.template_wire import Span
 
 # The longest opening of an answer that is looked through for its control token.
 _OPENER_TOKENS = 16

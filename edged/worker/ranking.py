@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from edged.wire import Span
+from edged.template_wire import Span
 from edged.worker.prompt import Tokenizer, tokens_of
 
 _PLACES = re.compile(r"(\{query\}|\{document\})")

@@ -133,7 +133,7 @@ class Storing:
     def _begin(self, draft: Draft) -> None:
         assert self._asked is not None
         wish, self._asked = self._asked[0], None
-        snapshot = self._memory.copied_out(wish.source, wish.length)
+        snapshot = self._memory.copied_out(wish.source, wish.length, is_last=self._is_leaving)
         if snapshot is None or size_bytes(snapshot, len(snapshot.state)) > draft.most_bytes:
             self._give_up(draft, "what was to be written has changed")
         else:

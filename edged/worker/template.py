@@ -32,7 +32,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from edged.framing import WireError
-from edged.wire import Compiled, Refused, Render, Rendered, Span, Started, Template, Turn
+from edged.template_wire import Compiled, Refused, Render, Rendered, Span, Started, Template, Turn
 from edged.worker.confine import confine
 from edged.worker.pipe import Pipe
 

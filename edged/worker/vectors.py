@@ -1,7 +1,7 @@
 """llama.cpp's second context on the same weights, for vectors and scores; a chat's cells are never touched.
 
 It has to be a context of its own: pooling is fixed when it is made, and with `embeddings` every token is an output. It
-is made for the longest text at hand and given back when nobody asked for a while (`worker/__main__.py`).
+is made for the longest text at hand and given back when nobody asked for a while (`worker/background.py`).
 
 The mean of a causal model is taken here and not by llama.cpp, which would need the whole text in one step; here a long
 text is read in many short ones, and a stream beside it goes on. Models whose tokens see those behind them (BERT) must

@@ -33,7 +33,7 @@ from edged.prefix_wire import (
     Used,
 )
 from edged.store import Store
-from edged.wire import Span
+from edged.template_wire import Span
 from tests.fakes import until
 
 FIRST = "Which way is it to the harbour, and where do the boats leave that go to the islands? " * 6

@@ -31,7 +31,8 @@ from edged.local.measuring import MeasureRefused, Measuring, floats_of, shortene
 from edged.local.pool import Pool
 from edged.local.process import WorkerProcess
 from edged.store import Store
-from edged.wire import Embed, Embedded, Load, Rank, Rejected, Scored, Span, Starved
+from edged.template_wire import Span
+from edged.wire import Embed, Embedded, Load, Rank, Rejected, Scored, Starved
 
 PROMPT = (Span("<|user|>\nWhich way to the harbour?<|end|>\n<|assistant|>\n"),)
 TEXTS = [Embed(0, f"The valve number {n} closes first.") for n in range(64)]

@@ -18,7 +18,8 @@ from edged.errors import ContextLengthExceeded, EdgedError, LoadTimeout, ModelIn
 from edged.local import process as module
 from edged.local.child import Child, cause_of_death, environment
 from edged.local.process import WorkerProcess, load_deadline_s
-from edged.wire import Load, Span, Tuned
+from edged.template_wire import Span
+from edged.wire import Load, Tuned
 from edged.worker.worth import QUIET_S
 
 GREEDY = Sampling(temperature=0.0)

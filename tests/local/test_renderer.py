@@ -13,7 +13,7 @@ from edged.chat import TextPart
 from edged.errors import InvalidRequest, ModelInvalid, TemplateLimit
 from edged.local import renderer as module
 from edged.local.renderer import Renderer
-from edged.wire import Span, Template, Turn
+from edged.template_wire import Span, Template, Turn
 from tests.fakes import until, workers
 
 CONTENT = "{{ messages[0].content }}"

@@ -15,7 +15,8 @@ from edged.errors import EdgedError
 from edged.local.process import WorkerProcess
 from edged.local.renderer import Renderer
 from edged.local.resident import share_prompts
-from edged.wire import Load, Template, Turn
+from edged.template_wire import Template, Turn
+from edged.wire import Load
 from tests.fakes import until
 
 SYSTEM = "You answer those who work in the harbour, in few words and without jokes."

@@ -62,7 +62,7 @@ def test_another_machine_model_or_number_of_cores_is_measured_again(tmp_path: Pa
         "[1]",
         '{"a": "b"}',
         '{"a": 3}',
-        '{"a": {"decode_threads": 0, "rows": [], "rows_s": []}}',
+        '{"a": {"decode_threads": 0, "rows": [], "rows_s": [], "depth_tokens": 0, "deep_rows_s": []}}',
         '{"a": {"decode_threads": 1}}',
     ],
 )
@@ -83,3 +83,22 @@ def test_only_the_newest_measurements_are_kept(tmp_path: Path) -> None:
 
     assert tuning.known(ModelFile("m", MODEL.path, 1, 0), READ, 4) == Tuned()
     assert tuning.known(ModelFile("m", MODEL.path, 1, 99), READ, 4) == FOUND
+
+
+@pytest.mark.parametrize(
+    "tuned",
+    [
+        Tuned(0),
+        Tuned(None, (1, 2), (0.1,)),
+        Tuned(None, (0,), (0.1,)),
+        Tuned(None, (1,), (-0.1,)),
+        Tuned(None, (1,), (0.1,), 100, (0.1, 0.2)),
+        Tuned(None, (1,), (0.1,), 0, (0.2,)),
+    ],
+)
+def test_what_cannot_be_true_is_not_kept(tmp_path: Path, tuned: Tuned) -> None:
+    tuning = Tuning(tmp_path / "tuning.json", "Pi 5")
+    tuning.remember(MODEL, READ, 4, FOUND)
+    tuning.remember(MODEL, READ, 4, tuned)
+
+    assert tuning.known(MODEL, READ, 4) == FOUND

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edged.wire import Span
+from edged.template_wire import Span
 from edged.worker.model import Model
 from edged.worker.prompt import Control, marks_of, split_at_controls, tokens_of
 

@@ -7,7 +7,8 @@ from threading import Event
 import pytest
 
 from edged.chat import Sampling
-from edged.wire import Count, Embed, Generate, Rank, Span
+from edged.template_wire import Span
+from edged.wire import Count, Embed, Generate, Rank
 from edged.worker.reading import LONGEST_AT_ONCE_BYTES, Read, Readable, Reading, Tokens, size_bytes
 
 LONG = "x" * (LONGEST_AT_ONCE_BYTES + 1)

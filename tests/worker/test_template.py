@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jinja2 import TemplateError
 
 from edged.chat import Role, TextPart
-from edged.wire import Refused, Render, Rendered, Span, Template, Turn
+from edged.template_wire import Refused, Render, Rendered, Span, Template, Turn
 from edged.worker.model import Model
 from edged.worker.prompt import Control, split_at_controls, tokens_of
 from edged.worker.template import Marks, Renderer, answer
