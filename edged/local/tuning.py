@@ -93,10 +93,7 @@ class Tuning:
 
 def _read(file: Path) -> dict[str, Tuned]:
     try:
-        entries = {key: reader(Tuned)(value) for key, value in json.loads(file.read_text()).items()}
-        for tuned in entries.values():
-            _check(tuned)
-        return entries
+        return {key: _check(reader(Tuned)(value)) for key, value in json.loads(file.read_text()).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -104,8 +101,8 @@ def _read(file: Path) -> dict[str, Tuned]:
         return {}
 
 
-def _check(tuned: Tuned) -> None:
-    """Raise `ValueError` for what cannot be true: a worker reads strangers' files, and what it says lasts."""
+def _check(tuned: Tuned) -> Tuned:
+    """The same; `ValueError` for what cannot be true: a worker reads strangers' files, and what it says lasts."""
     if tuned.decode_threads is not None and tuned.decode_threads < 1:
         raise ValueError(f"{tuned.decode_threads} threads")
     if not len(tuned.deep_rows_s) <= len(tuned.rows) == len(tuned.rows_s) or min(tuned.rows, default=1) < 1:
@@ -114,3 +111,4 @@ def _check(tuned: Tuned) -> None:
         raise ValueError(f"a depth of {tuned.depth_tokens} tokens")
     if not all(0 < cost_s < math.inf for cost_s in (*tuned.rows_s, *tuned.deep_rows_s)):
         raise ValueError("a step that takes no time, or for ever")
+    return tuned
