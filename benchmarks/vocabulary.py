@@ -14,6 +14,8 @@ from gguf import GGUFValueType
 Value = int | float | bool | str | list[int] | list[float] | list[bool] | list[str]
 
 _MAGIC = b"GGUF"
+# How byte-level and SentencePiece vocabularies write the space before a word.
+_SPACES = ("Ġ", "▁")
 _FORMATS = {
     GGUFValueType.UINT8: "B",
     GGUFValueType.INT8: "b",
@@ -27,11 +29,6 @@ _FORMATS = {
     GGUFValueType.INT64: "q",
     GGUFValueType.FLOAT64: "d",
 }
-
-
-_PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
-_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
-_BYTES = {chr(byte): byte for byte in _PRINTABLE} | {chr(0x100 + index): byte for index, byte in enumerate(_OTHERS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +63,9 @@ def numbers(field: Field) -> list[int]:
     return [int(number) for number in field.value]
 
 
-def is_whole(token: str) -> bool:
-    """Whether a token is whole characters, where each letter of it stands for a byte as in GPT-2's vocabulary.
-
-    Printable bytes of Latin-1 stand for themselves, the others for what follows on U+00FF, in order. In a vocabulary
-    that is written otherwise some words with accents are taken for parts; there are enough others.
-    """
-    if not all(letter in _BYTES for letter in token):
-        return True
-    try:
-        bytes(_BYTES[letter] for letter in token).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+def is_word(token: str) -> bool:
+    """Whether a token is a space and a word of plain letters, as vocabularies of both kinds write that."""
+    return token[:1] in _SPACES and token[1:].isascii() and token[1:].isalpha()
 
 
 def _field(file: BinaryIO) -> Field:
