@@ -42,6 +42,7 @@ class Batcher:
 
     `admitted` hears of each when it begins to run for the first time, and how many tokens of its prompt it did not have
     to compute. With `drafts`, steps that only decode may check guesses; `draft` is then what the last one did.
+    `read_again` says how many of the `known` tokens somebody who is alone had better read again before `pending` more.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Batcher:
         snapshot_bytes: int = 0,
         stored: StoredPrefixes | None = None,
         drafts: Drafts | None = None,
+        read_again: Callable[[int, int], int] = lambda pending, known: 0,
     ) -> None:
         self._engine = engine
+        self._read_again = read_again
         self._drafts = drafts
         self.draft: Draft | None = None
         self._vocabulary = vocabulary
@@ -182,14 +185,16 @@ class Batcher:
             if not self._fits(sequence, match):
                 return
             self._waiting.remove(job)
-            self._run(job, match)
+            is_alone = not self._running and self._engine.is_cuttable
+            again = self._read_again(len(sequence.tokens) - match.count, match.count) if is_alone else 0
+            self._run(job, match, again)
             if not job.is_admitted:
                 job.is_admitted = True
                 self._admitted(sequence, sequence.in_memory)
 
-    def _run(self, job: Job, match: Match) -> None:
+    def _run(self, job: Job, match: Match, again: int = 0) -> None:
         sequence = job.sequence
-        sequence.place = self.memory.enter(sequence.tokens, sequence.partition, match, sequence.marks)
+        sequence.place = self.memory.enter(sequence.tokens, sequence.partition, match, sequence.marks, again=again)
         self._running.append(job)
 
     def _unread(self) -> list[int] | None:

@@ -69,7 +69,7 @@ class StepCosts:
 
     def observe(self, rows: int, depth_tokens: int, step_s: float, *, decoding: int = 0) -> None:
         """Learn from a step of `rows` rows, of which `decoding` drew a word, whose prompt stood at `depth_tokens`."""
-        size = _floor(rows)
+        size = floor(rows)
         if not self._is_trusted(size):
             learnt = self._learnt.setdefault(size, [])
             learnt.append(step_s / (1 + _GUESSED_GROWTH * depth_tokens) / self._speed(decoding))
@@ -116,6 +116,6 @@ def _bounds(shape: Mapping[int, float], trusted: Iterable[int]) -> dict[int, flo
     return bounds | {size: shape[size] for size in trusted}
 
 
-def _floor(rows: int) -> int:
-    """The largest size that is no more than `rows`: what the larger step took is then a safe guess for the smaller."""
+def floor(rows: int) -> int:
+    """The largest of `SIZES` that is no more than `rows`: what a larger step took is a safe guess for the smaller."""
     return SIZES[bisect_right(SIZES, rows) - 1]

@@ -21,6 +21,7 @@ order. That also makes the next answers quicker: whatever lies in the pool, atte
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from edged.worker.engine import Slots
 from edged.worker.prefixes import Cells, Known, Match, Prefix, Snapshot, branch, first_to_go, is_covered, longest
@@ -90,10 +91,13 @@ class Memory:
             return len(held) + match.count
         return len(held.union(match.source.cells[: match.count]) if match.source else held)
 
-    def enter(self, tokens: list[int], partition: str | None, match: Match, marks: Iterable[int] = ()) -> Prefix:
+    def enter(
+        self, tokens: list[int], partition: str | None, match: Match, marks: Iterable[int] = (), *, again: int = 0
+    ) -> Prefix:
         """A newcomer begins with what `match` offers; its `length` says how much that was. More must not run than may.
 
-        `marks` are lengths at which others may want to begin.
+        `marks` are lengths at which others may want to begin. The last `again` tokens of what is offered are to be
+        computed again, which only a memory that can be cut anywhere allows.
         """
         self._clock += 1
         goes_on_with = match.source if _goes_on(match) else None
@@ -101,7 +105,9 @@ class Memory:
             match.source.used = 0 if goes_on_with else self._clock
         wanted = () if self._engine.is_cuttable else (*marks, branch(tokens, partition, self._all()))
         _note_sharing(match, tokens)
-        prefix = self._begin_stored(tokens, partition, match)
+        prefix = self._begin_stored(tokens, partition, replace(match, count=match.count - again))
+        if again and match.source is not None and match.count == match.source.length:
+            prefix.resumed = match.source.resumed + 1
         prefix.marks = sorted({mark for mark in wanted if prefix.length < mark < len(tokens)})
         prefix.used = self._clock
         if goes_on_with and prefix.length:

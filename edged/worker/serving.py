@@ -64,9 +64,11 @@ class Worker:
         self._context = context
         stored = StoredPrefixes(identity_of(wanted.model_key, build_of(context)), context.context_tokens, pipe.send)
         self._drafts = Drafts() if wanted.lookup and context.is_cuttable else None
-        self._batcher = Batcher(context, context.model, self._begun, wanted.snapshot_bytes, stored, self._drafts)
-        self._storing = Storing(pipe, self._batcher.memory, wanted.prefix_bytes)
         self._pace = Pace(wanted.longest_gap_steps)
+        self._batcher = Batcher(
+            context, context.model, self._begun, wanted.snapshot_bytes, stored, self._drafts, self._pace.read_again
+        )
+        self._storing = Storing(pipe, self._batcher.memory, wanted.prefix_bytes)
         self._rehearsal = Rehearsal(context, self._batcher.memory, context.model.vocabulary_tokens)
         self._grammars = Grammars(context.model)
         self._background = background

@@ -96,3 +96,26 @@ def test_where_sequence_numbers_run_short_it_is_cleared_too() -> None:
     batcher.memory.clear_ahead(4)
 
     assert llama.cells == {}
+
+
+def read_all(batcher: Batcher) -> int:
+    """Run until all is over; how many prompt tokens were read."""
+    read = 0
+    while not batcher.is_idle:
+        read += batcher.step(64)[1]
+    return read
+
+
+def test_what_is_read_again_is_still_the_same_conversation() -> None:
+    llama = FakeLlama(context_tokens=1024, sequences=4)
+    batcher = Batcher(llama, llama, snapshot_bytes=BUDGET_BYTES, read_again=lambda pending, known: min(known, 5))
+    first = job(llama, 1, SYSTEM, max_tokens=4, end_in=1000)
+    batcher.submit(first)
+    read_all(batcher)
+    said = list(first.sequence.tokens)
+    batcher.memory.clear_ahead(4)
+    batcher.submit(job(llama, 2, [*said, 7, 7], max_tokens=4, end_in=1000))
+
+    assert read_all(batcher) == 5 + len([*said, 7, 7]) - (len(said) - 1)
+    kept = max(batcher.memory.outside_of_files, key=lambda kept: kept.used)
+    assert (kept.resumed, kept.shared) == (1, 0)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edged.worker.costs import SIZES
 from edged.worker.pace import FIRST_CHUNK_TOKENS, LONGEST_STEP_S, PLAIN_STEP_EVERY, Pace
 
 BATCH_ROWS = 512
@@ -175,3 +176,24 @@ def test_a_chunk_fits_the_batch_and_is_empty_only_to_measure_beside_an_answer(
 
     assert measured <= 3
     assert 0 < chunk <= most - decoding
+
+
+def test_where_a_tile_is_cheaper_than_a_part_of_it_some_of_what_is_known_is_read_again() -> None:
+    pace = Pace()
+    assert pace.read_again(51, 2000) == 0
+    sizes = (20, 24, 28, 32, 40, 48, 56, 64)
+    flat_s, deep_s = (0.08, 0.093, 0.1, 0.11, 0.14, 0.172, 0.19, 0.207), (0.17, 0.2, 0.21, 0.23, 0.29, 0.34, 0.39, 0.34)
+    pace.costs.calibrate(dict(zip(sizes, flat_s, strict=True)), dict(zip(sizes, deep_s, strict=True)), 1000)
+
+    assert pace.read_again(51, 2000) == 13
+    assert pace.read_again(51, 10) == 0
+    assert pace.read_again(20, 2000) == 0
+    assert pace.read_again(64, 2000) == 0
+
+
+@given(st.integers(1, 2000), st.integers(0, 4000), st.dictionaries(st.sampled_from(SIZES), st.floats(1e-3, 1)))
+def test_what_is_read_again_was_known(pending: int, known: int, deep_s: dict[int, float]) -> None:
+    pace = Pace()
+    pace.costs.calibrate(dict.fromkeys(SIZES[:20], 0.1), {size: deep_s.get(size, 0.2) for size in SIZES[:20]}, 500)
+
+    assert 0 <= pace.read_again(pending, known) <= min(known, pending)
