@@ -32,6 +32,8 @@ _SPREAD = 0.93
 _WORTH_THE_SLACK = 1.25
 # Of a prompt's end at most this many times its rows are read: what costs less with more was not measured right.
 _MOST_READ_AGAIN = 2
+# Nobody notices less, and steps of the smallest models differ by more than their sizes say.
+_WORTH_READING_AGAIN_S = 0.01
 # An undisturbed step is known from two: one may have been late. Of the last five the second quickest counts.
 _PLAIN_STEPS = 2
 _RECENT = 5
@@ -94,7 +96,11 @@ class Pace:
         if not expected_s or not sizes:
             return 0
         best = min(sizes, key=lambda size: (expected_s[size], size))
-        return best - pending if expected_s[best] < expected_s[floor(pending)] else 0
+        below, above = floor(pending), sizes[0]
+        part = (pending - below) / (above - below) if above > below else 0.0
+        usual_s = expected_s[below] + part * (expected_s[above] - expected_s[below])
+        is_worth_it = expected_s[best] < min(_SPREAD * usual_s, usual_s - _WORTH_READING_AGAIN_S)
+        return best - pending if is_worth_it else 0
 
     def _is_plain_step_due(self, decoding: int) -> bool:
         """The measure is missing or old."""

@@ -191,6 +191,13 @@ def test_where_a_tile_is_cheaper_than_a_part_of_it_some_of_what_is_known_is_read
     assert pace.read_again(64, 2000) == 0
 
 
+def test_a_difference_that_nobody_would_notice_is_no_reason_to_read_again() -> None:
+    pace = Pace()
+    pace.costs.calibrate({1: 0.002, 2: 0.001, 4: 0.001})
+
+    assert pace.read_again(1, 12) == 0
+
+
 @given(st.integers(1, 2000), st.integers(0, 4000), st.dictionaries(st.sampled_from(SIZES), st.floats(1e-3, 1)))
 def test_what_is_read_again_was_known(pending: int, known: int, deep_s: dict[int, float]) -> None:
     pace = Pace()
