@@ -291,12 +291,10 @@ class Pool:
     def _load_frame(self, file: ModelFile, resident: Resident) -> Load:
         engine, tuning = self._engine, self._tuning
         how = how_to_load(file.size_bytes, memory.available_bytes())
-        tuned = Tuned()
-        if tuning is not None:
+        tuned = Tuned(engine.threads)
+        if engine.threads is None and tuning is not None:  # a number that was set is not to be taken for a measured one
             tuned = tuning.known(file, how, engine.thread_count)
             resident.process.on_tuned = partial(tuning.remember, file, how, engine.thread_count)
-        if engine.threads is not None:
-            tuned = replace(tuned, decode_threads=engine.threads)
         return Load(
             name=file.name,
             context_tokens=engine.context_tokens,
