@@ -120,7 +120,7 @@ SWELLING: dict[str, tuple[str, bool]] = {
     ),
     "T2 lipsum": (only_now("{{ lipsum(n=99999, max=1000) | length }}"), False),
     "T2 a product of loops": (
-        only_now("{% for a in range(9999) %}{% for b in range(9999) if b > 99999 %}{% endfor %}{% endfor %}"),
+        only_now("{% for a in range(99999) %}{% for b in range(99999) if b > 99999 %}{% endfor %}{% endfor %}"),
         False,
     ),
     "T2 searching": (
