@@ -6,7 +6,7 @@ source package, the metadata in `conversion/*.py` beside it. The file says nothi
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.shapes import DeltaNet, RopeScaling, Shape
 
@@ -29,7 +29,8 @@ class Tensor:
     """`shape` as numpy says it (rows first). `spread` is the standard deviation around `middle`; 0 makes a constant.
 
     Vectors, and what llama.cpp computes with in 32 bits, are stored in 32 bits (`is_exact`) and never quantised.
-    `has_signs` negates a random half. `values`, where given, is the whole content.
+    `has_signs` negates a random half. `values`, where given, is the whole content. `drawn_as` is the name that decides
+    the random numbers, where another tensor shall have the same.
     """
 
     name: str
@@ -39,12 +40,13 @@ class Tensor:
     is_exact: bool = False
     has_signs: bool = False
     values: tuple[float, ...] | None = None
+    drawn_as: str = ""
 
 
 def entries(shape: Shape) -> dict[str, Entry]:
     """The metadata below `general` and `tokenizer`."""
     found: dict[str, Entry] = {
-        "block_count": shape.blocks,
+        "block_count": len(shape.kept_blocks) or shape.blocks,
         "context_length": shape.context_tokens,
         "embedding_length": shape.width,
         "feed_forward_length": shape.feed_forward,
@@ -127,19 +129,21 @@ def _generator(shape: Shape) -> Iterator[Tensor]:
     if shape.rope_scaling is not None:
         factors = _rope_factors(shape, shape.rope_scaling)
         yield Tensor("rope_freqs.weight", (len(factors),), is_exact=True, values=factors)
-    for block in range(shape.blocks):
-        yield from _block(shape, block)
+    for place, block in enumerate(shape.kept_blocks or range(shape.blocks)):
+        for tensor in _block(shape, block):
+            yield replace(tensor, name=tensor.name.replace(f"blk.{block}.", f"blk.{place}."), drawn_as=tensor.name)
 
 
 def _block_gain(shape: Shape) -> float:
     """How much an attention or a feed-forward adds to the stream, whose tokens enter with size 1.
 
-    All of them together add a fifth of the token itself: enough that the text depends on the prompt. With
-    blocks of full size a network of random numbers is an amplifier, and a rounding error in the first block changes
-    every word after; trained networks are not like that. Only the last feed-forward outweighs the stream: without it
-    the likeliest word after B, if B is the likeliest after A, would be A, because the output matrix is the embedding.
+    All of them together add a fifth of the token itself, where a shape does not say otherwise: enough that the text
+    depends on the prompt. With blocks of full size a network of random numbers is an amplifier, and a rounding error in
+    the first block changes every word after; trained networks are not like that. Only the last feed-forward outweighs
+    the stream: without it the likeliest word after B, if B is the likeliest after A, would be A, because the output
+    matrix is the embedding.
     """
-    return 0.2 / math.sqrt(shape.blocks)
+    return shape.depth_gain / math.sqrt(shape.blocks)
 
 
 def _block(shape: Shape, block: int) -> Iterator[Tensor]:

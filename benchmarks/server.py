@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Loading a model of 1 GB from an SD card at 10 MB/s takes 100 s; nothing that is measured here takes longer.
@@ -49,6 +51,15 @@ class Server:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return time.perf_counter() - self.started_s
             self.pause()
+
+    def cpu_s(self) -> float:
+        """Processor time that it and its children have used; that of children which have ended is not counted."""
+        used_s = 0.0
+        for process in [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                used_s += times.user + times.system
+        return used_s
 
     def pause(self) -> None:
         """A moment between two attempts. RuntimeError once the process has ended or is far too late."""

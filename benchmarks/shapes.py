@@ -77,6 +77,8 @@ class Shape:
     delta_net: DeltaNet | None = None
     rope_scaling: RopeScaling | None = field(default=None)
     pooling: str | None = None  # how a model that was made for vectors makes one of a text's; "rank" makes scores
+    depth_gain: float = 0.2  # what all blocks together add to a token, in sizes of it; not counting the last one
+    kept_blocks: tuple[int, ...] = ()  # a smaller model: these blocks of the one with `blocks`, with the same numbers
     labels: tuple[str, ...] = ()  # of a classifier with more than one output
     rerank_template: str = ""
 
@@ -212,11 +214,19 @@ TINY_BERT = replace(
 SHAPES: dict[str, Shape] = {
     "qwen2.5-0.5b": QWEN2_5_0_5B,
     "qwen2.5-1.5b": QWEN2_5_1_5B,
+    # What a small model of the same family is to a large one: here it agrees because it is a part of it. The last block
+    # weighs most in what is said (`layouts.py`), and the less the others add the easier it is to foresee.
+    "qwen2.5-1.5b-draft": replace(QWEN2_5_1_5B, kept_blocks=(QWEN2_5_1_5B.blocks - 1,)),
+    "qwen2.5-1.5b-easy": replace(QWEN2_5_1_5B, depth_gain=0.05),
+    "qwen2.5-1.5b-easy-draft": replace(QWEN2_5_1_5B, depth_gain=0.05, kept_blocks=(QWEN2_5_1_5B.blocks - 1,)),
     "llama3.2-1b": LLAMA_3_2_1B,
     "gemma3-1b": GEMMA_3_1B,
     "qwen3.5-0.8b": QWEN3_5_0_8B,
     "nano": replace(TINY, blocks=1, width=32, feed_forward=32, heads=1),
     "tiny": TINY,
+    # So deep that a step of the one takes many of the other, although both end in the same vocabulary.
+    "tiny-deep": replace(TINY, blocks=48, depth_gain=0.05),
+    "tiny-deep-draft": replace(TINY, blocks=48, depth_gain=0.05, kept_blocks=(47,)),
     "tiny-window": replace(TINY, architecture="gemma3", query_key_norm=True, window=Window(32, 2, 10_000.0)),
     "tiny-bert": TINY_BERT,
     "tiny-bert-mean": replace(TINY_BERT, pooling="mean"),

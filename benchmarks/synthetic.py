@@ -179,12 +179,12 @@ def _add_vocabulary(
 
 
 def _values(tensor: layouts.Tensor, are_words: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.floating]:
-    """The numbers of one tensor; they depend on its name and the seed, not on the tensors before it."""
+    """The numbers of one tensor; they depend on a name and the seed, not on the tensors before it."""
     kind = np.float32 if tensor.is_exact else np.float16
     if tensor.values is not None:
         return np.array(tensor.values, dtype=kind)
     numbers: npt.NDArray[np.floating] = np.full(tensor.shape, tensor.middle, dtype=kind)
-    random = np.random.default_rng([seed, zlib.crc32(tensor.name.encode())])
+    random = np.random.default_rng([seed, zlib.crc32((tensor.drawn_as or tensor.name).encode())])
     if tensor.has_signs:
         numbers *= random.choice(np.array([-1, 1], dtype=kind), tensor.shape)
     if not tensor.spread:

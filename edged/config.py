@@ -107,6 +107,11 @@ class Engine(Section):
         description="Guess words that were said before and check several in one step where that is quicker; nothing "
         "is kept that the model would not have said.",
     )
+    draft_model: str | None = Field(
+        None,
+        description="A small model of the same family that guesses ahead for larger ones, where it fits in memory and "
+        "that is quicker; it has no say in what they answer.",
+    )
     longest_gap_steps: float = Field(
         6.0,
         ge=1.5,

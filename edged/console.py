@@ -85,6 +85,8 @@ def status_table(status: Mapping[str, Any]) -> Table:
         table.add_row("model", _resident_line(resident))
         if resident.get("problem"):
             table.add_row("[bold red]problem[/]", resident["problem"])
+        if resident.get("draft_problem"):
+            table.add_row("no draft", resident["draft_problem"])
     if not status["residents"]:
         table.add_row("model", "none in memory; one is loaded when somebody asks")
     return table
@@ -93,11 +95,11 @@ def status_table(status: Mapping[str, Any]) -> Table:
 def _resident_line(resident: Mapping[str, Any]) -> str:
     if resident["state"] == "loading":
         return f"[bold]{resident['model']}[/] loading, {resident['progress']:.0%}"
-    drawn, seconds = resident["completion_tokens"], resident["step_s"]
+    drawn, seconds, drafter = resident["completion_tokens"], resident["step_s"], resident.get("draft_model")
     speed = f", {drawn / seconds:.0f} tokens/s while busy" if seconds else ""
     return (
         f"[bold]{resident['model']}[/] {resident['description']}, {resident['busy']} of {resident['slots']} answering, "
-        f"context {resident['context_tokens']}{speed}"
+        f"context {resident['context_tokens']}{f', guesses by {drafter}' if drafter else ''}{speed}"
     )
 
 

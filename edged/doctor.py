@@ -73,7 +73,7 @@ def is_engine_installed() -> bool:
 
 async def self_test(engine: Engine) -> SelfTest:
     """Ask `guide` what it must know, greedily, with the configuration's threads and GPU."""
-    small = engine.model_copy(update={"context_tokens": 512, "sequences": 1})
+    small = engine.model_copy(update={"context_tokens": 512, "sequences": 1, "draft_model": None})
     message = Message("user", (TextPart(QUESTION),))
     request = ChatRequest("doctor", GUIDE, (message,), sampling=Sampling(temperature=0.0), max_tokens=_ANSWER_TOKENS)
     began = perf_counter()

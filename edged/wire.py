@@ -57,7 +57,8 @@ class Load:
     `tuned` is what an earlier run found out; the worker finds out what is missing.
     `prefix_bytes` is the longest file that prefixes may be written to, 0 if none; `model_key` tells such files whose
     they are.
-    With `lookup` answers that repeat what was said before are guessed ahead.
+    With `lookup` answers that repeat what was said before are guessed ahead. `drafter` is the name of a smaller model
+    that guesses too; its descriptor comes second.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Load:
     prefix_bytes: int = 0
     model_key: str = ""
     lookup: bool = True
+    drafter: str = ""
     kv_type: KvType = "f16"
 
 
@@ -91,6 +93,7 @@ class Loaded:
     `pooling` is how a file that was made for vectors (rank: for scores) pools them; None: it was made for words.
     `gpus` are the devices that llama.cpp could compute on beside the processor; `gpu_layers` of `layers` lie there.
     `build` is all of the engine and its context that a state of a conversation depends on.
+    `drafter` is the smaller model that guesses ahead; where it was to and cannot, `draft_problem` says why.
     """
 
     context_tokens: int
@@ -108,6 +111,8 @@ class Loaded:
     gpu_layers: int = 0
     layers: int = 0
     build: str = ""
+    drafter: str = ""
+    draft_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +220,8 @@ class Output:
 class Step:
     """One decode: what it brought to whom, how many prompt tokens it read, and where its time went.
 
-    `step_s` is the whole step; of it `decode_s` was spent in llama_decode, `sample_s` in llama.cpp's sampler.
+    `step_s` is the whole step; of it `decode_s` was spent in llama_decode, that of a smaller model included, and
+    `sample_s` in llama.cpp's sampler.
     It advanced `decoding` answers, and might have read `chunk_tokens` prompt tokens.
     Of `drafted` guessed tokens so many were `accepted`: one of the sequences got that many tokens more than one.
     """

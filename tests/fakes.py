@@ -32,6 +32,7 @@ from edged.chat import (
 )
 from edged.errors import EdgedError
 from edged.wire import Embed, Rank
+from edged.worker.account import Account
 from edged.worker.drafts import MOST_DRAFTED_TOKENS, Draft, Drafts
 from edged.worker.embedding import Portion
 from edged.worker.engine import DecodeFailed, MemoryFull, Row
@@ -351,7 +352,7 @@ class KnownDrafts(Drafts):
         self.drafted += len(coming)
         others = self._texts[job.sequence.id]
         tokens = [token if self._chance.random() < 0.7 else self._chance.choice(others) for token in coming]
-        return Draft(job, tokens, 0) if tokens else None
+        return Draft(job, tokens, [0.0] * len(tokens), Account()) if tokens else None
 
 
 @dataclass(slots=True)

@@ -35,6 +35,7 @@ from benchmarks.peers.conversations import (
     SECOND_TURN_HYBRID,
     SECOND_TURN_WINDOW,
 )
+from benchmarks.peers.drafting import DRAFTING
 from benchmarks.peers.load import OVERLOAD
 from benchmarks.peers.prompts import BESIDE_1500, BESIDE_4000, CROWD, PREFILL
 from benchmarks.peers.quoting import GUIDE, QUOTING
@@ -67,6 +68,7 @@ SCENARIOS = {
         SCHEMA,
         QUOTING,
         GUIDE,
+        DRAFTING,
     )
 }
 

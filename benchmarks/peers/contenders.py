@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -27,16 +28,21 @@ from benchmarks.peers.chats import Answer, Arrivals, Ask, Refused, chat, user
 from benchmarks.rival import rival
 from benchmarks.server import ROOT, Server, daemon, free_port, running
 
-Kind = Literal["edged", "edged without lookup", "llama-server", "tuned", "llama_cpp.server"]
+Kind = Literal[
+    "edged", "edged without lookup", "edged without a smaller model", "llama-server", "tuned", "llama_cpp.server"
+]
 
 # The longest request waits through an office on the server that answers one after another: 64 answers of 64 tokens
 # and 45,000 tokens read again take six minutes at 47 and 180 tokens/s, and three times that with the larger model.
 _TIMEOUT = aiohttp.ClientTimeout(total=1800)
 # A server that loads answers 503 and cannot tell when it has done; the load takes seconds.
 LOADING_PAUSE_S = 0.05
-# A small model is measured while the next one starts; a large one takes half a minute, on a busy machine longer.
+# What a server does of its own accord with a small model is done while the next one starts; with a large one it takes
+# half a minute, on a busy machine longer. It has settled when it used less than a twentieth of a core for so long: the
+# daemon waits a second of quiet before it measures what steps cost.
 _SMALL_BYTES = 64 * 2**20
-_MEASURING_S = 180
+_SETTLING_S = 180
+_SETTLED_S, _LOOK_EVERY_S, _AT_REST = 2.0, 0.5, 0.05
 _GUIDE = ROOT / "edged" / "guide.gguf"
 
 
@@ -71,7 +77,8 @@ class Needs:
     """What a scenario needs of a server. `shared_prompts` are the system prompts that the owner of the device has set.
 
     `cache_mib` is what both may keep of idle conversations in memory. `settings` are further settings of the daemon,
-    used where it knows them. With `is_fresh` every round begins with a new process and nothing remembered.
+    used where it knows them. With `is_fresh` every round begins with a new process and nothing remembered. With
+    `has_drafter` the daemon has a smaller model, of shape `…-draft`, to guess ahead.
     """
 
     slots: int = 8
@@ -80,6 +87,7 @@ class Needs:
     cache_mib: int | None = None
     settings: Mapping[str, str] | None = None
     is_fresh: bool = False
+    has_drafter: bool = False
 
 
 class Stage:
@@ -134,7 +142,11 @@ class Stage:
         await self.ready()
 
     async def ready(self) -> None:
-        """Returns when the model is in memory and every page of it was read once."""
+        """Returns when the model is in memory, every page of it was read once, and the server is at rest.
+
+        It is met as somebody meets it that has been on for a minute: what it does after its start without being asked
+        (reading its owner's prompts, measuring, warming up) is done.
+        """
         while True:
             try:
                 await self.chat(Ask([user(8, "ready")], 2))
@@ -145,16 +157,18 @@ class Stage:
                 self.server.pause()
             else:
                 break
-        if self.kind.startswith("edged") and not self.needs.is_fresh and self.model.size_bytes > _SMALL_BYTES:
-            await self._measured()
+        if self.model.size_bytes > _SMALL_BYTES:
+            await self._settled()
 
-    async def _measured(self) -> None:
-        """Returns when the daemon, which nobody asks, has measured what steps cost: later it would disturb others."""
-        file = self._home / "state" / "cache" / "tuning.json"
-        async with asyncio.timeout(_MEASURING_S):
-            while not (file.exists() and any(tuned["rows"] for tuned in json.loads(file.read_text()).values())):
-                await asyncio.sleep(LOADING_PAUSE_S)
-                self.server.pause()
+    async def _settled(self) -> None:
+        """Returns when nobody of the server's processes computes any more."""
+        since_s, burnt_s = time.perf_counter(), self.server.cpu_s()
+        async with asyncio.timeout(_SETTLING_S):
+            while time.perf_counter() - since_s < _SETTLED_S:
+                await asyncio.sleep(_LOOK_EVERY_S)
+                before_s, burnt_s = burnt_s, self.server.cpu_s()
+                if burnt_s - before_s > _AT_REST * _LOOK_EVERY_S:
+                    since_s = time.perf_counter()
 
     async def chat(self, ask: Ask, arrivals: Arrivals | None = None) -> Answer:
         """One streamed answer."""
@@ -182,10 +196,17 @@ class Stage:
 def _started(
     kind: Kind, model: Model, needs: Needs, options: Sequence[str], home: Path
 ) -> AbstractContextManager[Server]:
+    if kind == "edged" and needs.has_drafter:
+        smaller = synthetic.build(f"{model.shape}-draft", model.quant, home / "models")
+        (home / "models" / model.path.name).hardlink_to(model.path)
+        settings = _settings(needs) | {"engine.draft_model": smaller.stem}
+        return daemon(home / "models", settings=settings, home=home)
     if kind == "edged":
         return daemon(model.path.parent, settings=_settings(needs), home=home)
     if kind == "edged without lookup":
         return daemon(model.path.parent, settings=_settings(needs) | {"engine.lookup": "false"}, home=home)
+    if kind == "edged without a smaller model":
+        return daemon(model.path.parent, settings=_settings(needs), home=home)
     if kind == "llama_cpp.server":
         return rival(model.path, len(os.sched_getaffinity(0)), needs.context_tokens)
     if kind == "llama-server" and needs.cache_mib is not None:

@@ -27,8 +27,8 @@ _ABSENT = (400, 404, 501)
 # How llama-server can make one vector of a text when the model itself does not say (tools/server/README.md, --pooling).
 _POOLINGS = ("mean", "last", "cls")
 _COMPARED_TEXTS = 4
-# Per value of a cell: worker/context.py keeps Q8_0, blocks of 32 values in 34 bytes; llama-server's default is F16.
-_OUR_CELL_BYTES, _THEIR_CELL_BYTES = 34 / 32, 2.0
+# Per value of a cell: 16 bits are the default of both.
+_CELL_BYTES = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def _cells_bytes(stage: Stage) -> float:
     """Keys and values of the whole context; all of it is written when it is made."""
     shape = SHAPES[stage.model.shape]
     values = 2 * shape.blocks * shape.key_value_heads * shape.head_size * stage.needs.context_tokens
-    return values * (_OUR_CELL_BYTES if stage.kind == "edged" else _THEIR_CELL_BYTES)
+    return values * _CELL_BYTES
 
 
 MEMORY = Scenario(

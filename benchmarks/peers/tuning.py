@@ -2,7 +2,8 @@
 
 One option after another is tried with the best of those before it kept (slots, then batches, then threads, then the
 cache in memory): that is not the best of all combinations, but what a patient person does. The measure is the first
-value of the scenario, played once at the quick size with the same seed.
+value of the scenario, played once at the quick size with the same seed. Options that cut the cells into a part for each
+slot must get through the whole play as well, whose prompts are longer.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from benchmarks.peers.contenders import Model, Needs, Stage
-from benchmarks.peers.scenario import FAILURES, Scenario
+from benchmarks.peers.scenario import FAILURES, Scenario, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ def best(scenario: Scenario, model: Model) -> Options:
         for options in step:
             if options not in tried:
                 tried[options] = _value(scenario, model, needs, options)
+                if not options.is_shared and chosen.is_shared and not _holds_whole(scenario, model, options):
+                    tried[options] = _worst(scenario)
         chosen = (min if scenario.is_smaller_better else max)(tried, key=lambda options: tried[options])
         try:
             step = search.send(chosen)
@@ -74,16 +77,30 @@ def _value(scenario: Scenario, model: Model, needs: Needs, options: Options) -> 
     """What a play gives with these options; the worst of all values where the server does not get through it."""
     try:
         with Stage("tuned", model, needs, options.words()) as stage:
-            value = asyncio.run(_played(scenario, stage))
+            value = asyncio.run(_played(scenario, stage, "quick"))
     except (*FAILURES, ExceptionGroup) as failure:
         print(f"  tuning {scenario.name}: {options}: {failure!r}", flush=True)
-        return math.inf if scenario.is_smaller_better else 0.0
+        return _worst(scenario)
     print(f"  tuning {scenario.name}: {options}: {value:.4g}", flush=True)
     return value
 
 
-async def _played(scenario: Scenario, stage: Stage) -> float:
+def _holds_whole(scenario: Scenario, model: Model, options: Options) -> bool:
+    try:
+        with Stage("tuned", model, scenario.needs_at("whole"), options.words()) as stage:
+            asyncio.run(_played(scenario, stage, "whole"))
+    except (*FAILURES, ExceptionGroup) as failure:
+        print(f"  tuning {scenario.name}: {options}: too small for the whole play: {failure!r}", flush=True)
+        return False
+    return True
+
+
+def _worst(scenario: Scenario) -> float:
+    return math.inf if scenario.is_smaller_better else 0.0
+
+
+async def _played(scenario: Scenario, stage: Stage, size: Size) -> float:
     async with stage.talking():
         await stage.ready()
-        values = await scenario.plays["quick"](stage, 0)
+        values = await scenario.plays[size](stage, 0)
         return values[next(iter(scenario.values))]

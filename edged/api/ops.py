@@ -87,6 +87,8 @@ def _resident_body(name: str, resident: Resident) -> dict[str, Any]:
         "model_bytes": card.model_bytes if card else None,
         "gpus": list(card.gpus) if card else None,
         "gpu_layers": card.gpu_layers if card else None,
+        "draft_model": card.drafter or None if card else None,
+        "draft_problem": resident.draft_problem or None,
         "steps": work.steps,
         "prompt_tokens": work.prompt_tokens,
         "completion_tokens": work.completion_tokens,

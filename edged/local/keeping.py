@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -188,19 +188,19 @@ class Keeping:
         # Without the error: a task group would wrap it.
         await self._tasks.__aexit__(None, None, None)
 
-    async def load(self, process: WorkerProcess, wanted: Load, descriptor: int) -> Loaded:
-        """Have `process` load the model behind `descriptor`, and offer it what is kept of earlier runs.
+    async def load(self, process: WorkerProcess, wanted: Load, descriptors: Sequence[int]) -> Loaded:
+        """Have `process` load the model behind the first of `descriptors`, and offer it what is kept of earlier runs.
 
         Raises what `WorkerProcess.load` raises.
         """
         if self.shelf is None or not self.shelf.budget_bytes:
-            return await process.load(wanted, descriptor)
-        key = await asyncio.to_thread(key_of, descriptor)
+            return await process.load(wanted, descriptors)
+        key = await asyncio.to_thread(key_of, descriptors[0])
         keeper = Keeper(self.shelf, process, self._forget)
         self._keepers.add(keeper)
         self._tasks.create_task(self._run(keeper), name=f"keep prefixes of {process.name}")
         try:
-            card = await process.load(replace(wanted, prefix_bytes=self.shelf.budget_bytes, model_key=key), descriptor)
+            card = await process.load(replace(wanted, prefix_bytes=self.shelf.budget_bytes, model_key=key), descriptors)
         except BaseException:
             keeper.end()
             raise

@@ -35,7 +35,7 @@ from edged.local.predict import Effort, Forecast
 from edged.local.process import WorkerProcess
 from edged.local.renderer import Renderer
 from edged.local.resident import Lease, Resident, share_prompts
-from edged.local.tuning import Tuning, how_to_load, snapshot_bytes
+from edged.local.tuning import Tuning, choose_drafter, how_to_load, snapshot_bytes
 from edged.local.work import Work
 from edged.store import ModelFile, Store
 from edged.template_wire import Template
@@ -260,9 +260,11 @@ class Pool:
         began = monotonic()
         self._tell("model_loading", model=model)
         try:
-            with self._store.open(model) as descriptor:
+            with contextlib.ExitStack() as opened:
                 wanted = self._load_frame(self._store.find(model), resident)
-                card = await self._keeping.load(resident.process, wanted, descriptor)
+                names = [model, wanted.drafter] if wanted.drafter else [model]
+                descriptors = [opened.enter_context(self._store.open(name)) for name in names]
+                card = await self._keeping.load(resident.process, wanted, descriptors)
         except (EdgedError, OSError) as error:
             failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
             self._retire(model)
@@ -273,10 +275,14 @@ class Pool:
             self._dispatch()
             return
         resident.renderer = Renderer(model, Template(card.template, card.bos, card.eos, card.controls))
+        resident.draft_problem = resident.draft_problem or card.draft_problem
         resident.state = "ready"
         self.warming = self.failure = None
         load_s = round(monotonic() - began, 3)
         self._tell("model_loaded", model=model, seconds=load_s, description=card.description)
+        if resident.draft_problem:
+            log.warning("%s: nothing is guessed ahead by another model: %s", model, resident.draft_problem)
+            self._tell("draft_unused", model=model, reason=resident.draft_problem)
         if problem := self.problem(resident):
             log.error("%s: %s", model, problem)
             self._tell("gpu_unused", model=model, reason=problem)
@@ -289,8 +295,11 @@ class Pool:
                 await share_prompts(self._engine.shared_prompts, resident.renderer, resident.process)
 
     def _load_frame(self, file: ModelFile, resident: Resident) -> Load:
-        engine, tuning = self._engine, self._tuning
-        how = how_to_load(file.size_bytes, memory.available_bytes())
+        engine, tuning, available_bytes = self._engine, self._tuning, memory.available_bytes()
+        installed = self._store.models() if engine.draft_model else ()
+        drafting = choose_drafter(file, engine.draft_model, installed, available_bytes)
+        resident.draft_problem = drafting.problem
+        how = how_to_load(file.size_bytes, available_bytes)
         tuned = Tuned(engine.threads)
         if engine.threads is None and tuning is not None:  # a number that was set is not to be taken for a measured one
             tuned = tuning.known(file, how, engine.thread_count)
@@ -307,6 +316,7 @@ class Pool:
             maps_file=how.maps_file,
             repacks=how.repacks,
             lookup=engine.lookup,
+            drafter=drafting.drafter.name if drafting.drafter else "",
             kv_type=engine.kv_type,
             snapshot_bytes=snapshot_bytes(engine),
         )

@@ -103,14 +103,15 @@ class WorkerProcess:
         """The child's process id."""
         return self._child.pid if self._child else None
 
-    async def load(self, load: Load, descriptor: int) -> Loaded:
-        """Start the child and have it load the model behind `descriptor`, which stays the caller's.
+    async def load(self, load: Load, descriptors: Sequence[int]) -> Loaded:
+        """Start the child and have it load what is behind `descriptors`, which stay the caller's: the model, and the
+        smaller one where `load` names it.
 
         Raises `ModelInvalid` when the engine refuses the file, `LoadTimeout`, or `WorkerCrashed`.
         """
         self._child = await Child.spawn("edged.worker", self._hear, self._bury, HUGE_PAGES)
-        self._child.send(load, [descriptor])
-        deadline_s = load_deadline_s(os.fstat(descriptor).st_size)
+        self._child.send(load, descriptors)
+        deadline_s = load_deadline_s(sum(os.fstat(descriptor).st_size for descriptor in descriptors))
         try:
             async with asyncio.timeout(deadline_s):
                 await self._settled.wait()

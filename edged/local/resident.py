@@ -30,7 +30,10 @@ _ONE, _OTHER = "a", "1"
 
 @dataclass(slots=True, eq=False)
 class Resident:
-    """A worker with its template process, and how many of its sequences are free."""
+    """A worker with its template process, and how many of its sequences are free.
+
+    `draft_problem` says why the smaller model that was set does not guess ahead for it.
+    """
 
     process: WorkerProcess
     slots: int
@@ -39,6 +42,7 @@ class Resident:
     state: SeatState = "loading"
     renderer: Renderer | None = None
     load: asyncio.Task[None] | None = None
+    draft_problem: str = ""
     used_s: float = field(default_factory=monotonic)
 
     @property

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,42 @@ def how_to_load(model_bytes: int, available_bytes: int) -> Loading:
     """
     has_room = available_bytes >= model_bytes + _BESIDE_BYTES
     return Loading(maps_file=not has_room, repacks=has_room)
+
+
+@dataclass(frozen=True, slots=True)
+class Drafting:
+    """The smaller model that guesses ahead for another, or the reason why the one that was set does not."""
+
+    drafter: ModelFile | None = None
+    problem: str = ""
+
+
+def choose_drafter(
+    model: ModelFile, name: str | None, installed: Iterable[ModelFile], available_bytes: int
+) -> Drafting:
+    """Whether the model called `name` is to guess ahead for `model`: there is room for both.
+
+    It is no problem that it does not for itself, for smaller ones, and for those that make no words. Whether the two
+    speak the same tokens turns out when they are loaded.
+    """
+    if name is None or name == model.name or model.made_for not in ("words", None):
+        return Drafting()
+    drafter = next((file for file in installed if file.name == name), None)
+    if drafter is None:
+        return Drafting(problem=f"[engine] draft_model = {name!r}: no such model is installed.")
+    if drafter.size_bytes >= model.size_bytes:
+        return Drafting()
+    needed_bytes = model.size_bytes + drafter.size_bytes + 2 * _BESIDE_BYTES
+    if needed_bytes > available_bytes:
+        return Drafting(
+            problem=f"{model.name} and {name} together need {_gib(needed_bytes)} GiB of memory, and "
+            f"{_gib(available_bytes)} are free."
+        )
+    return Drafting(drafter)
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.1f}"
 
 
 def snapshot_bytes(engine: Engine) -> int:

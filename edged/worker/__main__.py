@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from edged.wire import (
     Load,
@@ -21,6 +22,7 @@ from edged.worker.build import build_of
 from edged.worker.confine import confine, limit_files
 from edged.worker.context import Context
 from edged.worker.devices import gpus
+from edged.worker.drafter import Drafter, unfit
 from edged.worker.model import Model
 from edged.worker.pipe import Pipe
 from edged.worker.serving import Worker
@@ -40,6 +42,29 @@ def load(pipe: Pipe, wanted: Load) -> Model:
             reported = fraction
             pipe.send(Loading(round(fraction, 3)))
 
+    return _model(pipe, wanted, report)
+
+
+def load_drafter(pipe: Pipe, wanted: Load, model: Model) -> tuple[Drafter | None, str]:
+    """The smaller model that came behind `model`, or why it is of no use; that costs nothing but its guesses."""
+    try:
+        smaller = _model(pipe, wanted)
+        if reason := unfit(model, smaller):
+            smaller.close()
+            return None, f"{wanted.drafter} is not used: {reason}."
+        context = Context(
+            smaller,
+            context_tokens=wanted.context_tokens,
+            sequences=1,
+            threads=wanted.threads,
+            kv_type=wanted.kv_type,
+        )
+    except EngineError as error:
+        return None, f"{wanted.drafter} cannot be loaded: {error}."
+    return Drafter(context, model.vocabulary_tokens), ""
+
+
+def _model(pipe: Pipe, wanted: Load, report: Callable[[float], None] = lambda fraction: None) -> Model:
     return Model(
         f"/proc/self/fd/{pipe.take_descriptor()}",
         gpu_layers=wanted.gpu_layers,
@@ -90,8 +115,10 @@ def prepare(pipe: Pipe, wanted: Load) -> Callable[[], None]:
         threads=wanted.threads,
         kv_type=wanted.kv_type,
     )
-    pipe.send(introduce(model, context.context_tokens, None, build_of(context)))
-    return Worker(pipe, context, background, wanted).run
+    drafter, problem = load_drafter(pipe, wanted, model) if wanted.drafter else (None, "")
+    card = introduce(model, context.context_tokens, None, build_of(context))
+    pipe.send(replace(card, drafter=wanted.drafter if drafter else "", draft_problem=problem))
+    return Worker(pipe, context, background, wanted, drafter).run
 
 
 def main() -> int:

@@ -55,6 +55,10 @@ class Model:
         self._vocab = lib.llama_model_get_vocab(self.handle)
         self._pieces: dict[int, bytes] = {}
 
+    def close(self) -> None:
+        """Free it. Nothing computes on it, and nothing is asked of it any more."""
+        lib.llama_model_free(self.handle)
+
     @property
     def trained_tokens(self) -> int:
         """The longest context that the model was trained for; 0 where the file does not say."""
@@ -109,6 +113,10 @@ class Model:
     def pieces(self) -> list[bytes]:
         """Every token's bytes, by id; a new list at every call."""
         return [self._piece(token, special=False) for token in range(self.vocabulary_tokens)]
+
+    def stored_text(self, token: int) -> bytes:
+        """How the file writes the token: quicker than what it means, and as good to compare vocabularies by."""
+        return bytes(lib.llama_vocab_get_text(self._vocab, token))
 
     def control_text(self, token: int) -> bytes:
         """What a control token is called; the same as `piece` for any other."""

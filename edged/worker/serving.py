@@ -34,6 +34,7 @@ from edged.worker.batcher import Batcher
 from edged.worker.build import build_of
 from edged.worker.constraint import Grammars
 from edged.worker.context import Context
+from edged.worker.drafter import Drafter
 from edged.worker.drafts import Drafts, guesses
 from edged.worker.job import CannotDraw, Job
 from edged.worker.neighbours import Neighbours
@@ -59,11 +60,14 @@ _THREAD_WAIT_S = 0.02
 class Worker:
     """One loaded model, the sequences that run on it, and the vectors that are made between their steps."""
 
-    def __init__(self, pipe: Pipe, context: Context, background: Background, wanted: Load) -> None:
+    def __init__(
+        self, pipe: Pipe, context: Context, background: Background, wanted: Load, drafter: Drafter | None = None
+    ) -> None:
         self._pipe = pipe
         self._context = context
         stored = StoredPrefixes(identity_of(wanted.model_key, build_of(context)), context.context_tokens, pipe.send)
-        self._drafts = Drafts() if wanted.lookup and context.is_cuttable else None
+        self._drafter, self._looks_up = drafter, wanted.lookup
+        self._drafts = Drafts(drafter) if context.is_cuttable and (wanted.lookup or drafter) else None
         self._pace = Pace(wanted.longest_gap_steps)
         self._batcher = Batcher(
             context, context.model, self._begun, wanted.snapshot_bytes, stored, self._drafts, self._pace.read_again
@@ -129,6 +133,8 @@ class Worker:
             flat_s = dict(zip(tuned.rows, tuned.rows_s, strict=True))
             deep_s = dict(zip(tuned.rows, tuned.deep_rows_s, strict=False))
             self._pace.costs.calibrate(flat_s, deep_s, tuned.depth_tokens)
+            if self._drafts:
+                self._drafts.calibrate(flat_s)
 
     def _obey(self, frame: Frame) -> None:
         match frame:
@@ -195,7 +201,8 @@ class Worker:
         for id, sampler in enumerate(samplers, start=wanted.id):
             stops, own = StopFilter(wanted.stop), list(tokens)
             sequence = Sequence(id, own, len(own), most, stops, wanted.partition, wanted.lane, marks)
-            self._batcher.submit(Job(sequence, sampler, guesses(own, expected) if self._drafts else None))
+            from_it = guesses(own, expected, looks_up=self._looks_up) if self._drafts else None
+            self._batcher.submit(Job(sequence, sampler, from_it))
 
     def _sampler(self, wanted: Generate, choice: int, prompt: list[int]) -> ChainSampler:
         known = self._context.model.vocabulary_tokens
@@ -229,6 +236,9 @@ class Worker:
                 chunk_tokens = min(chunk_tokens, SMALLEST_CHUNK_TOKENS)
         threads = self._threads.reading if chunk_tokens else self._threads.decoding(decoding)
         self._context.use_threads(threads, None if chunk_tokens else self._threads.decoding(max(decoding, 2)))
+        if self._drafter:
+            self._drafter.use_threads(threads, self._threads.reading)
+        guessed_s = self._guessing_s
         if self._drafts:
             self._drafts.are_wanted = self._background.is_idle  # what it reads fills the gap between steps already
         outputs, prompt_tokens = self._batcher.step(chunk_tokens)
@@ -238,20 +248,20 @@ class Worker:
             self._pipe.send(failed)
         if self._context.decode_s == decode_s and not outputs:
             return  # everybody waits for a grammar
-        step_s = perf_counter() - began
-        draft = self._batcher.draft
+        step_s, guessing_s = perf_counter() - began, self._guessing_s - guessed_s
+        own_s, draft = step_s - guessing_s, self._batcher.draft
         if draft is None:  # all who measure undisturbed steps mean those in which nobody gets more than a token
-            self._pace.observe(decoding=decoding, prompt_tokens=prompt_tokens, depth_tokens=depth_tokens, step_s=step_s)
+            self._pace.observe(decoding=decoding, prompt_tokens=prompt_tokens, depth_tokens=depth_tokens, step_s=own_s)
         if self._drafts and decoding and not prompt_tokens:
-            self._drafts.observe(decoding, step_s, draft)
+            self._drafts.observe(decoding, own_s, draft)
         if self._follows_neighbours:
-            self._follow_the_machine(0 if prompt_tokens or draft else decoding, step_s)
+            self._follow_the_machine(0 if prompt_tokens or draft else decoding, own_s)
         self._pipe.send(
             Step(
                 tuple(outputs),
                 prompt_tokens,
                 round(step_s, 6),
-                round(self._context.decode_s - decode_s, 6),
+                round(self._context.decode_s - decode_s + guessing_s, 6),
                 round(self._context.sample_s - sample_s, 6),
                 decoding=decoding,
                 chunk_tokens=chunk_tokens,
@@ -259,7 +269,11 @@ class Worker:
                 accepted=draft.accepted if draft else 0,
             )
         )
-        self._background.follow(prompt_tokens, step_s, has_decoding=self._batcher.decoding > 0, is_plain=not draft)
+        self._background.follow(prompt_tokens, own_s, has_decoding=self._batcher.decoding > 0, is_plain=not draft)
+
+    @property
+    def _guessing_s(self) -> float:
+        return self._drafter.spent_s if self._drafter else 0.0
 
     def _follow_the_machine(self, decoding: int, step_s: float) -> None:
         if (cores := self._neighbours.cores()) is not None:

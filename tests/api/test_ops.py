@@ -107,7 +107,7 @@ def test_the_status_shows_who_is_in_memory_and_what_it_did(pool: Pool) -> None:
         "model": "m", "state": "ready", "progress": 1.0, "pid": None, "slots": 8, "busy": 2, "context_tokens": 64,
         "description": "llama 1B Q4_0", "model_bytes": 1234, "gpus": [], "gpu_layers": 0, "steps": 1,
         "prompt_tokens": 20, "completion_tokens": 3, "step_s": 0.123457, "decode_s": 0.1, "sample_s": 0.01,
-        "drafted_tokens": 0, "accepted_tokens": 0,
+        "drafted_tokens": 0, "accepted_tokens": 0, "draft_model": None, "draft_problem": None,
         "problem": None,
     }  # fmt: skip
 

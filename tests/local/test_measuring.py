@@ -57,7 +57,7 @@ async def worker(file: Path) -> AsyncIterator[WorkerProcess]:
     process = WorkerProcess("model", lambda error: None)
     descriptor = os.open(file, os.O_RDONLY)
     try:
-        await process.load(Load("model", CONTEXT_TOKENS, 4, 1, 0, kv_type="q8_0"), descriptor)
+        await process.load(Load("model", CONTEXT_TOKENS, 4, 1, 0, kv_type="q8_0"), [descriptor])
         yield process
     finally:
         os.close(descriptor)

@@ -43,7 +43,7 @@ async def worker(
     process = WorkerProcess("nano", lambda error: None)
     descriptor = os.open(file, os.O_RDONLY)
     try:
-        await process.load(Load("nano", context_tokens, sequences, 1, 0, tuned=tuned), descriptor)
+        await process.load(Load("nano", context_tokens, sequences, 1, 0, tuned=tuned), [descriptor])
         yield process
     finally:
         os.close(descriptor)
@@ -198,7 +198,7 @@ async def test_a_worker_that_dies_idle_tells_whoever_owns_it_once(nano_file: Pat
     gone: asyncio.Queue[EdgedError] = asyncio.Queue()
     process = WorkerProcess("nano", gone.put_nowait)
     with nano_file.open("rb") as file:
-        await process.load(Load("nano", 64, 1, 1, 0), file.fileno())
+        await process.load(Load("nano", 64, 1, 1, 0), [file.fileno()])
     assert process.pid is not None
 
     os.kill(process.pid, signal.SIGKILL)
@@ -225,7 +225,7 @@ async def test_a_load_that_takes_too_long_is_a_load_timeout(nano_file: Path, mon
     monkeypatch.setattr(module, "load_deadline_s", lambda size_bytes: 0.001)
     process = WorkerProcess("nano", lambda error: None)
     with nano_file.open("rb") as file, pytest.raises(LoadTimeout, match="did not load within"):
-        await process.load(Load("nano", 64, 1, 1, 0), file.fileno())
+        await process.load(Load("nano", 64, 1, 1, 0), [file.fileno()])
     await process.stop()
 
 
@@ -234,7 +234,7 @@ async def test_a_file_that_is_no_model_is_refused_in_llama_cpps_words(content: b
     (tmp_path / "bad.gguf").write_bytes(content)
     process = WorkerProcess("bad", lambda error: None)
     with (tmp_path / "bad.gguf").open("rb") as file, pytest.raises(ModelInvalid, match="could not load the model bad"):
-        await process.load(Load("bad", 64, 1, 1, 0), file.fileno())
+        await process.load(Load("bad", 64, 1, 1, 0), [file.fileno()])
     await process.stop()
 
 
@@ -336,7 +336,7 @@ async def test_a_worker_that_knows_how_many_threads_are_best_answers_with_them(n
     descriptor = os.open(nano_file, os.O_RDONLY)
     load = Load("nano", 512, 4, 2, 0, tuned=Tuned(1), maps_file=False, repacks=False)
     try:
-        card = await process.load(load, descriptor)
+        card = await process.load(load, [descriptor])
         events = await answer(process)
     finally:
         os.close(descriptor)

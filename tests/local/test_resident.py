@@ -32,7 +32,7 @@ async def resident(file: Path, template: str) -> AsyncIterator[tuple[WorkerProce
     process = WorkerProcess("nano", gone)
     descriptor = os.open(file, os.O_RDONLY)
     try:
-        card = await process.load(Load("nano", 256, 2, 1, 0), descriptor)
+        card = await process.load(Load("nano", 256, 2, 1, 0), [descriptor])
         renderer = Renderer("nano", Template(template, card.bos, card.eos, card.controls))
         yield process, renderer
         await renderer.stop()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edged.config import Engine
 from edged.host.memory import total_bytes
-from edged.local.tuning import Loading, Tuning, how_to_load, snapshot_bytes
+from edged.local.tuning import Drafting, Loading, Tuning, choose_drafter, how_to_load, snapshot_bytes
 from edged.store import ModelFile
 from edged.wire import Tuned
 
@@ -29,6 +30,34 @@ FOUND = Tuned(2, (1, 2, 4), (0.02, 0.03, 0.04))
 )
 def test_a_second_copy_of_the_weights_is_made_only_where_it_fits(available_bytes: int, expected: Loading) -> None:
     assert how_to_load(2 * GIB, available_bytes) == expected
+
+
+SMALL = ModelFile("small", Path("/models/small.gguf"), GIB // 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "available_bytes", "expected"),
+    [
+        (None, MODEL, 8 * GIB, ""),
+        ("m", MODEL, 8 * GIB, ""),  # nobody guesses for himself
+        ("small", replace(MODEL, made_for="vectors"), 8 * GIB, ""),
+        ("lost", MODEL, 8 * GIB, "draft_model = 'lost': no such model"),
+        ("m", SMALL, 8 * GIB, ""),  # who is no smaller would only slow it down
+        ("small", MODEL, 3 * GIB, "m and small together need 3.5 GiB of memory, and 3.0 are free"),
+    ],
+)
+def test_a_smaller_model_that_is_not_used_says_why(
+    name: str | None, model: ModelFile, available_bytes: int, expected: str
+) -> None:
+    found = choose_drafter(model, name, [MODEL, SMALL], available_bytes)
+
+    assert found.drafter is None
+    assert expected in found.problem
+    assert bool(expected) == bool(found.problem)
+
+
+def test_a_smaller_model_is_used_where_both_fit() -> None:
+    assert choose_drafter(MODEL, "small", [MODEL, SMALL], 4 * GIB) == Drafting(SMALL)
 
 
 def test_conversations_outside_of_the_context_get_what_is_set_or_a_share_of_the_memory() -> None:

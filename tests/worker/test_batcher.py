@@ -18,6 +18,7 @@ from edged.shares import shares
 from edged.wire import Failed, Output
 from edged.worker import memory as memory_module
 from edged.worker import stored as stored_module
+from edged.worker.account import Account
 from edged.worker.batcher import Batcher
 from edged.worker.drafts import MOST_DRAFTED_TOKENS, Draft, Drafts
 from edged.worker.engine import Row
@@ -89,7 +90,8 @@ class WildDrafts(Drafts):
         coming = job.sampler.peek(job.sequence.tokens, MOST_DRAFTED_TOKENS)
         right = self.chance.randrange(MOST_DRAFTED_TOKENS + 1)
         any = [self.chance.randrange(len(PIECES)) for _ in range(MOST_DRAFTED_TOKENS)]
-        return Draft(job, [*coming[:right], *any][: self.chance.randint(1, min(room, MOST_DRAFTED_TOKENS))], 0)
+        tokens = [*coming[:right], *any][: self.chance.randint(1, min(room, MOST_DRAFTED_TOKENS))]
+        return Draft(job, tokens, [0.0] * len(tokens), Account())
 
 
 class RightDrafts(Drafts):
@@ -98,7 +100,7 @@ class RightDrafts(Drafts):
     def choose(self, decoding: Items[Job], room: int) -> Draft | None:
         (job,) = decoding
         assert isinstance(job.sampler, FakeSampler)
-        return Draft(job, job.sampler.peek(job.sequence.tokens, 5), 0)
+        return Draft(job, job.sampler.peek(job.sequence.tokens, 5), [0.0] * 5, Account())
 
 
 class Crowd(RuleBasedStateMachine):

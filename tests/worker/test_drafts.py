@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 
 import pytest
 
-from edged.worker.drafts import MOST_DRAFTED_TOKENS, Draft, Drafts, RowCosts, guesses
+from edged.worker.drafts import MOST_DRAFTED_TOKENS, Draft, Drafts, guesses
 from edged.worker.job import Job
 from edged.worker.sequence import Sequence, StopFilter
 
@@ -15,27 +17,76 @@ BY_FOURS = (0.0, 1.0, 1.8, 2.6, 1.8, 2.5, 3.3, 4.0, 3.0, 3.8)
 FLAT = tuple(1 + rows / 100 for rows in range(20))
 
 
-def asking(id: int, prompt: list[int], most: int = 4000) -> Job:
+def asking(id: int, prompt: list[int], most: int = 4000, *, looks_up: bool = True) -> Job:
     """Somebody whose text so far is `prompt`."""
     sequence = Sequence(id, prompt, len(prompt), most, StopFilter(()))
-    return Job(sequence, None, guesses(sequence.tokens))
+    return Job(sequence, None, guesses(sequence.tokens, looks_up=looks_up))
+
+
+class FakeGuesser:
+    """A smaller model: so many seconds for a guess and for a token that is read. It is always equally sure."""
+
+    def __init__(self, guess_s: float, read_s: float, likelihood: float = 0.5) -> None:
+        self.spent_s = 0.0
+        self.known: list[int] = []
+        self.pieces: list[int] = []
+        self.asked = 0
+        self._costs_s = guess_s, read_s
+        self._likelihood = likelihood
+
+    def room(self, tokens: Items[int]) -> int:
+        return 10_000 - len(tokens)
+
+    def unread(self, tokens: Items[int], partition: str | None) -> int:
+        return len(tokens) - min(len(self.known), len(tokens) - 1)
+
+    def read(self, tokens: Items[int], partition: str | None, most: int) -> None:
+        count = min(most, self.unread(tokens, partition))
+        self.known = list(tokens)[: len(tokens) - self.unread(tokens, partition) + count]
+        self.pieces.append(count)
+        self.spent_s += count * self._costs_s[1]
+
+    def guess(
+        self, tokens: Items[int], partition: str | None, most: int, goes_on: Callable[[float], bool]
+    ) -> list[tuple[int, float]]:
+        assert self.unread(tokens, partition) <= 16, "it would hold up the answer for long"
+        self.asked += 1
+        self.known = list(tokens)
+        guessed: list[tuple[int, float]] = []
+        while len(guessed) < most and goes_on(self._likelihood):
+            guessed.append((5, self._likelihood))
+        self.spent_s += self._costs_s[0] * max(1, len(guessed))
+        return guessed
 
 
 class Play:
-    """Answers that are drafted for a while: seconds by the table of `costs`, right guesses by `chance`."""
+    """Answers that are drafted for a while: seconds by the table of `costs`, right guesses by `chance`.
 
-    def __init__(self, costs: tuple[float, ...], chances: dict[int, float], seed: int = 1) -> None:
+    With a `guesser` nothing is looked up.
+    """
+
+    def __init__(
+        self,
+        costs: tuple[float, ...],
+        chances: dict[int, float],
+        seed: int = 1,
+        guesser: FakeGuesser | None = None,
+        prompt_tokens: int = 40,
+    ) -> None:
         self.costs, self.chances = costs, chances
         self.chance = random.Random(seed)
         # One token again and again: there is always something to propose.
-        self.jobs = {id: asking(id, [5] * 40) for id in chances}
-        self.drafts = Drafts()
+        self.jobs = {id: asking(id, [5] * prompt_tokens, looks_up=guesser is None) for id in chances}
+        self.guesser = guesser
+        self.drafts = Drafts(guesser)
         self.seconds = 0.0
         self.drafted = dict.fromkeys(chances, 0)
 
     def step(self) -> Draft | None:
         jobs = list(self.jobs.values())
+        began_s = self.guesser.spent_s if self.guesser else 0.0
         draft = self.drafts.choose(jobs, room=100)
+        self.seconds += self.guesser.spent_s - began_s if self.guesser else 0.0
         rows = len(jobs)
         if draft is not None:
             rows += len(draft.tokens)
@@ -145,29 +196,6 @@ def test_a_machine_that_becomes_slower_does_not_turn_drafts_off() -> None:
     assert play.speedup(1, 500) >= 1.5
 
 
-def test_an_unknown_size_costs_what_its_neighbours_say() -> None:
-    costs = RowCosts()
-    assert costs.expected_s(1) is None
-    for rows, step_s in ((1, 1.0), (1, 1.1), (5, 2.6), (5, 2.0)):
-        costs.observe(rows, step_s)
-
-    assert [costs.expected_s(rows) for rows in (1, 3, 5)] == [1.0, 1.5, 2.0]
-    assert costs.expected_s(10) == pytest.approx(2.0 * 1.2)
-
-
-def test_one_late_step_says_little_and_many_are_believed() -> None:
-    costs = RowCosts()
-    for rows in (1, 1, 4, 4):
-        costs.observe(rows, float(rows))
-    costs.observe(1, 50.0)
-    assert (costs.expected_s(1) or 0) < 1.5
-    for _ in range(20):
-        costs.observe(1, 3.0)
-
-    assert costs.expected_s(1) == pytest.approx(3.0, rel=0.05)
-    assert (costs.expected_s(4) or 0) > 6, "it is the machine"
-
-
 def test_no_more_are_drafted_than_outputs_are_reserved_for() -> None:
     play = Play(FLAT, {1: 1.0})
     play.speedup(1, 300)
@@ -176,3 +204,61 @@ def test_no_more_are_drafted_than_outputs_are_reserved_for() -> None:
 
     assert draft is not None
     assert len(draft.tokens) == MOST_DRAFTED_TOKENS - 1, "eight rows are two whole tiles"
+
+
+def test_a_quick_smaller_model_that_is_mostly_right_pays() -> None:
+    play = Play(BY_FOURS, {1: 0.9}, guesser=FakeGuesser(0.05, 0.005))
+    play.speedup(1, 100)
+
+    assert play.speedup(1, 1000) >= 1.4
+
+
+@pytest.mark.parametrize(("guess_s", "chance"), [(0.05, 0.0), (0.05, 0.3), (0.4, 0.7), (0.9, 1.0)])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_smaller_model_that_is_wrong_or_slow_costs_next_to_nothing(guess_s: float, chance: float, seed: int) -> None:
+    for tokens in (256, 1000):
+        play = Play(BY_FOURS, {1: chance}, seed, FakeGuesser(guess_s, guess_s / 10))
+        assert play.speedup(1, tokens) >= 0.96
+
+
+def test_a_long_text_is_read_in_pieces_once_it_is_sure_to_pay() -> None:
+    guesser = FakeGuesser(0.05, 0.005)
+    play = Play(FLAT, {1: 0.9}, guesser=guesser, prompt_tokens=3000)
+    play.speedup(1, 400)
+
+    assert sum(guesser.pieces) >= 3000 - 16
+    assert max(guesser.pieces) * 0.005 <= 4.1, "a piece of four steps at most"
+    assert guesser.asked > 20
+
+
+def test_a_text_that_takes_longer_to_read_than_guesses_win_is_left_alone() -> None:
+    guesser = FakeGuesser(0.05, 0.05)
+    play = Play(FLAT, {1: 0.9}, guesser=guesser, prompt_tokens=8000)
+
+    assert play.speedup(1, 200) >= 0.97
+    assert guesser.asked == 0
+    assert sum(guesser.pieces) <= 64, "two pieces told how slowly it reads"
+
+
+def test_the_smaller_model_is_asked_for_somebody_alone_only() -> None:
+    guesser = FakeGuesser(0.01, 0.001)
+    play = Play(FLAT, {1: 1.0, 2: 1.0}, guesser=guesser)
+    play.speedup(1, 300)
+    assert guesser.asked == 0
+
+    del play.jobs[2]
+    play.speedup(1, 300)
+    assert guesser.asked > 0
+
+
+def test_guesses_stop_where_the_next_one_is_not_worth_its_time() -> None:
+    guesser = FakeGuesser(0.05, 0.005)
+    play = Play(FLAT, {1: 1.0}, guesser=guesser)
+    play.speedup(1, 300)
+    longest = [len(draft.tokens) for _ in range(50) if (draft := play.step())]
+    play.chances[1] = 0.6
+    play.speedup(1, 300)
+    shorter = [len(draft.tokens) for _ in range(50) if (draft := play.step())]
+
+    assert max(longest) >= 7
+    assert sum(shorter) / len(shorter) < sum(longest) / len(longest)
