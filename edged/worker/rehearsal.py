@@ -55,13 +55,16 @@ class Rehearsal:
     def step(self) -> None:
         """Try one size on cells that nobody uses.
 
-        Where there are none, or the engine fails, all of it is over, and costs are learnt from the steps of work.
+        Where there are none, or the engine fails, all of it is over. Behind some text only depth remains unknown then;
+        before that, costs are learnt from the steps of work.
         """
         try:
             if next(self._coming, "over") != "over":
                 return
         except (MemoryFull, DecodeFailed):
-            self._flat_s.clear()
+            self._deep_s.clear()
+            if self._slot is None:
+                self._flat_s.clear()
         self.is_over = True
         self.rest()
 

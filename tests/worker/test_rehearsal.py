@@ -85,3 +85,26 @@ def test_an_engine_that_fails_is_not_asked_again(context: Context, monkeypatch: 
 
     assert trying.is_over
     assert trying.found is None
+
+
+def test_where_only_depth_cannot_be_tried_the_rest_is_known(
+    wide_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = wide_context.decode
+
+    def short_of_cells(rows: list[Row]) -> None:
+        if rows[0].position >= 128:
+            raise MemoryFull
+        decode(rows)
+
+    monkeypatch.setattr(wide_context, "decode", short_of_cells)
+    trying = rehearsal(wide_context, Batcher(wide_context, wide_context.model))
+    while not trying.is_over:
+        trying.step()
+
+    found = trying.found
+    assert found is not None
+    assert len(found.rows) == len(found.rows_s) > 5
+    assert found.deep_rows_s == ()
+    monkeypatch.undo()
+    assert cells_of(wide_context) == wide_context.context_tokens
