@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from edged.errors import Unavailable
@@ -84,9 +85,9 @@ def status_table(status: Mapping[str, Any]) -> Table:
     for resident in status["residents"]:
         table.add_row("model", _resident_line(resident))
         if resident.get("problem"):
-            table.add_row("[bold red]problem[/]", resident["problem"])
+            table.add_row("[bold red]problem[/]", escape(resident["problem"]))
         if resident.get("draft_problem"):
-            table.add_row("no draft", resident["draft_problem"])
+            table.add_row("no guesses", escape(resident["draft_problem"]))
     if not status["residents"]:
         table.add_row("model", "none in memory; one is loaded when somebody asks")
     return table

@@ -11,6 +11,7 @@
            ── Embed, Rank ───────▶
            ◀─ Embedded | Scored | Rejected | Starved    one of them per Embed or Rank
            ◀─ Step                              the news of all sequences of one decode, or of one step for vectors
+           ◀─ DrafterLost
 
 Hanging up is the leash: a child that reads end-of-file exits. Bulk (models, prefixes on disk, later images) never
 travels in a frame. How frames become bytes is `framing.py`'s business; what is said about prefixes on disk is in
@@ -220,8 +221,8 @@ class Output:
 class Step:
     """One decode: what it brought to whom, how many prompt tokens it read, and where its time went.
 
-    `step_s` is the whole step; of it `decode_s` was spent in llama_decode, that of a smaller model included, and
-    `sample_s` in llama.cpp's sampler.
+    `step_s` is the whole step; of it `decode_s` was spent in llama_decode, `sample_s` in llama.cpp's sampler, and
+    `guessing_s` by the smaller model.
     It advanced `decoding` answers, and might have read `chunk_tokens` prompt tokens.
     Of `drafted` guessed tokens so many were `accepted`: one of the sequences got that many tokens more than one.
     """
@@ -235,6 +236,14 @@ class Step:
     chunk_tokens: int = 0
     drafted: int = 0
     accepted: int = 0
+    guessing_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DrafterLost:
+    """The smaller model guesses nothing any more, for this `reason`. Answers go on without it."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +302,7 @@ Frame: TypeAlias = (
     | Rejected
     | Failed
     | Step
+    | DrafterLost
     | Embedded
     | Scored
     | Starved

@@ -33,7 +33,8 @@ from edged.chat import (
 from edged.errors import EdgedError
 from edged.wire import Embed, Rank
 from edged.worker.account import Account
-from edged.worker.drafts import MOST_DRAFTED_TOKENS, Draft, Drafts
+from edged.worker.draft import MOST_DRAFTED_TOKENS, Draft
+from edged.worker.drafts import Drafts
 from edged.worker.embedding import Portion
 from edged.worker.engine import DecodeFailed, MemoryFull, Row
 from edged.worker.job import Job

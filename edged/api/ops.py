@@ -87,7 +87,7 @@ def _resident_body(name: str, resident: Resident) -> dict[str, Any]:
         "model_bytes": card.model_bytes if card else None,
         "gpus": list(card.gpus) if card else None,
         "gpu_layers": card.gpu_layers if card else None,
-        "draft_model": card.drafter or None if card else None,
+        "draft_model": card.drafter or None if card and not resident.draft_problem else None,
         "draft_problem": resident.draft_problem or None,
         "steps": work.steps,
         "prompt_tokens": work.prompt_tokens,

@@ -81,8 +81,9 @@ class Outlook:
                 self.speed.note_first_word(run.expected_s, self._step_began_s - run.asked_s)
                 run.expected_s = None
         # Drafts that were right brought several tokens: what is looked ahead to are steps that bring one to everybody.
-        plain_s = step.step_s * step.decoding / max(step.decoding + step.accepted, 1)
-        step_s = plain_s if step.accepted else step.step_s
+        # The smaller model stops as soon as there is a prompt to read.
+        own_s = step.step_s - step.guessing_s
+        step_s = own_s * step.decoding / (step.decoding + step.accepted) if step.accepted else own_s
         self.speed.note_step(step.decoding, step.prompt_tokens, step.chunk_tokens, step_s)
 
     def note_end(self, run: Run, tokens: int) -> None:

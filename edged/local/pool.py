@@ -26,20 +26,20 @@ from typing import TypeAlias
 from edged.chat import Lane
 from edged.config import Engine, Limits
 from edged.errors import EdgedError, RequestError, ShuttingDown, WorkerCrashed
-from edged.host import gpu, memory
+from edged.host import gpu
 from edged.local.keeping import Keeping
 from edged.local.line import Line, Waiter, find_place, gave_way, too_late, waited_in_vain
+from edged.local.loading import Loader
 from edged.local.outlook import Outlook
 from edged.local.plan import Want, plan
 from edged.local.predict import Effort, Forecast
 from edged.local.process import WorkerProcess
 from edged.local.renderer import Renderer
 from edged.local.resident import Lease, Resident, share_prompts
-from edged.local.tuning import Tuning, choose_drafter, how_to_load, snapshot_bytes
+from edged.local.tuning import Tuning
 from edged.local.work import Work
-from edged.store import ModelFile, Store
+from edged.store import Store
 from edged.template_wire import Template
-from edged.wire import Load, Tuned
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +63,7 @@ class Pool:
         tuning: Tuning | None = None,
         keeping: Keeping | None = None,
     ) -> None:
-        self._store = store
-        self._tuning = tuning
-        self._keeping = keeping or Keeping()
+        self._loader = Loader(store, engine, tuning, keeping or Keeping())
         self._engine = engine
         self._limits = limits
         self._tell = tell
@@ -251,8 +249,7 @@ class Pool:
             self._begin_load(model)
 
     def _begin_load(self, model: str) -> Resident:
-        process = WorkerProcess(model, partial(self._bury, model))
-        resident = self._residents[model] = Resident(process, self._engine.sequences, self._engine.sequences)
+        resident = self._residents[model] = Resident(self._spawn(model), self._engine.sequences, self._engine.sequences)
         resident.load = self._tasks.create_task(self._load(model, resident), name=f"load {model}")
         return resident
 
@@ -260,11 +257,7 @@ class Pool:
         began = monotonic()
         self._tell("model_loading", model=model)
         try:
-            with contextlib.ExitStack() as opened:
-                wanted = self._load_frame(self._store.find(model), resident)
-                names = [model, wanted.drafter] if wanted.drafter else [model]
-                descriptors = [opened.enter_context(self._store.open(name)) for name in names]
-                card = await self._keeping.load(resident.process, wanted, descriptors)
+            card = await self._loader.load(model, resident, partial(self._spawn, model))
         except (EdgedError, OSError) as error:
             failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
             self._retire(model)
@@ -275,14 +268,12 @@ class Pool:
             self._dispatch()
             return
         resident.renderer = Renderer(model, Template(card.template, card.bos, card.eos, card.controls))
-        resident.draft_problem = resident.draft_problem or card.draft_problem
         resident.state = "ready"
         self.warming = self.failure = None
         load_s = round(monotonic() - began, 3)
         self._tell("model_loaded", model=model, seconds=load_s, description=card.description)
         if resident.draft_problem:
-            log.warning("%s: nothing is guessed ahead by another model: %s", model, resident.draft_problem)
-            self._tell("draft_unused", model=model, reason=resident.draft_problem)
+            self._tell_undrafted(model, resident.draft_problem)
         if problem := self.problem(resident):
             log.error("%s: %s", model, problem)
             self._tell("gpu_unused", model=model, reason=problem)
@@ -294,32 +285,19 @@ class Pool:
                 await resident.renderer.start()
                 await share_prompts(self._engine.shared_prompts, resident.renderer, resident.process)
 
-    def _load_frame(self, file: ModelFile, resident: Resident) -> Load:
-        engine, tuning, available_bytes = self._engine, self._tuning, memory.available_bytes()
-        installed = self._store.models() if engine.draft_model else ()
-        drafting = choose_drafter(file, engine.draft_model, installed, available_bytes)
-        resident.draft_problem = drafting.problem
-        how = how_to_load(file.size_bytes, available_bytes)
-        tuned = Tuned(engine.threads)
-        if engine.threads is None and tuning is not None:  # a number that was set is not to be taken for a measured one
-            tuned = tuning.known(file, how, engine.thread_count)
-            resident.process.on_tuned = partial(tuning.remember, file, how, engine.thread_count)
-        return Load(
-            name=file.name,
-            context_tokens=engine.context_tokens,
-            sequences=engine.sequences,
-            threads=engine.thread_count,
-            gpu_layers=engine.gpu_layers,
-            longest_gap_steps=engine.longest_gap_steps,
-            tuned=tuned,
-            follow_neighbours=engine.follow_neighbours,
-            maps_file=how.maps_file,
-            repacks=how.repacks,
-            lookup=engine.lookup,
-            drafter=drafting.drafter.name if drafting.drafter else "",
-            kv_type=engine.kv_type,
-            snapshot_bytes=snapshot_bytes(engine),
-        )
+    def _spawn(self, model: str) -> WorkerProcess:
+        process = WorkerProcess(model, partial(self._bury, model))
+        process.on_drafter_lost = partial(self._lose_drafter, model)
+        return process
+
+    def _lose_drafter(self, model: str, reason: str) -> None:
+        if resident := self._residents.get(model):
+            resident.draft_problem = reason
+            self._tell_undrafted(model, reason)
+
+    def _tell_undrafted(self, model: str, reason: str) -> None:
+        log.warning("%s: no smaller model guesses ahead: %s", model, reason)
+        self._tell("draft_unused", model=model, reason=reason)
 
     def _leave(self, resident: Resident) -> None:
         if resident.load is not None:

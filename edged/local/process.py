@@ -38,6 +38,7 @@ from edged.wire import (
     Cancel,
     Count,
     Counted,
+    DrafterLost,
     Embed,
     Embedded,
     Failed,
@@ -85,6 +86,7 @@ class WorkerProcess:
         self.card: Loaded | None = None
         self.outlook = Outlook()
         self.on_tuned: Callable[[Tuned], None] = lambda tuned: None
+        self.on_drafter_lost: Callable[[str], None] = lambda reason: None
         self.on_prefix_news: Callable[[PrefixNews | None], None] = lambda news: None
         self._on_gone = on_gone
         self._error: EdgedError | None = None
@@ -110,6 +112,7 @@ class WorkerProcess:
         Raises `ModelInvalid` when the engine refuses the file, `LoadTimeout`, or `WorkerCrashed`.
         """
         self._child = await Child.spawn("edged.worker", self._hear, self._bury, HUGE_PAGES)
+        self.outlook.speed.calibrate(load.tuned.rows, load.tuned.rows_s)
         self._child.send(load, descriptors)
         deadline_s = load_deadline_s(sum(os.fstat(descriptor).st_size for descriptor in descriptors))
         try:
@@ -260,8 +263,11 @@ class WorkerProcess:
                     self._counting[id].set_result(tokens)
             case Keep() | Kept() | Restoring() | Used() | Discard() | AllPutAway():
                 self.on_prefix_news(frame)
-            case Tuned():
+            case Tuned(_, rows, rows_s):
+                self.outlook.speed.calibrate(rows, rows_s)
                 self.on_tuned(frame)
+            case DrafterLost(reason):
+                self.on_drafter_lost(reason)
             case Loading(progress):
                 self.progress = progress
             case Loaded():

@@ -5,6 +5,8 @@ for each prompt token. Steps that read are kept apart from those that do not, si
 them. Heat and neighbours make all steps slower at once: that is one factor, which follows the last few steps, and the
 tables hold what remains.
 
+It begins with what the worker measured while nobody asked (`worker/rehearsal.py`), where that is known already.
+
 No clock: seconds are handed in.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Sequence
 from statistics import median
 
 _NEWEST_WEIGHT = 0.2
@@ -105,6 +108,7 @@ class Speed:
         self._late: deque[float] = deque(maxlen=_FIRST_WORDS)
         self._answer_tokens: float | None = None
         self._hand_over_s: float | None = None
+        self._is_calibrated = False
 
     @property
     def is_measured(self) -> bool:
@@ -146,6 +150,19 @@ class Speed:
             return _FIRST_GUESS_CHUNK_TOKENS
         nearest = min(self._chunks, key=lambda seen: (bool(seen) != bool(decoding), abs(seen - decoding)))
         return max(1, round(self._chunks[nearest]))
+
+    def calibrate(self, rows: Sequence[int], rows_s: Sequence[float]) -> None:
+        """Steps of so many rows took so long while nobody asked: better than a guess from the only size that was seen.
+
+        After one answer of one word nothing else is known than a step of one row, and it may have been late: eight
+        times that, for eight answers, once said 70 seconds of wait to somebody who would have waited for four. Told
+        again, it changes nothing: work says more.
+        """
+        if not self._is_calibrated:
+            for size, step_s in zip(rows, rows_s, strict=False):
+                self._plain.observe(size, step_s)
+                self._reading.observe(size, step_s)
+            self._is_calibrated = bool(rows)
 
     def note_step(self, decoding: int, read: int, chunk_tokens: int, step_s: float) -> None:
         """A step advanced `decoding` answers and read `read` prompt tokens of at most `chunk_tokens`."""

@@ -53,7 +53,7 @@ def how_to_load(model_bytes: int, available_bytes: int) -> Loading:
 
 
 @dataclass(frozen=True, slots=True)
-class Drafting:
+class ChosenDrafter:
     """The smaller model that guesses ahead for another, or the reason why the one that was set does not."""
 
     drafter: ModelFile | None = None
@@ -62,26 +62,28 @@ class Drafting:
 
 def choose_drafter(
     model: ModelFile, name: str | None, installed: Iterable[ModelFile], available_bytes: int
-) -> Drafting:
-    """Whether the model called `name` is to guess ahead for `model`: there is room for both.
+) -> ChosenDrafter:
+    """Whether the model called `name` is to guess ahead for `model`: both should fit, as far as their files tell.
 
     It is no problem that it does not for itself, for smaller ones, and for those that make no words. Whether the two
     speak the same tokens turns out when they are loaded.
     """
-    if name is None or name == model.name or model.made_for not in ("words", None):
-        return Drafting()
+    if not name or name == model.name or model.made_for not in ("words", None):
+        return ChosenDrafter()
     drafter = next((file for file in installed if file.name == name), None)
     if drafter is None:
-        return Drafting(problem=f"[engine] draft_model = {name!r}: no such model is installed.")
+        return ChosenDrafter(problem=f"[engine] draft_model = {name!r}: no such model is installed.")
+    if drafter.made_for in ("vectors", "scores", "part"):
+        return ChosenDrafter(problem=f"{name} was made for {drafter.made_for} and not for words.")
     if drafter.size_bytes >= model.size_bytes:
-        return Drafting()
+        return ChosenDrafter()
     needed_bytes = model.size_bytes + drafter.size_bytes + 2 * _BESIDE_BYTES
     if needed_bytes > available_bytes:
-        return Drafting(
+        return ChosenDrafter(
             problem=f"{model.name} and {name} together need {_gib(needed_bytes)} GiB of memory, and "
             f"{_gib(available_bytes)} are free."
         )
-    return Drafting(drafter)
+    return ChosenDrafter(drafter)
 
 
 def _gib(size_bytes: int) -> str:

@@ -22,7 +22,7 @@ from edged.worker.build import build_of
 from edged.worker.confine import confine, limit_files
 from edged.worker.context import Context
 from edged.worker.devices import gpus
-from edged.worker.drafter import Drafter, unfit
+from edged.worker.drafter import Drafter, unfit, unguessable
 from edged.worker.model import Model
 from edged.worker.pipe import Pipe
 from edged.worker.serving import Worker
@@ -47,21 +47,27 @@ def load(pipe: Pipe, wanted: Load) -> Model:
 
 def load_drafter(pipe: Pipe, wanted: Load, model: Model) -> tuple[Drafter | None, str]:
     """The smaller model that came behind `model`, or why it is of no use; that costs nothing but its guesses."""
+    if reason := unguessable(model):
+        return None, f"{wanted.drafter} is not used: {reason}."
     try:
         smaller = _model(pipe, wanted)
-        if reason := unfit(model, smaller):
-            smaller.close()
-            return None, f"{wanted.drafter} is not used: {reason}."
-        context = Context(
-            smaller,
-            context_tokens=wanted.context_tokens,
-            sequences=1,
-            threads=wanted.threads,
-            kv_type=wanted.kv_type,
-        )
     except EngineError as error:
         return None, f"{wanted.drafter} cannot be loaded: {error}."
-    return Drafter(context, model.vocabulary_tokens), ""
+    reason = unfit(model, smaller)
+    if not reason:
+        try:
+            context = Context(
+                smaller,
+                context_tokens=wanted.context_tokens,
+                sequences=1,
+                threads=wanted.threads,
+                kv_type=wanted.kv_type,
+            )
+            return Drafter(context, model.vocabulary_tokens), ""
+        except EngineError as error:
+            reason = str(error)
+    smaller.close()
+    return None, f"{wanted.drafter} is not used: {reason}."
 
 
 def _model(pipe: Pipe, wanted: Load, report: Callable[[float], None] = lambda fraction: None) -> Model:

@@ -1,6 +1,7 @@
 """What guessing ahead has cost one request so far, and how often it was right: whether it can bear another draft.
 
-In steps of the request that nothing was added to. A guess is of a kind, and the kinds are the asker's.
+In steps of the request that nothing was added to. A guess is of a kind, which is what its asker tells guesses apart
+by: the tokens before it that agree (`drafts.py`), or how likely the smaller model held it (`drafting.py`).
 """
 
 from __future__ import annotations
@@ -47,18 +48,24 @@ class Account:
         return _share(sum(self.right.values()), sum(self.wrong.values()), self.expected)
 
     def chance(self, kind: Kind) -> float:
-        """How likely a guess of this kind is right."""
-        return _share(self.right.get(kind, 0.0), self.wrong.get(kind, 0.0), self.share)
+        """How likely a guess of this kind is right: what was seen of it, and before that what was seen of others."""
+        right, wrong = self.right.get(kind, 0.0), self.wrong.get(kind, 0.0)
+        of_others = _share(sum(self.right.values()) - right, sum(self.wrong.values()) - wrong, self.expected)
+        return _share(right, wrong, of_others)
 
-    def note(self, kinds: Sequence[Kind], accepted: int) -> None:
-        """The first `accepted` of the drafted tokens were drawn; the next one was not, unless all were."""
+    def note(self, kinds: Sequence[Kind], right: int) -> None:
+        """Guesses of these kinds were judged, in this order: the first `right` were, the next one was not."""
         for kind in set(kinds):
             self.right[kind] = _KEPT * self.right.get(kind, 0.0)
             self.wrong[kind] = _KEPT * self.wrong.get(kind, 0.0)
-        for kind in kinds[:accepted]:
+        for kind in kinds[:right]:
             self.right[kind] += 1
-        for kind in kinds[accepted : accepted + 1]:
+        for kind in kinds[right : right + 1]:
             self.wrong[kind] += 1
+
+    def pay(self, steps: float) -> None:
+        """Book what had to be done before a draft could be made."""
+        self.lost += steps
 
     def lose(self, steps: float, generated_tokens: int) -> None:
         """Book the loss of a draft; what was gained long ago does not pay for many."""

@@ -22,7 +22,8 @@ from contextlib import suppress
 
 from edged.shares import shares
 from edged.wire import Failed, Output
-from edged.worker.drafts import Draft, Drafts
+from edged.worker.draft import Draft
+from edged.worker.drafts import Drafts
 from edged.worker.engine import DecodeFailed, Engine, MemoryFull
 from edged.worker.job import CannotDraw, Chunks, Job, Sampler, Vocabulary, rows_of
 from edged.worker.memory import Memory
@@ -155,6 +156,7 @@ class Batcher:
                 self._engine.decode(rows_of(chunks, draft))
                 self.draft = draft
                 return
+            draft.account.lose(draft.made_steps, draft.job.sequence.generated)
         self._engine.decode(rows_of(chunks))
 
     def _drafted(self, chunks: Chunks) -> Draft | None:
@@ -300,12 +302,12 @@ class Batcher:
         """Draw at each drafted position in order for as long as what is drawn is what was drafted."""
         sequence, place = draft.job.sequence, draft.job.sequence.place
         assert place is not None
-        for row, guess in zip(rows, [*draft.tokens, None], strict=True):
+        for row in rows:
             if not sampler.is_ready:
                 sampler.keep(row)
                 break
             token = self._draw(draft.job, sampler, row)
-            if token is None or token != guess or sequence.finish:
+            if token is None or row == rows[-1] or not draft.judge(token) or sequence.finish:
                 break
             self.memory.grow(place, 1)
             draft.accepted += 1
@@ -334,12 +336,10 @@ class Batcher:
 
     def _collect(self, jobs: Iterable[Job]) -> list[Output]:
         outputs = []
-        for job in list(jobs):
-            sequence = job.sequence
+        for job, sequence in [(job, job.sequence) for job in jobs]:
             if sequence.said or sequence.finish:
-                text, tokens = sequence.take_said()
-                scores = sequence.take_scores()
-                outputs.append(Output(sequence.id, text, tokens, sequence.finish, sequence.generated, scores))
+                said, scores = sequence.take_said(), sequence.take_scores()
+                outputs.append(Output(sequence.id, *said, sequence.finish, sequence.generated, scores))
             if sequence.finish:
                 self._retire(job)
         return outputs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edged.wire import KvType
 from edged.worker.bindings import EngineError, last_error, lib
-from edged.worker.drafts import MOST_DRAFTED_TOKENS
+from edged.worker.draft import MOST_DRAFTED_TOKENS
 from edged.worker.engine import DecodeFailed, MemoryFull, Row
 from edged.worker.model import Model
 

@@ -5,12 +5,11 @@
                                    └─┴ unread
 
 It takes part in nothing else: prompts are read and answers are drawn by the first model alone, and whatever is wrong
-with this one costs nothing but its guesses. When they pay is decided in `drafts.py`.
+with this one costs nothing but its guesses. When it is asked is decided in `drafting.py`.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
@@ -21,18 +20,21 @@ from edged.worker.model import Model
 from edged.worker.prefixes import common
 
 _SLOT = 0
-# Vocabularies of one family differ by some padding, and by control tokens that were given names later: llama.cpp allows
-# as much, and does not compare the first few tokens (SPEC_VOCAB_* in common/speculative.cpp).
+# Vocabularies of one family differ by some tokens at the end: llama.cpp allows as many, and does not compare the first
+# few (SPEC_VOCAB_* in common/speculative.cpp).
 _MOST_MORE_TOKENS = 128
 _UNCOMPARED_TOKENS = 5
+
+
+def unguessable(model: Model) -> str:
+    """Why nothing can be guessed for `model`; empty where it can."""
+    return "" if model.is_cuttable else "the memory of the model cannot be cut back behind a wrong guess"
 
 
 def unfit(model: Model, smaller: Model) -> str:
     """Why `smaller` cannot guess for `model`; empty where it can. Comparing two of 150,000 tokens takes 0.1 s."""
     if smaller.is_for_vectors:
         return "it was made for vectors and not for words"
-    if not model.is_cuttable:
-        return "the memory of the model that it would guess for cannot be cut back behind a wrong guess"
     if not smaller.is_cuttable:
         return "its memory cannot be cut back behind a wrong guess"
     ours, theirs = model.vocabulary_tokens, smaller.vocabulary_tokens
@@ -46,7 +48,7 @@ def unfit(model: Model, smaller: Model) -> str:
 
 
 class Drafter:
-    """A `Guesser` on a context of its own, which holds one text as long as the largest of the first model."""
+    """The smaller model on a context of its own, which holds one text. `failure` says why it is of no use any more."""
 
     def __init__(self, context: Context, vocabulary_tokens: int) -> None:
         """`vocabulary_tokens` is how many tokens the first model knows."""
@@ -58,7 +60,7 @@ class Drafter:
         self._held: list[int] = []
         self._partition: str | None = None
         self._last_row = 0
-        self._is_broken = False
+        self.failure = ""
 
     def use_threads(self, threads: int, of_several_rows: int) -> None:
         """Guess on so many threads, and read on another number."""
@@ -66,7 +68,7 @@ class Drafter:
 
     def room(self, tokens: Sequence[int]) -> int:
         """How many tokens it could guess behind `tokens`; none where it is too small for the text, or broken."""
-        return 0 if self._is_broken else max(0, self._context.context_tokens - len(tokens))
+        return 0 if self.failure else max(0, self._context.context_tokens - len(tokens))
 
     def unread(self, tokens: Sequence[int], partition: str | None) -> int:
         """How many of `tokens` it would have to read before it could guess what comes behind them."""
@@ -121,7 +123,7 @@ class Drafter:
             if token >= self._vocabulary_tokens or not goes_on(likelihood):
                 return
             guessed.append((token, likelihood))
-            if len(guessed) == most:
+            if len(guessed) == most or self._context.model.is_end(token):
                 return
             self._decode([token], is_last=True)
             row = 0
@@ -140,13 +142,15 @@ class Drafter:
 
         logits = self._context.logits(row)
         token = int(logits.argmax())
-        return token, 1 / float(np.exp(logits - logits[token]).sum())
+        likelihood = 1 / float(np.exp(logits - logits[token]).sum())
+        if not likelihood > 0:
+            raise DecodeFailed("its weights are damaged: it says nothing that is a number")
+        return token, likelihood
 
     def _try(self, compute: Callable[[], None]) -> None:
         try:
             compute()
         except (MemoryFull, DecodeFailed, EngineError) as error:
-            self._is_broken = True
+            self.failure = f"it failed: {error!r}"
             self._context.release(_SLOT)
             self._held.clear()
-            sys.stderr.write(f"Nothing is guessed ahead any more: the smaller model failed: {error!r}\n")

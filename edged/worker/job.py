@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 from edged.chat import TokenLogprob
 from edged.wire import FailureCode
-from edged.worker.drafts import Draft, Guesses
+from edged.worker.draft import Draft, Guesses
 from edged.worker.engine import Row
 from edged.worker.sequence import Sequence
 

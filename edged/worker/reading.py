@@ -76,7 +76,7 @@ def size_bytes(frame: Readable) -> int:
     """How much text a frame holds; a character is counted as a byte, which is near enough."""
     match frame:
         case Generate():
-            return sum(len(span.text) for span in frame.prompt)
+            return sum(len(span.text) for span in frame.prompt) + len(frame.prediction)
         case Count():
             return sum(len(span.text) for prompt in frame.prompts for span in prompt)
         case Embed():

@@ -17,6 +17,7 @@ from edged.wire import (
     Cancel,
     Count,
     Counted,
+    DrafterLost,
     Embed,
     Failed,
     Frame,
@@ -34,8 +35,9 @@ from edged.worker.batcher import Batcher
 from edged.worker.build import build_of
 from edged.worker.constraint import Grammars
 from edged.worker.context import Context
+from edged.worker.draft import guesses_for
 from edged.worker.drafter import Drafter
-from edged.worker.drafts import Drafts, guesses
+from edged.worker.drafts import Drafts
 from edged.worker.job import CannotDraw, Job
 from edged.worker.neighbours import Neighbours
 from edged.worker.pace import SMALLEST_CHUNK_TOKENS, Pace
@@ -66,8 +68,9 @@ class Worker:
         self._pipe = pipe
         self._context = context
         stored = StoredPrefixes(identity_of(wanted.model_key, build_of(context)), context.context_tokens, pipe.send)
-        self._drafter, self._looks_up = drafter, wanted.lookup
-        self._drafts = Drafts(drafter) if context.is_cuttable and (wanted.lookup or drafter) else None
+        self._drafter, self._drafter_name, self._looks_up = drafter, wanted.drafter, wanted.lookup
+        has_drafts = context.is_cuttable and (wanted.lookup or drafter)
+        self._drafts = Drafts(drafter, wanted.longest_gap_steps) if has_drafts else None
         self._pace = Pace(wanted.longest_gap_steps)
         self._batcher = Batcher(
             context, context.model, self._begun, wanted.snapshot_bytes, stored, self._drafts, self._pace.read_again
@@ -157,7 +160,12 @@ class Worker:
         """Called beside the decoding too: changes nothing."""
         match frame:
             case Generate():
-                return [tokens_of(frame.prompt, self._tokenizer)]
+                expected = frame.prediction if self._drafts and self._looks_up else ""
+                most_expected = self._context.context_tokens
+                return [
+                    tokens_of(frame.prompt, self._tokenizer),
+                    self._context.model.tokenize(expected, parse_special=False)[:most_expected],
+                ]
             case Count():
                 return [tokens_of(prompt, self._tokenizer) for prompt in frame.prompts]
             case Embed() | Rank():
@@ -172,7 +180,7 @@ class Worker:
             case Embed() | Rank():
                 self._background.submit(read.frame, *read.tokens)
 
-    def _admit(self, wanted: Generate, tokens: list[int]) -> None:
+    def _admit(self, wanted: Generate, tokens: list[int], expected: list[int]) -> None:
         room = self._context.context_tokens - len(tokens)
         if room < 1 or not tokens:
             self._pipe.send(Rejected(wanted.id, len(tokens), self._context.context_tokens))
@@ -196,13 +204,11 @@ class Worker:
             return
         self._unaccepted.add(wanted.id)
         marks = marks_of(tokens, self._controls)
-        model, most_expected = self._context.model, self._context.context_tokens
-        expected = model.tokenize(wanted.prediction, parse_special=False)[:most_expected]
         for id, sampler in enumerate(samplers, start=wanted.id):
             stops, own = StopFilter(wanted.stop), list(tokens)
             sequence = Sequence(id, own, len(own), most, stops, wanted.partition, wanted.lane, marks)
-            from_it = guesses(own, expected, looks_up=self._looks_up) if self._drafts else None
-            self._batcher.submit(Job(sequence, sampler, from_it))
+            guesses = guesses_for(own, expected, looks_up=self._looks_up) if self._drafts else None
+            self._batcher.submit(Job(sequence, sampler, guesses))
 
     def _sampler(self, wanted: Generate, choice: int, prompt: list[int]) -> ChainSampler:
         known = self._context.model.vocabulary_tokens
@@ -261,15 +267,23 @@ class Worker:
                 tuple(outputs),
                 prompt_tokens,
                 round(step_s, 6),
-                round(self._context.decode_s - decode_s + guessing_s, 6),
+                round(self._context.decode_s - decode_s, 6),
                 round(self._context.sample_s - sample_s, 6),
                 decoding=decoding,
                 chunk_tokens=chunk_tokens,
                 drafted=len(draft.tokens) if draft else 0,
                 accepted=draft.accepted if draft else 0,
+                guessing_s=round(guessing_s, 6),
             )
         )
+        self._look_after_drafter()
         self._background.follow(prompt_tokens, own_s, has_decoding=self._batcher.decoding > 0, is_plain=not draft)
+
+    def _look_after_drafter(self) -> None:
+        """Where it has failed the daemon should know: nothing else shows it."""
+        if self._drafter and self._drafter.failure:
+            self._pipe.send(DrafterLost(f"{self._drafter_name} is not used any more: {self._drafter.failure}."))
+            self._drafter = None  # `Drafts` sees that it has no room for any text
 
     @property
     def _guessing_s(self) -> float:

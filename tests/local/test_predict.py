@@ -335,3 +335,18 @@ def test_nobody_finds_what_another_account_has_said() -> None:
 
     assert sizes.estimate(mine).familiar_tokens == 100
     assert sizes.estimate(conversation("a" * 84, account="another")).familiar_tokens == 0
+
+
+def test_what_was_measured_while_nobody_asked_is_where_it_begins() -> None:
+    speed = Speed()
+    speed.note_step(1, 0, 0, 2.0)  # late, and the only one
+    assert speed.step_s(8, 0) > 10
+    for _ in range(5):
+        speed.calibrate((1, 2, 4, 8, 16), (0.015, 0.025, 0.03, 0.045, 0.06))
+
+    assert speed.is_measured
+    assert speed.step_s(8, 0) == pytest.approx(0.045)
+    assert speed.step_s(2, 10) == pytest.approx(0.045 + 0.015 * 4 / 8)
+    for _ in range(9):
+        speed.note_step(8, 0, 0, 0.09)
+    assert speed.step_s(8, 0) == pytest.approx(0.09, rel=0.1), "work says more"

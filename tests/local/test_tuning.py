@@ -9,7 +9,7 @@ import pytest
 
 from edged.config import Engine
 from edged.host.memory import total_bytes
-from edged.local.tuning import Drafting, Loading, Tuning, choose_drafter, how_to_load, snapshot_bytes
+from edged.local.tuning import ChosenDrafter, Loading, Tuning, choose_drafter, how_to_load, snapshot_bytes
 from edged.store import ModelFile
 from edged.wire import Tuned
 
@@ -57,7 +57,7 @@ def test_a_smaller_model_that_is_not_used_says_why(
 
 
 def test_a_smaller_model_is_used_where_both_fit() -> None:
-    assert choose_drafter(MODEL, "small", [MODEL, SMALL], 4 * GIB) == Drafting(SMALL)
+    assert choose_drafter(MODEL, "small", [MODEL, SMALL], 4 * GIB) == ChosenDrafter(SMALL)
 
 
 def test_conversations_outside_of_the_context_get_what_is_set_or_a_share_of_the_memory() -> None:

@@ -20,7 +20,8 @@ from edged.worker import memory as memory_module
 from edged.worker import stored as stored_module
 from edged.worker.account import Account
 from edged.worker.batcher import Batcher
-from edged.worker.drafts import MOST_DRAFTED_TOKENS, Draft, Drafts
+from edged.worker.draft import MOST_DRAFTED_TOKENS, Draft
+from edged.worker.drafts import Drafts
 from edged.worker.engine import Row
 from edged.worker.job import CannotDraw, Job
 from edged.worker.stored import StoredPrefixes

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,9 @@ from benchmarks import synthetic
 from edged.chat import Sampling
 from edged.worker.batcher import Batcher
 from edged.worker.context import Context
-from edged.worker.drafter import Drafter, unfit
-from edged.worker.drafts import Drafts, guesses
+from edged.worker.draft import guesses_for
+from edged.worker.drafter import Drafter, unfit, unguessable
+from edged.worker.drafts import Drafts
 from edged.worker.job import Job
 from edged.worker.model import Model
 from edged.worker.sampler import ChainSampler
@@ -79,7 +81,8 @@ def test_who_cannot_guess_for_whom_is_told_why(
 
     assert "for vectors" in unfit(deep, vectors)
     assert "cannot be cut" in unfit(deep, window)
-    assert "model that it would guess for cannot be cut" in unfit(window, deep)
+    assert "cannot be cut back" in unguessable(window)
+    assert unguessable(deep) == ""
     assert "50257 tokens and not 32064" in unfit(deep, vocabulary_of("gpt-2"))
     assert "its vocabulary is another one: token" in unfit(vocabulary_of("starcoder"), vocabulary_of("refact"))
     assert unfit(deep, vocabulary_of("llama-spm")) == "", "the same but for control tokens at its end"
@@ -135,13 +138,21 @@ def test_tokens_that_only_the_larger_one_knows_do_not_break_it(small_context: Co
     assert drafter.room([1, 2, 3]) == CONTEXT_TOKENS - 3
 
 
-def test_one_that_fails_is_not_asked_again(drafter: Drafter, capfd: pytest.CaptureFixture[str]) -> None:
+def test_one_that_fails_is_not_asked_again(drafter: Drafter) -> None:
     drafter.read(TOKENS, "", 100)
     drafter.read([200] * 2 * CONTEXT_TOKENS, "", 2 * CONTEXT_TOKENS)  # which `room` forbids: there are no cells
 
     assert drafter.room(TOKENS) == 0
     assert drafter.unread(TOKENS, "") == 120, "its memory is empty"
-    assert "the smaller model failed" in capfd.readouterr().err
+    assert "MemoryFull" in drafter.failure
+
+
+def test_one_whose_weights_are_damaged_is_not_asked_again(drafter: Drafter, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = np.full(drafter._context.model.vocabulary_tokens, np.nan, np.float32)
+    monkeypatch.setattr(Context, "logits", lambda self, row: nothing)
+
+    assert drafter.guess(TOKENS, "", 3, always) == []
+    assert "damaged" in drafter.failure
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
@@ -165,7 +176,7 @@ def answered(context: Context, drafter: Drafter | None, temperature: float, look
     batcher = Batcher(context, context.model, drafts=drafts if drafter else None)
     sampler = ChainSampler(context, Sampling(temperature=temperature, seed=3, top_k=3), TOKENS)
     sequence = Sequence(1, list(TOKENS), len(TOKENS), 150, StopFilter(()))
-    batcher.submit(Job(sequence, sampler, guesses(sequence.tokens, looks_up=looks_up)))
+    batcher.submit(Job(sequence, sampler, guesses_for(sequence.tokens, looks_up=looks_up)))
     steps = 0
     while not batcher.is_idle:
         decoding = batcher.decoding

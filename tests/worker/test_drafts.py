@@ -8,7 +8,8 @@ from collections.abc import Sequence as Items
 
 import pytest
 
-from edged.worker.drafts import MOST_DRAFTED_TOKENS, Draft, Drafts, guesses
+from edged.worker.draft import MOST_DRAFTED_TOKENS, Draft, guesses_for
+from edged.worker.drafts import Drafts
 from edged.worker.job import Job
 from edged.worker.sequence import Sequence, StopFilter
 
@@ -20,10 +21,10 @@ FLAT = tuple(1 + rows / 100 for rows in range(20))
 def asking(id: int, prompt: list[int], most: int = 4000, *, looks_up: bool = True) -> Job:
     """Somebody whose text so far is `prompt`."""
     sequence = Sequence(id, prompt, len(prompt), most, StopFilter(()))
-    return Job(sequence, None, guesses(sequence.tokens, looks_up=looks_up))
+    return Job(sequence, None, guesses_for(sequence.tokens, looks_up=looks_up))
 
 
-class FakeGuesser:
+class FakeDrafter:
     """A smaller model: so many seconds for a guess and for a token that is read. It is always equally sure."""
 
     def __init__(self, guess_s: float, read_s: float, likelihood: float = 0.5) -> None:
@@ -62,7 +63,7 @@ class FakeGuesser:
 class Play:
     """Answers that are drafted for a while: seconds by the table of `costs`, right guesses by `chance`.
 
-    With a `guesser` nothing is looked up.
+    With a `drafter` nothing is looked up.
     """
 
     def __init__(
@@ -70,29 +71,37 @@ class Play:
         costs: tuple[float, ...],
         chances: dict[int, float],
         seed: int = 1,
-        guesser: FakeGuesser | None = None,
+        drafter: FakeDrafter | None = None,
         prompt_tokens: int = 40,
+        longest_gap_steps: float = 6.0,
     ) -> None:
         self.costs, self.chances = costs, chances
         self.chance = random.Random(seed)
         # One token again and again: there is always something to propose.
-        self.jobs = {id: asking(id, [5] * prompt_tokens, looks_up=guesser is None) for id in chances}
-        self.guesser = guesser
-        self.drafts = Drafts(guesser)
+        self.jobs = {id: asking(id, [5] * prompt_tokens, looks_up=drafter is None) for id in chances}
+        self.drafter = drafter
+        self.drafts = Drafts(drafter, longest_gap_steps)
         self.seconds = 0.0
         self.drafted = dict.fromkeys(chances, 0)
 
+    def ask_again(self, prompt_tokens: int) -> None:
+        """Somebody else with another text takes the first one's place."""
+        self.jobs[1] = asking(1, [6] * prompt_tokens, looks_up=self.drafter is None)
+        if self.drafter:
+            self.drafter.known.clear()
+
     def step(self) -> Draft | None:
         jobs = list(self.jobs.values())
-        began_s = self.guesser.spent_s if self.guesser else 0.0
+        began_s = self.drafter.spent_s if self.drafter else 0.0
         draft = self.drafts.choose(jobs, room=100)
-        self.seconds += self.guesser.spent_s - began_s if self.guesser else 0.0
+        self.seconds += self.drafter.spent_s - began_s if self.drafter else 0.0
         rows = len(jobs)
         if draft is not None:
             rows += len(draft.tokens)
             chance = self.chances[draft.job.sequence.id]
             while draft.accepted < len(draft.tokens) and self.chance.random() < chance:
                 draft.accepted += 1
+            draft.right, draft.judged = draft.accepted, min(draft.accepted + 1, len(draft.tokens))
             self.drafted[draft.job.sequence.id] += 1
             draft.job.sequence.tokens.extend([5] * draft.accepted)
         for job in jobs:
@@ -207,7 +216,7 @@ def test_no_more_are_drafted_than_outputs_are_reserved_for() -> None:
 
 
 def test_a_quick_smaller_model_that_is_mostly_right_pays() -> None:
-    play = Play(BY_FOURS, {1: 0.9}, guesser=FakeGuesser(0.05, 0.005))
+    play = Play(BY_FOURS, {1: 0.9}, drafter=FakeDrafter(0.05, 0.005))
     play.speedup(1, 100)
 
     assert play.speedup(1, 1000) >= 1.4
@@ -217,43 +226,83 @@ def test_a_quick_smaller_model_that_is_mostly_right_pays() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_smaller_model_that_is_wrong_or_slow_costs_next_to_nothing(guess_s: float, chance: float, seed: int) -> None:
     for tokens in (256, 1000):
-        play = Play(BY_FOURS, {1: chance}, seed, FakeGuesser(guess_s, guess_s / 10))
+        play = Play(BY_FOURS, {1: chance}, seed, FakeDrafter(guess_s, guess_s / 10))
         assert play.speedup(1, tokens) >= 0.96
 
 
-def test_a_long_text_is_read_in_pieces_once_it_is_sure_to_pay() -> None:
-    guesser = FakeGuesser(0.05, 0.005)
-    play = Play(FLAT, {1: 0.9}, guesser=guesser, prompt_tokens=3000)
+def test_a_long_text_is_read_in_pieces_once_the_answer_has_lasted() -> None:
+    drafter = FakeDrafter(0.0005, 0.00005)
+    play = Play(tuple(0.01 * cost for cost in FLAT), {1: 0.9}, drafter=drafter, prompt_tokens=3000)
     play.speedup(1, 400)
 
-    assert sum(guesser.pieces) >= 3000 - 16
-    assert max(guesser.pieces) * 0.005 <= 4.1, "a piece of four steps at most"
-    assert guesser.asked > 20
+    assert sum(drafter.pieces) >= 3000 - 16
+    assert max(drafter.pieces) * 0.005 / FLAT[1] <= 5 + 1e-9, "no step becomes longer than six"
+    assert drafter.asked > 20
 
 
-def test_a_text_that_takes_longer_to_read_than_guesses_win_is_left_alone() -> None:
-    guesser = FakeGuesser(0.05, 0.05)
-    play = Play(FLAT, {1: 0.9}, guesser=guesser, prompt_tokens=8000)
+@pytest.mark.parametrize(("longest_gap_steps", "step_s"), [(2.0, 0.01), (6.0, 0.5)])
+def test_a_piece_is_no_longer_than_somebodys_prompt_might_be(longest_gap_steps: float, step_s: float) -> None:
+    drafter = FakeDrafter(0.05 * step_s, 0.005 * step_s)
+    play = Play(tuple(step_s * cost for cost in FLAT), {1: 0.9}, 1, drafter, 3000, longest_gap_steps)
+    play.speedup(1, 600)
+
+    assert sum(drafter.pieces) >= 3000 - 16
+    most_steps = min(longest_gap_steps, 1 / (step_s * FLAT[1])) - 1
+    assert max(drafter.pieces) * 0.005 / FLAT[1] <= most_steps + 1e-9
+
+
+def test_short_answers_to_long_prompts_are_not_held_up() -> None:
+    drafter = FakeDrafter(0.12, 0.02)
+    play = Play(FLAT, {1: 0.7}, drafter=drafter, prompt_tokens=1800)
+    for _ in range(20):
+        play.ask_again(prompt_tokens=1800)
+
+        assert play.speedup(1, 12) >= 0.97
+
+
+def test_a_text_that_takes_too_long_to_read_is_left_alone() -> None:
+    drafter = FakeDrafter(0.05, 0.05)
+    play = Play(FLAT, {1: 0.9}, drafter=drafter, prompt_tokens=8000)
 
     assert play.speedup(1, 200) >= 0.97
-    assert guesser.asked == 0
-    assert sum(guesser.pieces) <= 64, "two pieces told how slowly it reads"
+    assert drafter.asked == 0
+    assert sum(drafter.pieces) <= 64, "two pieces told how slowly it reads"
+
+
+@pytest.mark.parametrize("bad_answers", [1, 20])
+def test_somebody_for_whom_all_was_wrong_spoils_it_for_nobody_else(bad_answers: int) -> None:
+    play = Play(FLAT, {1: 0.0}, drafter=FakeDrafter(0.05, 0.005))
+    for _ in range(bad_answers):
+        play.speedup(1, 200)
+        play.ask_again(prompt_tokens=40)
+    play.chances[1] = 0.95
+
+    assert play.speedup(1, 300) >= 1.4
+
+
+def test_a_text_that_becomes_foreseeable_is_guessed_again() -> None:
+    play = Play(FLAT, {1: 0.0}, drafter=FakeDrafter(0.05, 0.005))
+    play.speedup(1, 300)
+    play.chances[1] = 0.95
+    play.speedup(1, 300)
+
+    assert play.speedup(1, 300) >= 1.4
 
 
 def test_the_smaller_model_is_asked_for_somebody_alone_only() -> None:
-    guesser = FakeGuesser(0.01, 0.001)
-    play = Play(FLAT, {1: 1.0, 2: 1.0}, guesser=guesser)
+    drafter = FakeDrafter(0.01, 0.001)
+    play = Play(FLAT, {1: 1.0, 2: 1.0}, drafter=drafter)
     play.speedup(1, 300)
-    assert guesser.asked == 0
+    assert drafter.asked == 0
 
     del play.jobs[2]
     play.speedup(1, 300)
-    assert guesser.asked > 0
+    assert drafter.asked > 0
 
 
 def test_guesses_stop_where_the_next_one_is_not_worth_its_time() -> None:
-    guesser = FakeGuesser(0.05, 0.005)
-    play = Play(FLAT, {1: 1.0}, guesser=guesser)
+    drafter = FakeDrafter(0.05, 0.005)
+    play = Play(FLAT, {1: 1.0}, drafter=drafter)
     play.speedup(1, 300)
     longest = [len(draft.tokens) for _ in range(50) if (draft := play.step())]
     play.chances[1] = 0.6
