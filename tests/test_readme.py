@@ -62,3 +62,11 @@ def test_the_changelog_speaks_of_this_version() -> None:
 
     assert f"## {__version__} " in (ROOT / "CHANGELOG.md").read_text()
     assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_figures_shown_were_published() -> None:
+    log = (ROOT / "benchmarks" / "LOG.md").read_text()
+    (table,) = re.findall(r"\| edged / llama-server \|.*?\n\n", README, flags=re.DOTALL)
+    for row in table.splitlines()[2:]:
+        for figure, rival in zip(row.split("|")[2:4], ("tuned", "llama-server"), strict=True):
+            assert not figure.strip() or f": edged / {rival} | {figure.strip()} | " in log, row

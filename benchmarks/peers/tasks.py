@@ -56,7 +56,7 @@ class Embedding:
         again = await stage.chat(Ask([question, answer.message(), user(20, "again", seed)], 2, "listener"))
         values = {
             "longest gap / undisturbed": longest_s / undisturbed_s,
-            "cached of the next turn": 100 * (again.cached_tokens or 0) / (answer.prompt_tokens or 1),
+            "cached of the next turn": 100 * (again.cached_tokens or 0) / ((answer.prompt_tokens or 0) + answer.tokens),
         }
         if are_programs_built():
             values["difference of vectors"] = await self._difference(stage, texts[:_COMPARED_TEXTS], vectors)
@@ -98,7 +98,11 @@ def _vectors(status: int, body: Mapping[str, Any]) -> _Vectors:
 EMBEDDING = Scenario(
     name="embedding",
     what="64 short texts embedded while a stream runs",
-    values={"longest gap / undisturbed": "", "cached of the next turn": "% of the prompt", "difference of vectors": ""},
+    values={
+        "longest gap / undisturbed": "",
+        "cached of the next turn": "% of the turn before",
+        "difference of vectors": "",
+    },
     plays={"whole": Embedding(64, 400, 24), "quick": Embedding(16, 100, 12), "nano": Embedding(4, 200, 4)},
     promises=(
         Promise("longest gap / undisturbed", most=6.5),
