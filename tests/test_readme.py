@@ -67,6 +67,6 @@ def test_the_changelog_speaks_of_this_version() -> None:
 def test_the_figures_shown_were_published() -> None:
     log = (ROOT / "benchmarks" / "LOG.md").read_text()
     (table,) = re.findall(r"\| edged / llama-server \|.*?\n\n", README, flags=re.DOTALL)
-    for row in table.splitlines()[2:]:
+    for row in table.strip().splitlines()[2:]:
         for figure, rival in zip(row.split("|")[2:4], ("tuned", "llama-server"), strict=True):
             assert not figure.strip() or f": edged / {rival} | {figure.strip()} | " in log, row
