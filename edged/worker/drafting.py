@@ -83,14 +83,16 @@ class Drafting:
             return None
         if guesses.drafter_account is None:
             guesses.drafter_account = Account(max(self._of_all.share, _LEAST_EXPECTED))
-        account, is_new = guesses.drafter_account, self._guess_steps.expected is None
+        account = guesses.drafter_account
+        # While nobody knows what a guess costs there is one of them at a time, and the request does not pay for it.
+        is_new = self._guess_steps.expected is None
         guess_steps = self._guess_steps.expected or 0.0
         size = best_size(
             self._costs,
             job,
             account,
             account.share,
-            1 if is_new else most,  # while nobody knows what a guess costs there is one of them,
+            1 if is_new else most,
             guess_steps=guess_steps,
             most_slower=self._longest_gap_steps,
         )
@@ -107,7 +109,7 @@ class Drafting:
         guessed = self._drafter.guess(sequence.tokens, sequence.partition, size.tokens, goes_on)
         steps = (self._drafter.spent_s - began_s) / plain_s
         self._guess_steps.observe(steps / max(1, len(guessed)))
-        charged_steps = 0.0 if is_new else steps  # and it is the device's affair
+        charged_steps = 0.0 if is_new else steps
         if not guessed:
             account.lose(charged_steps, sequence.generated)
             return None

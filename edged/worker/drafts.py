@@ -23,6 +23,7 @@ No clock, no model: seconds are handed in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,6 @@ class Drafts:
             return None
         tokens, matched = guesses.lookup.propose(most)
         kind = kind_of(matched, _AGREEMENTS)
-        slower = {"most_slower": _MOST_SLOWER} if decoding > 1 else {}
-        size = best_size(self._costs, job, account, account.chance(kind), len(tokens), decoding=decoding, **slower)
+        slower, chance = _MOST_SLOWER if decoding > 1 else math.inf, account.chance(kind)
+        size = best_size(self._costs, job, account, chance, len(tokens), decoding=decoding, most_slower=slower)
         return Draft(job, tokens[: size.tokens], [kind] * size.tokens, account) if size.tokens else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ async def test_one_of_which_the_process_dies_is_left_out(store: Store) -> None:
 async def test_one_that_cannot_be_opened_is_left_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     keeping, open_it = Trying(dies_of="nobody"), store.open
 
-    def open_large(name: str):  # type: ignore[no-untyped-def]
+    def open_large(name: str) -> AbstractContextManager[int]:
         if name == "small":
             raise ModelInvalid("The file of model small cannot be opened: Permission denied.")
         return open_it(name)
