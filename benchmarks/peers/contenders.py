@@ -201,12 +201,10 @@ def _started(
         (home / "models" / model.path.name).hardlink_to(model.path)
         settings = _settings(needs) | {"engine.draft_model": smaller.stem}
         return daemon(home / "models", settings=settings, home=home)
-    if kind == "edged":
+    if kind in ("edged", "edged without a smaller model"):
         return daemon(model.path.parent, settings=_settings(needs), home=home)
     if kind == "edged without lookup":
         return daemon(model.path.parent, settings=_settings(needs) | {"engine.lookup": "false"}, home=home)
-    if kind == "edged without a smaller model":
-        return daemon(model.path.parent, settings=_settings(needs), home=home)
     if kind == "llama_cpp.server":
         return rival(model.path, len(os.sched_getaffinity(0)), needs.context_tokens)
     if kind == "llama-server" and needs.cache_mib is not None:

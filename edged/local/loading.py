@@ -39,19 +39,19 @@ class Loader:
         wanted = self._frame(self._store.find(model), resident)
         if wanted.drafter:
             try:
-                return await self._load(wanted, resident, [model, wanted.drafter])
+                return await self._load(wanted, resident)
             except (WorkerCrashed, LoadTimeout, _Unopened) as error:
                 resident.draft_problem = f"{wanted.drafter} cannot be loaded: {error}"
                 process = spawn()
                 process.on_tuned, resident.process = resident.process.on_tuned, process
-        return await self._load(replace(wanted, drafter=""), resident, [model])
+        return await self._load(replace(wanted, drafter=""), resident)
 
-    async def _load(self, wanted: Load, resident: Resident, names: list[str]) -> Loaded:
+    async def _load(self, wanted: Load, resident: Resident) -> Loaded:
         with ExitStack() as opened:
-            descriptors = [opened.enter_context(self._store.open(names[0]))]
-            for name in names[1:]:
+            descriptors = [opened.enter_context(self._store.open(wanted.name))]
+            if wanted.drafter:
                 try:
-                    descriptors.append(opened.enter_context(self._store.open(name)))
+                    descriptors.append(opened.enter_context(self._store.open(wanted.drafter)))
                 except EdgedError as error:
                     raise _Unopened(str(error)) from error
             card = await self._keeping.load(resident.process, wanted, descriptors)

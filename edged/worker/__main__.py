@@ -56,14 +56,7 @@ def load_drafter(pipe: Pipe, wanted: Load, model: Model) -> tuple[Drafter | None
     reason = unfit(model, smaller)
     if not reason:
         try:
-            context = Context(
-                smaller,
-                context_tokens=wanted.context_tokens,
-                sequences=1,
-                threads=wanted.threads,
-                kv_type=wanted.kv_type,
-            )
-            return Drafter(context, model.vocabulary_tokens), ""
+            return Drafter(_context(smaller, wanted, sequences=1), model.vocabulary_tokens), ""
         except EngineError as error:
             reason = str(error)
     smaller.close()
@@ -77,6 +70,16 @@ def _model(pipe: Pipe, wanted: Load, report: Callable[[float], None] = lambda fr
         maps_file=wanted.maps_file,
         repacks=wanted.repacks,
         progress=report,
+    )
+
+
+def _context(model: Model, wanted: Load, *, sequences: int) -> Context:
+    return Context(
+        model,
+        context_tokens=wanted.context_tokens,
+        sequences=sequences,
+        threads=wanted.threads,
+        kv_type=wanted.kv_type,
     )
 
 
@@ -114,13 +117,7 @@ def prepare(pipe: Pipe, wanted: Load) -> Callable[[], None]:
     if model.is_for_vectors:
         pipe.send(introduce(model, vectors.longest_tokens, vectors.pooling))
         return background.serve
-    context = Context(
-        model,
-        context_tokens=wanted.context_tokens,
-        sequences=wanted.sequences,
-        threads=wanted.threads,
-        kv_type=wanted.kv_type,
-    )
+    context = _context(model, wanted, sequences=wanted.sequences)
     drafter, problem = load_drafter(pipe, wanted, model) if wanted.drafter else (None, "")
     card = introduce(model, context.context_tokens, None, build_of(context))
     pipe.send(replace(card, drafter=wanted.drafter if drafter else "", draft_problem=problem))

@@ -117,16 +117,14 @@ class Drafter:
         guessed: list[tuple[int, float]],
     ) -> None:
         self._read(tokens, partition, len(tokens))
-        row = self._last_row
         while True:
-            token, likelihood = self._likeliest(row)
+            token, likelihood = self._likeliest()
             if token >= self._vocabulary_tokens or not goes_on(likelihood):
                 return
             guessed.append((token, likelihood))
             if len(guessed) == most or self._context.model.is_end(token):
                 return
             self._decode([token], is_last=True)
-            row = 0
 
     def _decode(self, tokens: Sequence[int], *, is_last: bool) -> None:
         at, last = len(self._held), len(tokens) - 1
@@ -137,10 +135,10 @@ class Drafter:
         self._held.extend(tokens)
         self._last_row = last
 
-    def _likeliest(self, row: int) -> tuple[int, float]:
+    def _likeliest(self) -> tuple[int, float]:
         import numpy as np
 
-        logits = self._context.logits(row)
+        logits = self._context.logits(self._last_row)
         token = int(logits.argmax())
         likelihood = 1 / float(np.exp(logits - logits[token]).sum())
         if not likelihood > 0:
