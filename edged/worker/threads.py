@@ -6,7 +6,7 @@ those that wait burn the cores that they wait on: two threads and one busy neigh
 the steps became quicker.
 
     undisturbed ── first steps: is a smaller number as quick? (a Pi 5's memory is busy with two of its four cores)
-    neighbours  ── as many fewer as cores are taken, if that is quicker
+    neighbours  ── as many fewer as cores are taken, unless that is clearly slower
     free again  ── back, if that is quicker
 
 No clock, no files: seconds and the neighbours' share are handed in.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from statistics import median
+from statistics import fmean, median
 
 # Steps of a trial: enough for a median that ignores one late step. One that is very late ends the trial.
 TRIAL_STEPS = 4
@@ -24,6 +24,9 @@ TRIAL_STEPS = 4
 _JUDGED_STEPS = 3
 # A trial must be worth it by more than what single steps differ in.
 _WORTH = 0.95
+# Beside neighbours fewer need not be quicker: two threads that share two cores with two loops make a step in 30 ms for
+# a while, as one does, and then one in 2.7 s after the other (`benchmarks/LOG.md`). Undisturbed, two are 1.4 times one.
+_BESIDE_WORTH = 1.4
 _HOPELESS = 2.0
 # Steps until the next try, doubled by each that was in vain, so that vain ones cost under a per cent.
 _FIRST_WAIT_STEPS = 16
@@ -92,14 +95,14 @@ class Threads:
         self._wait_steps -= 1
         if self._before is not None:
             self._judge()
-        elif self._wait_steps <= 0 and (wanted := self._wanted()) is not None and wanted != self.now:
+        elif (self._wait_steps <= 0 or self._is_crowded) and (wanted := self._wanted()) is not None and wanted != self.now:
             self._try(wanted)
 
     def _wanted(self) -> int | None:
         """The number to try next, None while there is nothing to try."""
         usual = self.settled or self._most
         if self._taken:
-            return max(1, min(usual, self._most - self._taken))
+            return self._beside
         if self._unsettled:
             return self._unsettled.pop(0)
         if self.settled is None:
@@ -109,6 +112,21 @@ class Threads:
         is_disturbed = median(self._seen(self.now) or [1.0]) >= _DISTURBED
         return self.now - 1 if is_disturbed and self.now > 1 else None
 
+    @property
+    def _beside(self) -> int:
+        """How many the neighbours leave room for."""
+        return max(1, min(self.settled or self._most, self._most - self._taken))
+
+    @property
+    def _is_crowded(self) -> bool:
+        """Whether neighbours cost more than a smaller number did, or than anything undisturbed would.
+
+        The mean, because one step in a hundred times its time is what happens here and what must not happen twice.
+        """
+        if not self._taken or not (seen := self._seen(self.now)):
+            return False
+        return fmean(seen) > median(self._seen(self._beside) or [_DISTURBED])
+
     def _try(self, wanted: int) -> None:
         self._before, self.now = self.now, wanted
         self._seen(wanted).clear()
@@ -116,11 +134,13 @@ class Threads:
     def _judge(self) -> None:
         """End a trial that has been long enough or is hopeless, one way or the other."""
         assert self._before is not None
-        seen, before = self._seen(self.now), median(self._seen(self._before) or [math.inf])
+        seen = self._seen(self.now)
+        typical, worth = (fmean, _BESIDE_WORTH) if self._taken else (median, _WORTH)
+        before = typical(self._seen(self._before) or [math.inf])
         is_hopeless = seen[-1] > _HOPELESS * before
         if len(seen) < TRIAL_STEPS and not is_hopeless:
             return
-        if not is_hopeless and median(seen) < _WORTH * before:
+        if not is_hopeless and median(seen) < worth * before:
             self._patience_steps = _FIRST_WAIT_STEPS
         else:
             self.now = self._before

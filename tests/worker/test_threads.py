@@ -75,6 +75,22 @@ def test_a_neighbour_that_was_there_from_the_beginning_is_not_taken_for_the_mach
     assert threads.settled == 2
 
 
+@given(st.integers(0, 40), st.integers(1, 30))
+def test_a_step_of_a_hundred_times_its_time_happens_once(quick_steps: int, seed: int) -> None:
+    """Beside two loops two threads are as quick as one until they meet badly (0.5B in Q4_0, two cores, measured)."""
+    threads, random = Threads(2, settled=2), Random(seed)
+    run(threads, 50, QUIET.__getitem__, 0.0)
+    slow = 0
+    for step in range(200):
+        threads.look_around(1.3)
+        is_slow = threads.now == 2 and step >= quick_steps
+        slow += is_slow
+        threads.observe(1, (2.7 if is_slow else 0.034 if threads.now == 1 else 0.03) * random.lognormvariate(0, 0.05))
+
+    assert slow <= 1
+    assert threads.now == 1
+
+
 def test_a_neighbour_that_does_not_matter_changes_nothing_but_for_a_rare_try() -> None:
     threads = Threads(2, settled=2)
 
