@@ -95,8 +95,10 @@ class Threads:
         self._wait_steps -= 1
         if self._before is not None:
             self._judge()
-        elif (self._wait_steps <= 0 or self._is_crowded) and (wanted := self._wanted()) is not None and wanted != self.now:
-            self._try(wanted)
+        elif self._wait_steps <= 0 or self._is_crowded:
+            wanted = self._wanted()
+            if wanted is not None and wanted != self.now:
+                self._try(wanted)
 
     def _wanted(self) -> int | None:
         """The number to try next, None while there is nothing to try."""
