@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeAlias
 
-Role: TypeAlias = Literal["system", "user", "assistant"]
-FinishReason: TypeAlias = Literal["stop", "length"]
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
 ConstraintKind: TypeAlias = Literal["json_schema", "regex", "gbnf", "lark"]
 # What a model's file was made for. A part (a projector, an adapter, one of several files) answers nothing alone.
 MadeFor: TypeAlias = Literal["words", "vectors", "scores", "part"]
@@ -25,6 +25,8 @@ MadeFor: TypeAlias = Literal["words", "vectors", "scores", "part"]
 Lane: TypeAlias = Literal["interactive", "background"]
 # What to do with a conversation that outgrew the context: refuse it, or leave out whole turns, oldest first.
 Overflow: TypeAlias = Literal["refuse", "drop"]
+# How much a model thinks, for those that were trained to know degrees (gpt-oss).
+ReasoningEffort: TypeAlias = Literal["low", "medium", "high"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,49 @@ Part: TypeAlias = TextPart | ImagePart
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """Something that the caller can do for the model. `parameters` is the JSON text of a schema of an object.
+
+    A strict tool's arguments must match the schema wherever it can be enforced; otherwise it is a description.
+    """
+
+    name: str
+    description: str = ""
+    parameters: str = '{"type":"object"}'
+    is_strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model may call, must not, or must; with a `name`, which must be that tool."""
+
+    kind: Literal["auto", "none", "required"] = "auto"
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the model wants made. `arguments` is the JSON text of an object; `id` ties the result to it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation, as a list of parts in the order in which they were given."""
+    """One turn of a conversation, as a list of parts in the order in which they were given.
+
+    An assistant's turn may have been thought about first and may call tools. A tool's turn is what the call `call_id`
+    came to; `tool` is that tool's name where the dialect gives it.
+    """
 
     role: Role
     parts: tuple[Part, ...]
+    thought: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
+    tool: str = ""
 
     @property
     def text(self) -> str:
@@ -126,6 +166,8 @@ class ChatRequest:
     in front of the answer. With `logprobs` every token tells how likely it was, beside that many of the likeliest.
     `deadline_s` is how long the caller is willing to wait for the first word. `prediction` is text that much of the
     answer will repeat, as the caller thinks: it makes the answer no other, only quicker where that is so.
+    `thinks` says whether a model that can think before it answers shall; None leaves that to the device. `effort` is
+    how much, for models that know degrees.
     """
 
     id: str
@@ -144,6 +186,11 @@ class ChatRequest:
     overflow: Overflow = "refuse"
     deadline_s: float | None = None
     prediction: str = ""
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_calls: bool = True
+    thinks: bool | None = None
+    effort: ReasoningEffort | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +266,27 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """A piece of what the model thinks before it answers; never empty. Nobody has to read it."""
+
+    choice: int
+    text: str
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CallDelta:
+    """A piece of the `index`-th call of one choice. The first has `id` and `name`; `arguments` add up to JSON."""
+
+    choice: int
+    index: int
+    arguments: str
+    id: str = ""
+    name: str = ""
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The end of one choice. `completion_tokens` counts every token drawn for it, the end token included."""
 
@@ -227,16 +295,20 @@ class Finish:
     completion_tokens: int
 
 
-Event: TypeAlias = Delta | Finish
+Event: TypeAlias = Delta | Thought | CallDelta | Finish
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an answer cost, in tokens. `cached_tokens` of the prompt were not computed again."""
+    """What an answer cost, in tokens. `cached_tokens` of the prompt were not computed again.
+
+    `reasoning_tokens` of those drawn went into thinking.
+    """
 
     prompt_tokens: int
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

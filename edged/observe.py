@@ -22,13 +22,14 @@ from edged.chat import (
     Backend,
     ChatRequest,
     Completion,
-    Delta,
     Embeddings,
     EmbedRequest,
     Event,
+    Finish,
     Lane,
     Ranking,
     RerankRequest,
+    Thought,
     Usage,
 )
 from edged.errors import EdgedError
@@ -55,6 +56,7 @@ class Exchange:
     admission: Admission | None = None
     outcome: Outcome = "running"
     completion_tokens: int = 0
+    reasoning_tokens: int = 0
     first_token_s: float | None = None
     last_token_s: float | None = None
     duration_s: float | None = None
@@ -70,7 +72,7 @@ class Exchange:
         """What it has cost so far."""
         admission = self.admission
         prompt_tokens, cached = (admission.prompt_tokens, admission.cached_tokens) if admission else (0, 0)
-        return Usage(prompt_tokens, self.completion_tokens, cached)
+        return Usage(prompt_tokens, self.completion_tokens, cached, self.reasoning_tokens)
 
 
 class Observer:
@@ -206,13 +208,14 @@ class Observed:
         counted: dict[int, int] = {}
         try:
             async for event in completion:
-                if isinstance(event, Delta):
-                    counted[event.choice] = counted.get(event.choice, 0) + event.tokens
-                    exchange.completion_tokens += event.tokens
-                    self._note_delta(exchange, event.tokens)
-                else:
+                if isinstance(event, Finish):
                     exchange.completion_tokens += event.completion_tokens - counted.get(event.choice, 0)
                     outcome = event.reason
+                else:
+                    counted[event.choice] = counted.get(event.choice, 0) + event.tokens
+                    exchange.completion_tokens += event.tokens
+                    exchange.reasoning_tokens += event.tokens if isinstance(event, Thought) else 0
+                    self._note_delta(exchange, event.tokens)
                 yield event
         except EdgedError as error:
             self._journal.end(exchange, error.code)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from edged.chat import Message, Tool
 from edged.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UnsupportedParameter
 
 # Deeper than any API of ours nests, far from Python's recursion limit.
@@ -30,9 +31,29 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Closed to unknown fields; "5" is not 5.
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
-_VERBATIM = {("json_schema",), ("response_format", "json_schema", "schema")}
+# Where a caller's own values begin, by dialect; an empty step is any place in a list.
+_VERBATIM = {
+    ("json_schema",),
+    ("response_format", "json_schema", "schema"),
+    ("tools", "", "function", "parameters"),
+    # OpenAI's Responses API
+    ("text", "format", "schema"),
+    ("tools", "", "parameters"),
+    # Anthropic
+    ("tools", "", "input_schema"),
+    ("messages", "", "content", "", "input"),
+    # Ollama
+    ("format",),
+    ("messages", "", "tool_calls", "", "function", "arguments"),
+}
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """What every body and part of a body is."""
+
+    model_config = STRICT
 
 
 async def read(request: web.Request, model: type[Model]) -> Model:
@@ -53,6 +74,19 @@ def check_text_bytes(size_bytes: int, most_bytes: int) -> None:
         raise PayloadTooLarge(
             f"The text has {size_bytes} bytes; at most {most_bytes} are accepted ([limits] text_bytes)."
         )
+
+
+def check_texts(texts: Iterable[str], most_bytes: int) -> None:
+    """Raises `PayloadTooLarge` where all texts of a request together are longer than the owner allows."""
+    check_text_bytes(sum(len(text.encode()) for text in texts), most_bytes)
+
+
+def texts_of(messages: Iterable[Message], tools: Iterable[Tool] = ()) -> Iterator[str]:
+    """All of a conversation that a model will read."""
+    for message in messages:
+        yield from (message.text, message.thought, *(call.arguments for call in message.calls))
+    for tool in tools:
+        yield from (tool.description, tool.parameters)
 
 
 def parse(data: bytes, model: type[Model]) -> Model:

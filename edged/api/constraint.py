@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
 
-from edged.api.message import Strict
+from edged.api.body import Strict
 from edged.chat import Constraint
 from edged.errors import InvalidRequest
 

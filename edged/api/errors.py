@@ -1,12 +1,14 @@
-"""Error classes and what they are over HTTP: one table, one envelope."""
+"""Error classes and what they are over HTTP: one table of statuses, one envelope per dialect."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from edged import errors
 from edged.errors import EdgedError
+
+Dialect: TypeAlias = Literal["openai", "anthropic", "ollama"]
 
 # Most derived class first is not needed: the nearest ancestor in the table wins.
 _STATUS: dict[type[EdgedError], int] = {
@@ -26,6 +28,43 @@ _STATUS: dict[type[EdgedError], int] = {
 }
 # OpenAI's `type` by status (platform.openai.com/docs/guides/error-codes); the rest are the caller's or the server's.
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+# Anthropic's `type` by status (docs.anthropic.com/en/api/errors).
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def dialect_of(path: str) -> Dialect:
+    """Whose error a program expects that asked for `path`."""
+    if path.startswith("/api/"):
+        return "ollama"
+    return "anthropic" if path.startswith("/v1/messages") else "openai"
+
+
+def error_body(error: EdgedError, dialect: Dialect) -> dict[str, Any]:
+    """The error in the dialect's shape, with our `code` and `src`."""
+    match dialect:
+        case "openai":
+            return openai_body(error)
+        case "anthropic":
+            return anthropic_body(error)
+        case "ollama":
+            return {"error": str(error)} | _own(error)
+
+
+def anthropic_body(error: EdgedError) -> dict[str, Any]:
+    """The error in Anthropic's shape."""
+    status = status_of(error)
+    kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": str(error)} | _own(error)}
 
 
 def status_of(error: EdgedError) -> int:
@@ -50,11 +89,16 @@ def openai_body(error: EdgedError) -> dict[str, Any]:
         "message": str(error),
         "type": kind,
         "param": getattr(error, "param", None),
-        "code": error.code,
-        "src": "edged",
+        **_own(error),
     }
-    if isinstance(error, errors.Unavailable):
-        body["retry_after_s"] = math.ceil(error.retry_after_s)  # in a stream there is no header for it any more
     if isinstance(error, errors.ContextLengthExceeded):
         body |= {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context_tokens}
     return {"error": body}
+
+
+def _own(error: EdgedError) -> dict[str, Any]:
+    """What edged adds to an error in every dialect."""
+    own: dict[str, Any] = {"code": error.code, "src": "edged"}
+    if isinstance(error, errors.Unavailable):
+        own["retry_after_s"] = math.ceil(error.retry_after_s)  # in a stream there is no header for it any more
+    return own

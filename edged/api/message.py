@@ -1,4 +1,4 @@
-"""One message of a conversation in OpenAI's shape: text, or a list of text and images."""
+"""One message of a conversation in OpenAI's shape: text, or a list of text and images; calls, and what they came to."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, Field
+from pydantic import Field, StringConstraints
 
-from edged.api.body import STRICT
-from edged.chat import ImagePart, Message, Part, TextPart
+from edged.api.body import Strict
+from edged.api.tools import MAX_TOOLS, CallId, ToolCallBody
+from edged.chat import ImagePart, Message, Part, Role, TextPart
 from edged.errors import InvalidRequest
-
-
-class Strict(BaseModel):
-    model_config = STRICT
 
 
 class _TextPart(Strict):
@@ -33,20 +30,40 @@ class _ImagePart(Strict):
 
 
 _Part: TypeAlias = Annotated[_TextPart | _ImagePart, Field(discriminator="type")]
+_OWNERS = {"tool_calls": "assistant", "reasoning_content": "assistant", "tool_call_id": "tool", "name": "tool"}
 
 
 class MessageBody(Strict):
-    role: Literal["system", "developer", "user", "assistant"]
+    """One of `messages`. What only some roles have is refused for the others."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[_Part] = ""
+    tool_calls: Annotated[list[ToolCallBody], Field(max_length=MAX_TOOLS, default_factory=list)]
+    tool_call_id: CallId | None = None
+    # The name of the tool; older programs send it with what the tool came to.
+    name: Annotated[str, StringConstraints(max_length=256)] | None = None
+    # What a thinking model thought: DeepSeek's name for it, which llama-server and most clients share.
+    reasoning_content: str = ""
     # What the official client echoes back of an answer, in the only form in which it means nothing.
-    annotations: Annotated[list[Any], Field(max_length=0)] = []
+    annotations: Annotated[list[Any], Field(max_length=0, default_factory=list)]
 
     def to_message(self, index: int) -> Message:
         """The message in our words; `index` is its place in the conversation. Raises `InvalidRequest`."""
-        role: Literal["system", "user", "assistant"] = "system" if self.role == "developer" else self.role
-        if isinstance(self.content, str):
-            return Message(role, (TextPart(self.content),))
-        return Message(role, tuple(_part(f"messages.{index}.content", part) for part in self.content))
+        place = f"messages.{index}"
+        role: Role = "system" if self.role == "developer" else self.role
+        self._check(place)
+        parts: tuple[Part, ...] = (TextPart(self.content),) if isinstance(self.content, str) else ()
+        if not isinstance(self.content, str):
+            parts = tuple(_part(f"{place}.content", part) for part in self.content)
+        calls = tuple(call.to_call(f"{place}.tool_calls.{number}") for number, call in enumerate(self.tool_calls))
+        return Message(role, parts, self.reasoning_content, calls, self.tool_call_id or "", self.name or "")
+
+    def _check(self, place: str) -> None:
+        if self.role == "tool" and self.tool_call_id is None:
+            raise InvalidRequest("A tool's message says which call it answers.", param=f"{place}.tool_call_id")
+        for field, owner in _OWNERS.items():
+            if getattr(self, field) and self.role != owner:
+                raise InvalidRequest(f"A {self.role} message has no {field}.", param=f"{place}.{field}")
 
 
 class Prediction(Strict):

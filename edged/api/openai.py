@@ -1,4 +1,4 @@
-"""The OpenAI dialect: JSON to `ChatRequest`, events to JSON. Knows neither sockets nor models.
+"""The OpenAI dialect, JSON to `ChatRequest`. Knows neither sockets nor models; the way back is `openai_answer.py`.
 
 Every field that is accepted is honoured; a documented field that is not is refused by name.
 Shapes: platform.openai.com/docs/api-reference/chat and /completions; `top_k`, `min_p` and `repeat_penalty` as in
@@ -7,36 +7,17 @@ llama-server (tools/server/README.md of llama.cpp).
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
 
-from edged.api.body import check_text_bytes
+from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
-from edged.api.errors import openai_body
-from edged.api.logprobs import characters, chat_logprobs, completion_logprobs
-from edged.api.message import MessageBody, Prediction, Strict
+from edged.api.message import MessageBody, Prediction
+from edged.api.tools import MAX_TOOLS, ToolBody, ToolChoiceBody, check_choice, to_choice
 from edged.api.wishes import is_housekeeping
-from edged.chat import (
-    Bias,
-    Caller,
-    ChatRequest,
-    Constraint,
-    Delta,
-    Event,
-    Lane,
-    Message,
-    ModelCard,
-    Sampling,
-    TokenLogprob,
-    Usage,
-)
-from edged.errors import EdgedError, InvalidRequest
-from edged.observe import Exchange
+from edged.chat import Bias, Caller, ChatRequest, Constraint, Lane, Message, ModelCard, ReasoningEffort, Sampling
+from edged.errors import InvalidRequest
 
 # llama.cpp's seeds have 32 bits, of which the last value means "draw one".
 _SEEDS = 2**32 - 1
@@ -46,9 +27,9 @@ _MAX_STOPS = 16
 # More tokens than any client weighs; each costs a look-up per token drawn.
 _MAX_BIASES = 1024
 _MAX_LOGPROBS = 20
+_EFFORTS: dict[str, ReasoningEffort] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
 # OpenAI's documented default for the older endpoint.
 _COMPLETION_TOKENS = 16
-DONE = b"data: [DONE]\n\n"
 
 
 class _StreamOptions(Strict):
@@ -110,6 +91,12 @@ class _Common(Strict):
         }
 
 
+class _Metadata(Strict):
+    """OpenAI keeps these with answers that it stores. Nothing is stored here; who asks divides its caller's share."""
+
+    user_id: Annotated[str, StringConstraints(max_length=256)] = ""
+
+
 class ChatBody(_Common):
     """`POST /v1/chat/completions`."""
 
@@ -126,6 +113,14 @@ class ChatBody(_Common):
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=_MAX_LOGPROBS)] | None = None
     prediction: Prediction | None = None
+    tools: Annotated[list[ToolBody], Field(max_length=MAX_TOOLS, default_factory=list)]
+    tool_choice: ToolChoiceBody | None = None
+    parallel_tool_calls: bool = True
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    metadata: _Metadata = _Metadata()
+    modalities: Annotated[list[Literal["text"]], Field(max_length=1, default_factory=list)]
+    # Callers who say the same here want their prompts' common beginnings kept: they are, whatever they say.
+    prompt_cache_key: Annotated[str, StringConstraints(max_length=256)] = ""
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
@@ -133,7 +128,9 @@ class ChatBody(_Common):
             raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
         messages = tuple(message.to_message(index) for index, message in enumerate(self.messages))
         prediction = self.prediction.text if self.prediction else ""
-        check_text_bytes(sum(len(text.encode()) for text in (prediction, *(m.text for m in messages))), text_bytes)
+        tools, choice = tuple(tool.to_tool() for tool in self.tools), to_choice(self.tool_choice)
+        check_choice(tools, choice)
+        check_texts((prediction, *texts_of(messages, tools)), text_bytes)
         return ChatRequest(
             id=id,
             model=self.model,
@@ -144,16 +141,26 @@ class ChatBody(_Common):
             n=self.n,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             constraint=the_one({"response_format": self.response_format.constraint(), **self.constraints()}),
-            caller=Caller("openai", address=address, user=self.safety_identifier or self.user),
+            caller=Caller("openai", address=address, user=self.safety_identifier or self.user or self.metadata.user_id),
             lane=self._lane(messages),
             overflow="drop" if self.truncation == "auto" else "refuse",
             prediction=prediction,
+            tools=tools,
+            tool_choice=choice,
+            parallel_calls=self.parallel_tool_calls,
+            thinks=thinks(self.reasoning_effort),
+            effort=_EFFORTS.get(self.reasoning_effort or ""),
         )
 
     def _lane(self, messages: tuple[Message, ...]) -> Lane:
         """A developer's message at the end is an instruction to answer by; only a system's asks for a summary."""
         asks_for_itself = self.messages[-1].role != "developer" and is_housekeeping(messages, self.stream)
         return "background" if self.service_tier == "flex" or asks_for_itself else "interactive"
+
+
+def thinks(effort: str | None) -> bool | None:
+    """What a `reasoning_effort` says of thinking at all; None where it says nothing."""
+    return None if effort is None else effort not in ("none", "minimal")
 
 
 class CompletionBody(_Common):
@@ -210,136 +217,3 @@ def model_body(card: ModelCard) -> dict[str, Any]:
         "owned_by": "edged",
         "edged": {"origin": card.origin, **facts},
     }
-
-
-def edged_facts(exchange: Exchange) -> dict[str, Any]:
-    """The truth about an answer, at its end: who gave it, why, and how long what took."""
-    admission = exchange.admission
-    assert admission is not None
-    return {
-        "served_by": admission.served_by,
-        "model": admission.model,
-        "route": admission.route,
-        "lane": exchange.lane,
-        "attempts": admission.attempts,
-        "queue_ms": round(admission.queue_s * 1000, 1),
-        "ttft_ms": _ms(exchange.first_token_s),
-        "ttft_predicted_ms": _ms(admission.first_token_predicted_s),
-        "cached_tokens": admission.cached_tokens,
-        "dropped_messages": admission.dropped_messages,
-    }
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 1)
-
-
-def usage_body(usage: Usage) -> dict[str, Any]:
-    """The `usage` object."""
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-    }
-
-
-@dataclass(slots=True)
-class Answer:
-    """One answer on its way out in OpenAI's shapes, for a chat or, with `is_chat` false, a completion."""
-
-    request: ChatRequest
-    is_chat: bool
-    include_usage: bool
-    created_s: int = field(default_factory=lambda: int(time.time()))
-    _told: dict[int, int] = field(default_factory=dict)  # characters whose tokens were told, by choice
-
-    def whole(
-        self, exchange: Exchange, texts: list[str], reasons: list[str], scores: dict[int, list[TokenLogprob]]
-    ) -> dict[str, Any]:
-        """The body of an answer that is not streamed; `scores` are the tokens of each choice."""
-        echoed = self._echo()
-        choices = [
-            {"index": index, "finish_reason": reason, "logprobs": self._logprobs(index, scores.get(index, []))}
-            | (
-                {"message": {"role": "assistant", "content": text, "refusal": None}}
-                if self.is_chat
-                else {"text": echoed + text}
-            )
-            for index, (text, reason) in enumerate(zip(texts, reasons, strict=True))
-        ]
-        usage = usage_body(exchange.usage)
-        return self._envelope(exchange, choices, streamed=False) | {"usage": usage, "edged": edged_facts(exchange)}
-
-    def opening(self, exchange: Exchange) -> bytes:
-        """What goes in front of the first word: the role of each chat choice, or the echoed prompt."""
-        if self.is_chat:
-            return b"".join(
-                self._chunk(exchange, index, {"role": "assistant", "content": ""}) for index in range(self.request.n)
-            )
-        echoed = self._echo()
-        return b"".join(self._chunk(exchange, index, echoed) for index in range(self.request.n)) if echoed else b""
-
-    def event(self, exchange: Exchange, event: Event, *, is_last: bool) -> bytes:
-        """A delta or a finish; the last chunk of all carries the facts."""
-        if isinstance(event, Delta):
-            content: dict[str, str] | str = {"content": event.text} if self.is_chat else event.text
-            logprobs = self._logprobs(event.choice, event.logprobs)
-            return self._chunk(exchange, event.choice, content, logprobs=logprobs)
-        extra = {"edged": edged_facts(exchange)} if is_last and not self.include_usage else {}
-        return self._chunk(exchange, event.choice, {} if self.is_chat else "", event.reason, extra)
-
-    def closing(self, exchange: Exchange) -> bytes:
-        """The usage chunk, where it was asked for, and the end mark."""
-        if not self.include_usage:
-            return DONE
-        body = self._envelope(exchange, [], streamed=True)
-        return _sse(body | {"usage": usage_body(exchange.usage), "edged": edged_facts(exchange)}) + DONE
-
-    def failure(self, error: EdgedError) -> bytes:
-        """An error after content: told in the stream, which then ends without its end mark."""
-        body = openai_body(error)
-        body["error"]["partial"] = True
-        return _sse(body)
-
-    def _logprobs(self, choice: int, scores: Sequence[TokenLogprob]) -> dict[str, Any] | None:
-        """None where they were not asked for."""
-        if self.request.logprobs is None:
-            return None
-        if self.is_chat:
-            return chat_logprobs(scores)
-        offset = self._told.get(choice, 0)
-        self._told[choice] = offset + sum(map(characters, scores))
-        return completion_logprobs(scores, offset)
-
-    def _echo(self) -> str:
-        return self.request.raw_prompt or "" if self.request.echo else ""
-
-    def _chunk(
-        self,
-        exchange: Exchange,
-        index: int,
-        content: dict[str, str] | str,
-        reason: str | None = None,
-        extra: dict[str, Any] | None = None,
-        logprobs: dict[str, Any] | None = None,
-    ) -> bytes:
-        choice = {"index": index, "delta" if self.is_chat else "text": content, "finish_reason": reason}
-        if logprobs is not None:
-            choice["logprobs"] = logprobs
-        return _sse(self._envelope(exchange, [choice], streamed=True) | (extra or {}))
-
-    def _envelope(self, exchange: Exchange, choices: list[dict[str, Any]], *, streamed: bool) -> dict[str, Any]:
-        assert exchange.admission is not None
-        prefix, kind = ("chatcmpl-", "chat.completion") if self.is_chat else ("cmpl-", "text_completion")
-        return {
-            "id": prefix + self.request.id,
-            "object": kind + (".chunk" if streamed and self.is_chat else ""),
-            "created": self.created_s,
-            "model": exchange.admission.model,
-            "choices": choices,
-        }
-
-
-def _sse(body: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

@@ -27,8 +27,9 @@ from aiohttp.typedefs import Handler, Middleware
 
 from edged.api import body, guard, ops, page, stream, wishes
 from edged.api.embeddings import EmbeddingsBody, embeddings_body
-from edged.api.errors import headers_of, openai_body, status_of
-from edged.api.openai import Answer, ChatBody, CompletionBody, model_body, models_body
+from edged.api.errors import dialect_of, error_body, headers_of, status_of
+from edged.api.openai import ChatBody, CompletionBody, model_body, models_body
+from edged.api.openai_answer import OpenAIAnswer
 from edged.api.rerank import RerankBody, rerank_body
 from edged.chat import ModelCard
 from edged.config import Config
@@ -117,7 +118,7 @@ class Endpoints:
                 f"n is {wanted.n}, and {config.engine.sequences} answers can advance at once ([engine] sequences).",
                 param="n",
             )
-        answer = Answer(wanted, is_chat, asked.stream_options.include_usage)
+        answer = OpenAIAnswer(wanted, is_chat, asked.stream_options.include_usage)
         if asked.stream:
             return await stream.stream(request, self._exposed.backend, wanted, answer, config.http.hold_status_s)
         return await stream.respond(self._exposed.backend, wanted, answer)
@@ -226,12 +227,13 @@ async def _envelope(request: web.Request, handler: Handler) -> web.StreamRespons
     try:
         response = await handler(request)
     except EdgedError as error:
-        response = _error_response(error)
+        response = _error_response(error, request)
     except web.HTTPException as error:
-        response = _error_response(_translate(error, request))
+        response = _error_response(_translate(error, request), request)
     except Exception:
         log.exception("request %s failed", request[_ID])
-        response = _error_response(Internal(f"Something went wrong here; the log names request {request[_ID]}."))
+        defect = Internal(f"Something went wrong here; the log names request {request[_ID]}.")
+        response = _error_response(defect, request)
     if not response.prepared:
         response.headers["X-Edged-Request-Id"] = request[_ID]
     return response
@@ -252,8 +254,9 @@ def _guard(names: frozenset[str], scopes: Mapping[tuple[str, str], Scope]) -> Mi
     return middleware
 
 
-def _error_response(error: EdgedError) -> web.Response:
-    return web.json_response(openai_body(error), status=status_of(error), headers=headers_of(error))
+def _error_response(error: EdgedError, request: web.Request) -> web.Response:
+    body = error_body(error, dialect_of(request.path))
+    return web.json_response(body, status=status_of(error), headers=headers_of(error))
 
 
 def _translate(error: web.HTTPException, request: web.Request) -> EdgedError:

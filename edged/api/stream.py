@@ -1,8 +1,8 @@
-"""Answers onto sockets: a whole body, or a stream of server-sent events that never ends without saying why.
+"""Answers onto sockets: a whole body, or a stream that never ends without saying why, in whatever dialect.
 
 A stream holds its status back until there is something to say, so that an early failure is still a real status code and
-the headers name who really answers. After ten seconds it commits to 200 and sends comments as heartbeats. Once words
-are out, a failure is told in the stream.
+the headers name who really answers. After ten seconds it commits to 200 and sends the dialect's heartbeats, where there
+are any. Once words are out, a failure is told in the stream.
 
 A client that goes away cancels its handler (aiohttp's `handler_cancellation`); leaving the `async with` closes the
 completion, and that frees the slot.
@@ -18,30 +18,24 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from edged.api.openai import Answer
-from edged.chat import Admission, ChatRequest, Delta, Event, Finish, TokenLogprob
+from edged.api.answer import Answer, Choice
+from edged.chat import Admission, ChatRequest, Event, Finish
 from edged.errors import EdgedError
 from edged.observe import Observed, Recorded
 
 # Proxies and phones drop a silent connection after 30 s and more; the contract promises 15 at most.
 _HEARTBEAT_S = 10.0
-_HEARTBEAT = b": still working\n\n"
 
 Result = TypeVar("Result")
 
 
 async def respond(backend: Observed, wanted: ChatRequest, answer: Answer) -> web.Response:
     """The whole answer at once. Raises what admission or generation raises: nothing was sent yet."""
-    texts, reasons = [""] * wanted.n, ["stop"] * wanted.n
-    scores: dict[int, list[TokenLogprob]] = {}
+    choices = [Choice() for _ in range(wanted.n)]
     async with await backend.complete(wanted) as completion:
         async for event in completion:
-            if isinstance(event, Delta):
-                texts[event.choice] += event.text
-                scores.setdefault(event.choice, []).extend(event.logprobs)
-            else:
-                reasons[event.choice] = event.reason
-        body = answer.whole(completion.exchange, texts, reasons, scores)
+            choices[event.choice].add(event)
+        body = answer.whole(completion.exchange, choices)
         return web.json_response(body, headers=origin_headers(completion.admission))
 
 
@@ -49,9 +43,9 @@ async def stream(
     http_request: web.Request, backend: Observed, wanted: ChatRequest, answer: Answer, hold_status_s: float
 ) -> web.StreamResponse:
     """The answer as it arrives. Raises what happens before the first word, unless the status had to be sent."""
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    response = web.StreamResponse(headers={"Content-Type": answer.content_type, "Cache-Control": "no-store"})
     response.headers["X-Edged-Request-Id"] = wanted.id
-    async with _beginning(backend, wanted) as beginning, _running(_beat(response)):
+    async with _beginning(backend, wanted) as beginning, _running(_beat(response, answer.heartbeat)):
         await asyncio.wait([beginning], timeout=hold_status_s)
         if beginning.done():
             completion, first = beginning.result()
@@ -124,10 +118,10 @@ async def _running(work: Coroutine[Any, Any, Result]) -> AsyncIterator[asyncio.T
             await asyncio.wait([task])
 
 
-async def _beat(response: web.StreamResponse) -> None:
-    """Comments on the stream once it is open, however long the next word takes."""
+async def _beat(response: web.StreamResponse, heartbeat: bytes) -> None:
+    """Signs of life on the stream once it is open, however long the next word takes."""
     while True:
         await asyncio.sleep(_HEARTBEAT_S)
-        if response.prepared:
+        if response.prepared and heartbeat:
             with contextlib.suppress(ConnectionError):
-                await response.write(_HEARTBEAT)
+                await response.write(heartbeat)
