@@ -107,10 +107,44 @@ class Bias:
 
 
 @dataclass(frozen=True, slots=True)
+class Dry:
+    """Don't repeat yourself: what would prolong a repetition beyond `allowed_length` tokens gets the less likely the
+    longer it is, by `multiplier` × `base` ^ length. Repetitions do not reach across `breakers`.
+
+    `window_tokens` is how far back it looks; -1 is the whole context.
+    """
+
+    multiplier: float
+    base: float
+    allowed_length: int
+    window_tokens: int
+    breakers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Xtc:
+    """Exclude top choices: with `probability`, of all tokens likelier than `threshold` only the least likely stays."""
+
+    probability: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mirostat:
+    """Instead of truncation keep each token's surprise near `tau`, learning with rate `eta` (arXiv 2007.14966)."""
+
+    version: Literal[1, 2]
+    tau: float
+    eta: float
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is drawn. `None` leaves the choice to the model's file, then to llama.cpp's default.
 
-    `temperature` 0 is greedy. `seed` is 32 bits wide; without one, every answer differs.
+    `temperature` 0 is greedy; with a `temperature_range` it follows how sure the model is, with that exponent. `seed`
+    is 32 bits wide; without one, every answer differs. Penalties count the last `repeat_window_tokens`, -1 for all.
+    `ignores_end`: the model may not end its answer.
     """
 
     temperature: float | None = None
@@ -122,6 +156,15 @@ class Sampling:
     presence_penalty: float | None = None
     seed: int | None = None
     logit_bias: tuple[Bias, ...] | None = None
+    typical_p: float | None = None
+    top_n_sigma: float | None = None
+    temperature_range: float | None = None
+    temperature_exponent: float | None = None
+    repeat_window_tokens: int | None = None
+    dry: Dry | None = None
+    xtc: Xtc | None = None
+    mirostat: Mirostat | None = None
+    ignores_end: bool | None = None
 
     def for_choice(self, choice: int) -> Sampling:
         """The same, for the `choice`-th of several answers: a fixed seed must not draw the same answer twice.

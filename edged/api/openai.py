@@ -1,8 +1,7 @@
 """The OpenAI dialect, JSON to `ChatRequest`. Knows neither sockets nor models; the way back is `openai_answer.py`.
 
 Every field that is accepted is honoured; a documented field that is not is refused by name.
-Shapes: platform.openai.com/docs/api-reference/chat and /completions; `top_k`, `min_p` and `repeat_penalty` as in
-llama-server (tools/server/README.md of llama.cpp).
+Shapes: platform.openai.com/docs/api-reference/chat and /completions.
 """
 
 from __future__ import annotations
@@ -14,18 +13,15 @@ from pydantic import Field, StringConstraints
 from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
 from edged.api.message import MessageBody, Prediction
+from edged.api.sampling import SamplingFields
 from edged.api.tools import MAX_TOOLS, ToolBody, ToolChoiceBody, check_choice, to_choice
 from edged.api.wishes import is_housekeeping
-from edged.chat import Bias, Caller, ChatRequest, Constraint, Lane, Message, ModelCard, ReasoningEffort, Sampling
+from edged.chat import Caller, ChatRequest, Constraint, Lane, Message, ModelCard, ReasoningEffort
 from edged.errors import InvalidRequest
 
-# llama.cpp's seeds have 32 bits, of which the last value means "draw one".
-_SEEDS = 2**32 - 1
 _LARGEST_COUNT = 2**31 - 1
 # More stop strings than any client sends; each costs a search per token.
 _MAX_STOPS = 16
-# More tokens than any client weighs; each costs a look-up per token drawn.
-_MAX_BIASES = 1024
 _MAX_LOGPROBS = 20
 _EFFORTS: dict[str, ReasoningEffort] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
 # OpenAI's documented default for the older endpoint.
@@ -39,44 +35,19 @@ class _StreamOptions(Strict):
 
 _Stop: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 _Tokens: TypeAlias = Annotated[int, Field(ge=1, le=_LARGEST_COUNT)]
-_TokenId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
-_BiasValue: TypeAlias = Annotated[float, Field(ge=-100, le=100)]
 _Grammar: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 
 
-class _Common(Strict):
+class _Common(SamplingFields):
     model: Annotated[str, StringConstraints(max_length=256)] | None = None
     stream: bool = False
     stream_options: _StreamOptions = _StreamOptions()
     n: Annotated[int, Field(ge=1, le=64)] = 1
     stop: _Stop | Annotated[list[_Stop], Field(max_length=_MAX_STOPS)] = Field(default_factory=list)
-    temperature: Annotated[float, Field(ge=0, le=5)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1, le=_LARGEST_COUNT)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     user: Annotated[str, StringConstraints(max_length=256)] = ""
-    logit_bias: Annotated[dict[_TokenId, _BiasValue], Field(max_length=_MAX_BIASES, default_factory=dict)]
     grammar: _Grammar | None = None
     json_schema: dict[str, Any] | None = None
     regex: _Grammar | None = None
-
-    def sampling(self) -> Sampling:
-        """The sampling fields, in our words."""
-        return Sampling(
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            min_p=self.min_p,
-            repeat_penalty=self.repeat_penalty,
-            frequency_penalty=self.frequency_penalty,
-            presence_penalty=self.presence_penalty,
-            seed=None if self.seed is None else self.seed % _SEEDS,
-            logit_bias=tuple(Bias(int(token), bias) for token, bias in self.logit_bias.items()) or None,
-        )
 
     def stops(self) -> tuple[str, ...]:
         """The stop strings; one alone may come without a list."""

@@ -238,6 +238,11 @@ async def _prompt(request: ChatRequest, messages: tuple[Message, ...], lease: Le
 def _check_parts(request: ChatRequest) -> None:
     if any(isinstance(part, ImagePart) for message in request.messages for part in message.parts):
         raise CapabilityMissing(f"The model {request.model} cannot see images.", param="messages")
+    if request.constraint is not None and request.sampling.ignores_end:
+        raise InvalidRequest(
+            "ignore_eos lets an answer go on for ever, and its grammar says where it ends. Send one of them.",
+            param="ignore_eos",
+        )
     if request.raw_prompt is None and not any(message.text for message in request.messages):
         raise InvalidRequest("The conversation has no text to answer.", param="messages")
 

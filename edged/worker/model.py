@@ -134,6 +134,16 @@ class Model:
         return bool(lib.llama_vocab_is_eog(self._vocab, token))
 
     @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """Every token with which the model ends its turn."""
+        return tuple(token for token in range(self.vocabulary_tokens) if self.is_end(token))
+
+    @property
+    def vocabulary(self) -> Any:
+        """llama.cpp's handle of the vocabulary."""
+        return self._vocab
+
+    @cached_property
     def bos(self) -> int | None:
         """The token that every prompt of this model begins with, or None."""
         return lib.llama_vocab_bos(self._vocab) if lib.llama_vocab_get_add_bos(self._vocab) else None

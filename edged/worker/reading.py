@@ -50,7 +50,7 @@ class Reading:
 
     def read(self, frame: Readable) -> Read | None:
         """What `frame` holds, or None where that takes longer: then it comes with `finished`."""
-        if size_bytes(frame) <= LONGEST_AT_ONCE_BYTES:
+        if size_bytes(frame) <= LONGEST_AT_ONCE_BYTES and not _must_prepare(frame):
             return Read(frame, self._tokens_of(frame))
         found = self._thread.submit(self._tokens_of, frame)
         found.add_done_callback(lambda _: self._tell())
@@ -70,6 +70,11 @@ class Reading:
         for waiting in [waiting for waiting in self._waiting if waiting[0].id == id]:
             waiting[1].cancel()
             self._waiting.remove(waiting)
+
+
+def _must_prepare(frame: Readable) -> bool:
+    """Whether something other than its text may take long (`dry.py`)."""
+    return isinstance(frame, Generate) and frame.sampling.dry is not None
 
 
 def size_bytes(frame: Readable) -> int:

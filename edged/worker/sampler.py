@@ -8,6 +8,7 @@ A sampler without grammar and scores never leaves llama.cpp, and a worker that n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,9 +16,12 @@ from edged.chat import Bias, Candidate, Sampling, TokenLogprob
 from edged.worker.bindings import lib
 from edged.worker.constraint import Guard
 from edged.worker.context import Context, Logits
+from edged.worker.model import Model
 
 # How far back repetition counts; llama.cpp's default (common/common.h, penalty_last_n).
 PENALTY_WINDOW_TOKENS = 64
+# In how many tokens the first Mirostat estimates its surprise; llama.cpp's own number (common/sampling.cpp).
+_MIROSTAT_TOKENS = 100
 # llama.cpp's sampling defaults (common/common.h, struct common_params_sampling), used where neither the caller nor the
 # model's file says anything. OpenAI's (temperature 1, no truncation) make small quantised models ramble.
 DEFAULT_SAMPLING = Sampling(
@@ -28,6 +32,11 @@ DEFAULT_SAMPLING = Sampling(
     repeat_penalty=1.0,
     frequency_penalty=0.0,
     presence_penalty=0.0,
+    typical_p=1.0,
+    top_n_sigma=-1.0,
+    temperature_range=0.0,
+    temperature_exponent=1.0,
+    repeat_window_tokens=PENALTY_WINDOW_TOKENS,
 )
 _RANDOM_SEED = 0xFFFFFFFF  # LLAMA_DEFAULT_SEED: llama.cpp draws one
 # What OpenAI's interface says of a token that is all but impossible (API reference, chat object, logprobs).
@@ -45,10 +54,12 @@ class ChainSampler:
         *,
         logprobs: int | None = None,
         guard: Guard | None = None,
+        dry_link: Any = None,
     ) -> None:
         """Draw as `wanted`; penalties count the end of `prompt` as said, as llama.cpp's own programs do.
 
-        With `logprobs`, `score` tells how likely each token was, beside that many of the likeliest.
+        With `logprobs`, `score` tells how likely each token was, beside that many of the likeliest. `dry_link` is the
+        link for `wanted.dry`; the sampler frees it.
         """
         model = context.model
         sampling = resolve(wanted, model.sampling, DEFAULT_SAMPLING)
@@ -58,9 +69,10 @@ class ChainSampler:
         self._guard = guard
         self._kept: Logits | None = None
         self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        for link in _links(sampling, model.vocabulary_tokens):
+        for link in _links(sampling, model, context.context_tokens, dry_link):
             lib.llama_sampler_chain_add(self._chain, link)
-        for token in prompt[-PENALTY_WINDOW_TOKENS:]:
+        seen_tokens = _window_tokens(sampling, context.context_tokens)
+        for token in prompt[-seen_tokens:] if seen_tokens else ():
             lib.llama_sampler_accept(self._chain, token)
 
     @property
@@ -122,23 +134,60 @@ def likeliest(raw: Logits, token: int, count: int) -> tuple[list[int], list[floa
     return tokens, [max(round(float(raw[id]) - total, 6), _IMPOSSIBLE) for id in tokens]
 
 
-def _links(sampling: Sampling, vocabulary_tokens: int) -> list[Any]:
-    links = []
-    if sampling.logit_bias:
-        links.append(_bias(sampling.logit_bias, vocabulary_tokens))
+def _links(sampling: Sampling, model: Model, context_tokens: int, dry_link: Any) -> list[Any]:
+    """The chain's links in llama.cpp's own order (common/common.h, `samplers`); one that does nothing is left out."""
+    links, vocabulary_tokens = [], model.vocabulary_tokens
+    if biases := (*(sampling.logit_bias or ()), *(_endless(model) if sampling.ignores_end else ())):
+        links.append(_bias(biases, vocabulary_tokens))
     penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
     if penalties != (1.0, 0.0, 0.0):
-        links.append(lib.llama_sampler_init_penalties(vocabulary_tokens, PENALTY_WINDOW_TOKENS, *penalties))
+        window_tokens = _whole(sampling.repeat_window_tokens, context_tokens)
+        links.append(lib.llama_sampler_init_penalties(vocabulary_tokens, window_tokens, *penalties))
+    if dry_link is not None:
+        links.append(dry_link)
     if sampling.temperature == 0:
         return [*links, lib.llama_sampler_init_greedy()]
-    return [
-        *links,
-        lib.llama_sampler_init_top_k(sampling.top_k),
-        lib.llama_sampler_init_top_p(sampling.top_p, 1),
-        lib.llama_sampler_init_min_p(sampling.min_p, 1),
-        lib.llama_sampler_init_temp(sampling.temperature),
-        lib.llama_sampler_init_dist(_RANDOM_SEED if sampling.seed is None else sampling.seed),
-    ]
+    seed = _RANDOM_SEED if sampling.seed is None else sampling.seed
+    if sampling.mirostat:
+        return [*links, lib.llama_sampler_init_temp(sampling.temperature), _mirostat(sampling, vocabulary_tokens, seed)]
+    if sampling.top_n_sigma != -1.0:
+        links.append(lib.llama_sampler_init_top_n_sigma(sampling.top_n_sigma))
+    links.append(lib.llama_sampler_init_top_k(sampling.top_k))
+    if sampling.typical_p != 1.0:
+        links.append(lib.llama_sampler_init_typical(sampling.typical_p, 1))
+    links += [lib.llama_sampler_init_top_p(sampling.top_p, 1), lib.llama_sampler_init_min_p(sampling.min_p, 1)]
+    if sampling.xtc:
+        links.append(lib.llama_sampler_init_xtc(sampling.xtc.probability, sampling.xtc.threshold, 1, seed))
+    if sampling.temperature_range:
+        warmth = (sampling.temperature, sampling.temperature_range, sampling.temperature_exponent)
+        links.append(lib.llama_sampler_init_temp_ext(*warmth))
+    else:
+        links.append(lib.llama_sampler_init_temp(sampling.temperature))
+    return [*links, lib.llama_sampler_init_dist(seed)]
+
+
+def _window_tokens(sampling: Sampling, context_tokens: int) -> int:
+    """How much of what was said any link looks at."""
+    dry_tokens = _whole(sampling.dry.window_tokens, context_tokens) if sampling.dry else 0
+    return max(dry_tokens, _whole(sampling.repeat_window_tokens, context_tokens))
+
+
+def _whole(window_tokens: int | None, context_tokens: int) -> int:
+    """A window in tokens, -1 being the whole context."""
+    assert window_tokens is not None, "the default sampling has one"
+    return context_tokens if window_tokens < 0 else window_tokens
+
+
+def _mirostat(sampling: Sampling, vocabulary_tokens: int, seed: int) -> Any:
+    assert sampling.mirostat is not None
+    tau, eta = sampling.mirostat.tau, sampling.mirostat.eta
+    if sampling.mirostat.version == 1:
+        return lib.llama_sampler_init_mirostat(vocabulary_tokens, seed, tau, eta, _MIROSTAT_TOKENS)
+    return lib.llama_sampler_init_mirostat_v2(seed, tau, eta)
+
+
+def _endless(model: Model) -> tuple[Bias, ...]:
+    return tuple(Bias(token, -math.inf) for token in model.ends)
 
 
 def _bias(biases: Sequence[Bias], vocabulary_tokens: int) -> Any:

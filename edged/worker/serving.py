@@ -38,6 +38,7 @@ from edged.worker.context import Context
 from edged.worker.draft import guesses_for
 from edged.worker.drafter import Drafter
 from edged.worker.drafts import Drafts
+from edged.worker.dry import DryLinks
 from edged.worker.job import CannotDraw, Job
 from edged.worker.neighbours import Neighbours
 from edged.worker.pace import SMALLEST_CHUNK_TOKENS, Pace
@@ -78,6 +79,7 @@ class Worker:
         self._storing = Storing(pipe, self._batcher.memory, wanted.prefix_bytes)
         self._rehearsal = Rehearsal(context, self._batcher.memory, context.model.vocabulary_tokens)
         self._grammars = Grammars(context.model)
+        self._dry_links = DryLinks(context.model, context.context_tokens)
         self._background = background
         self._tokenizer = Piecewise(context.model, context.context_tokens)
         self._reading = Reading(self._tokens_of, self._grammars.tell)
@@ -157,9 +159,11 @@ class Worker:
                 raise ValueError(f"a worker does not take {type(frame).__name__}")
 
     def _tokens_of(self, frame: Readable) -> Tokens:
-        """Called beside the decoding too: changes nothing."""
+        """Called beside the decoding too: changes nothing there."""
         match frame:
             case Generate():
+                if frame.sampling.dry:
+                    self._dry_links.prepare(frame.sampling.dry)
                 expected = frame.prediction if self._drafts and self._looks_up else ""
                 most_expected = self._context.context_tokens
                 return [
@@ -218,7 +222,8 @@ class Worker:
                 raise CannotDraw(message, code="invalid_request")
         guard = None if wanted.constraint is None else self._grammars.guard(wanted.constraint)
         sampling = wanted.sampling.for_choice(choice)
-        return ChainSampler(self._context, sampling, prompt, logprobs=wanted.logprobs, guard=guard)
+        dry_link = self._dry_links.link(sampling.dry) if sampling.dry else None
+        return ChainSampler(self._context, sampling, prompt, logprobs=wanted.logprobs, guard=guard, dry_link=dry_link)
 
     def _share(self, one: list[int], other: list[int]) -> None:
         shared = one[: common(one, other, min(len(one), len(other)))]
