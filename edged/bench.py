@@ -21,12 +21,13 @@ from statistics import median
 from time import perf_counter
 from typing import Any, TypeAlias
 
-from edged.chat import ChatRequest, Delta, Finish, Sampling
+from edged.chat import ChatRequest, Delta, Finish
 from edged.config import Config, Engine, control_socket
 from edged.host import bandwidth, hardware, memory
 from edged.local.backend import Local
 from edged.local.pool import Pool
 from edged.local.tuning import Tuning
+from edged.sampling import Sampling
 from edged.store import ModelFile, Store
 
 _RUNS = 3

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeAlias
 
+from edged.sampling import Constraint, Sampling
+
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
-ConstraintKind: TypeAlias = Literal["json_schema", "regex", "gbnf", "lark"]
 # What a model's file was made for. A part (a projector, an adapter, one of several files) answers nothing alone.
 MadeFor: TypeAlias = Literal["words", "vectors", "scores", "part"]
 # Somebody waits for the words; or nobody does, and it gives way to those who do.
@@ -99,94 +100,6 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Bias:
-    """What is added to the logit of one token, by its id, before anything else looks at it."""
-
-    token: int
-    bias: float
-
-
-@dataclass(frozen=True, slots=True)
-class Dry:
-    """Don't repeat yourself: what would prolong a repetition beyond `allowed_length` tokens gets the less likely the
-    longer it is, by `multiplier` × `base` ^ length. Repetitions do not reach across `breakers`.
-
-    `window_tokens` is how far back it looks; -1 is the whole context.
-    """
-
-    multiplier: float
-    base: float
-    allowed_length: int
-    window_tokens: int
-    breakers: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Xtc:
-    """Exclude top choices: with `probability`, of all tokens likelier than `threshold` only the least likely stays."""
-
-    probability: float
-    threshold: float
-
-
-@dataclass(frozen=True, slots=True)
-class Mirostat:
-    """Instead of truncation keep each token's surprise near `tau`, learning with rate `eta` (arXiv 2007.14966)."""
-
-    version: Literal[1, 2]
-    tau: float
-    eta: float
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How the next token is drawn. `None` leaves the choice to the model's file, then to llama.cpp's default.
-
-    `temperature` 0 is greedy; with a `temperature_range` it follows how sure the model is, with that exponent. `seed`
-    is 32 bits wide; without one, every answer differs. Penalties count the last `repeat_window_tokens`, -1 for all.
-    `ignores_end`: the model may not end its answer.
-    """
-
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repeat_penalty: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    seed: int | None = None
-    logit_bias: tuple[Bias, ...] | None = None
-    typical_p: float | None = None
-    top_n_sigma: float | None = None
-    temperature_range: float | None = None
-    temperature_exponent: float | None = None
-    repeat_window_tokens: int | None = None
-    dry: Dry | None = None
-    xtc: Xtc | None = None
-    mirostat: Mirostat | None = None
-    ignores_end: bool | None = None
-
-    def for_choice(self, choice: int) -> Sampling:
-        """The same, for the `choice`-th of several answers: a fixed seed must not draw the same answer twice.
-
-        The largest number of 32 bits is no seed: to llama.cpp it means "draw one".
-        """
-        return self if self.seed is None else replace(self, seed=(self.seed + choice) % (2**32 - 1))
-
-
-@dataclass(frozen=True, slots=True)
-class Constraint:
-    """What an answer must be: JSON of a schema, a match of a regex, a sentence of a grammar (GBNF or Lark).
-
-    A lenient schema may hold keywords that cannot be enforced; they are left to the model. A strict one must not.
-    """
-
-    kind: ConstraintKind
-    text: str
-    is_lenient: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks, and in which dialect. `account` owns things; the path below it only divides that account's share."""
 
@@ -217,7 +130,7 @@ class ChatRequest:
     model: str | None = None
     messages: tuple[Message, ...] = ()
     raw_prompt: str | None = None
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     n: int = 1

@@ -15,12 +15,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
-from edged.chat import ChatRequest, Delta, Message, Sampling, TextPart
+from edged.chat import ChatRequest, Delta, Message, TextPart
 from edged.config import Engine, Limits
 from edged.errors import EdgedError
 from edged.host import gpu
 from edged.local.backend import Local
 from edged.local.pool import Pool
+from edged.sampling import Sampling
 from edged.store import GUIDE, Store
 from edged.wire import Loaded
 

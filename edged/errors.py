@@ -8,6 +8,7 @@
     │   │   └── InputTooLong         a text is longer than the model can read for a vector or a score
     │   ├── CapabilityMissing        the model cannot do that (no vision, no chat template)
     │   ├── GrammarInvalid           the schema, regex or grammar of the answer cannot be used
+    │   ├── Cancelled                somebody asked for it to stop
     │   ├── Forbidden                this origin may not ask
     │   ├── HostNotAllowed           the Host header names somebody else
     │   ├── NotFound                 no such path
@@ -99,6 +100,12 @@ class GrammarInvalid(RequestError):
     """What the answer was to look like cannot be read, cannot be met, or takes too long to follow."""
 
     code = "grammar_invalid"
+
+
+class Cancelled(RequestError):
+    """The answer was stopped from elsewhere, by its owner."""
+
+    code = "cancelled"
 
 
 class Forbidden(RequestError):

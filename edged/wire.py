@@ -25,8 +25,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from edged.chat import Constraint, FinishReason, Lane, Sampling, TokenLogprob
+from edged.chat import FinishReason, Lane, TokenLogprob
 from edged.prefix_wire import PrefixNews, PrefixOrder
+from edged.sampling import Constraint, Sampling
 from edged.template_wire import Span, TemplateNews, TemplateOrder
 
 KvType: TypeAlias = Literal["f16", "q8_0"]

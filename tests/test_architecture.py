@@ -23,10 +23,21 @@ ROWS = (
     {"wire", "header"},
     {"template_wire"},
     {"chat", "config", "checked", "prefix_wire", "shares"},
+    {"sampling"},
     {"errors"},
 )
 # The children stand aside: nobody imports them, and they know only this.
-WORKER_MAY_IMPORT = {"wire", "template_wire", "prefix_wire", "shares", "framing", "chat", "errors", "worker"}
+WORKER_MAY_IMPORT = {
+    "wire",
+    "template_wire",
+    "prefix_wire",
+    "shares",
+    "framing",
+    "chat",
+    "sampling",
+    "errors",
+    "worker",
+}
 
 
 def modules() -> list[Path]:

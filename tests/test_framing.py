@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.chat import Sampling
 from edged.framing import MAX_FRAME_BYTES, Decoder, WireError, decode, encode
+from edged.sampling import Sampling
 from edged.template_wire import Refused, Span
 from edged.wire import Frame, Generate, Loaded, Loading
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict
-from edged.chat import Constraint
 from edged.errors import InvalidRequest
+from edged.sampling import Constraint
 
 # Larger than the largest schema of ordinary use by far; what it costs to follow grows faster than its text.
 MAX_CONSTRAINT_BYTES = 64 * 1024

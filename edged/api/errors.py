@@ -18,6 +18,7 @@ _STATUS: dict[type[EdgedError], int] = {
     errors.MethodNotAllowed: 405,
     errors.PayloadTooLarge: 413,
     errors.UnsupportedMediaType: 415,
+    errors.Cancelled: 499,  # no standard has one; nginx's, which Ollama uses too
     errors.HostNotAllowed: 421,
     errors.ModelInvalid: 422,
     errors.TemplateLimit: 422,

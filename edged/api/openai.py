@@ -16,8 +16,9 @@ from edged.api.message import MessageBody, Prediction
 from edged.api.sampling import SamplingFields
 from edged.api.tools import MAX_TOOLS, ToolBody, ToolChoiceBody, check_choice, to_choice
 from edged.api.wishes import is_housekeeping
-from edged.chat import Caller, ChatRequest, Constraint, Lane, Message, ModelCard, ReasoningEffort
+from edged.chat import Caller, ChatRequest, Lane, Message, ModelCard, ReasoningEffort
 from edged.errors import InvalidRequest
+from edged.sampling import Constraint
 
 _LARGEST_COUNT = 2**31 - 1
 # More stop strings than any client sends; each costs a search per token.

@@ -11,8 +11,8 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict
-from edged.chat import Bias, Dry, Mirostat, Sampling, Xtc
 from edged.errors import InvalidRequest
+from edged.sampling import Bias, Dry, Mirostat, Sampling, Xtc
 
 # llama.cpp's seeds have 32 bits, of which the last value means "draw one".
 _SEEDS = 2**32 - 1

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from aiohttp import web
 
 from edged.api.answer import Answer, Choice
+from edged.api.replay import Stops, Tape
 from edged.chat import Admission, ChatRequest, Event, Finish
 from edged.errors import EdgedError
 from edged.observe import Observed, Recorded
@@ -27,12 +28,13 @@ from edged.observe import Observed, Recorded
 _HEARTBEAT_S = 10.0
 
 Result = TypeVar("Result")
+Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 
-async def respond(backend: Observed, wanted: ChatRequest, answer: Answer) -> web.Response:
+async def respond(backend: Observed, wanted: ChatRequest, answer: Answer, stops: Stops) -> web.Response:
     """The whole answer at once. Raises what admission or generation raises: nothing was sent yet."""
     choices = [Choice() for _ in range(wanted.n)]
-    async with await backend.complete(wanted) as completion:
+    async with stops.stoppable(wanted.id, wanted.caller.account), await backend.complete(wanted) as completion:
         async for event in completion:
             choices[event.choice].add(event)
         body = answer.whole(completion.exchange, choices)
@@ -40,28 +42,72 @@ async def respond(backend: Observed, wanted: ChatRequest, answer: Answer) -> web
 
 
 async def stream(
-    http_request: web.Request, backend: Observed, wanted: ChatRequest, answer: Answer, hold_status_s: float
+    http_request: web.Request,
+    backend: Observed,
+    wanted: ChatRequest,
+    answer: Answer,
+    stops: Stops,
+    hold_status_s: float,
 ) -> web.StreamResponse:
     """The answer as it arrives. Raises what happens before the first word, unless the status had to be sent."""
-    response = web.StreamResponse(headers={"Content-Type": answer.content_type, "Cache-Control": "no-store"})
-    response.headers["X-Edged-Request-Id"] = wanted.id
+    response = _response(answer.content_type, wanted.id)
     async with _beginning(backend, wanted) as beginning, _running(_beat(response, answer.heartbeat)):
-        await asyncio.wait([beginning], timeout=hold_status_s)
-        if beginning.done():
-            completion, first = beginning.result()
-            response.headers.update(origin_headers(completion.admission))
-        else:
-            response.headers["X-Edged-Served-By"] = "pending"
         try:
-            await response.prepare(http_request)
-            completion, first = await beginning
-            await _relay(response, completion, first, answer)
+            async with stops.stoppable(wanted.id, wanted.caller.account):
+                await asyncio.wait([beginning], timeout=hold_status_s)
+                if beginning.done():
+                    response.headers.update(origin_headers(beginning.result()[0].admission))
+                else:
+                    response.headers["X-Edged-Served-By"] = "pending"
+                await response.prepare(http_request)
+                completion, first = await beginning
+                await _relay(response.write, completion, first, answer)
         except EdgedError as error:
-            await response.write(answer.failure(error))
+            if not response.prepared:
+                raise
+            with contextlib.suppress(ConnectionError):
+                await response.write(answer.failure(error))
         except ConnectionError:
             return response  # the client went away between two words
         with contextlib.suppress(ConnectionError):
             await response.write_eof()
+    return response
+
+
+async def record(tape: Tape, backend: Observed, wanted: ChatRequest, answer: Answer, stops: Stops) -> None:
+    """The answer onto a tape, whoever reads it."""
+    async with _beginning(backend, wanted) as beginning, _running(_beat(tape, answer.heartbeat)):
+        try:
+            async with stops.stoppable(wanted.id, wanted.caller.account):
+                completion, first = await beginning
+                await tape.open(origin_headers(completion.admission))
+                await _relay(tape.write, completion, first, answer)
+        except EdgedError as error:
+            words = answer.failure(error)
+            await (tape.write(words) if tape.prepared else tape.refuse(error, words))
+
+
+async def read_on(http_request: web.Request, tape: Tape, offset: int, hold_status_s: float) -> web.StreamResponse:
+    """A tape from a byte on, to its end. Raises what `offset` or the answer's own beginning raise."""
+    tape.check(offset)
+    response = _response(tape.content_type, tape.request_id)
+    try:
+        async with asyncio.timeout(hold_status_s):
+            await tape.opened()
+        response.headers.update(tape.headers)
+    except TimeoutError:
+        response.headers["X-Edged-Served-By"] = "pending"
+    with contextlib.suppress(ConnectionError):
+        await response.prepare(http_request)
+        async for data in tape.read(offset):
+            await response.write(data)
+        await response.write_eof()
+    return response
+
+
+def _response(content_type: str, request_id: str) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+    response.headers["X-Edged-Request-Id"] = request_id
     return response
 
 
@@ -90,14 +136,15 @@ async def _beginning(backend: Observed, wanted: ChatRequest) -> AsyncIterator[as
             yield task
 
 
-async def _relay(response: web.StreamResponse, completion: Recorded, first: Event, answer: Answer) -> None:
+async def _relay(write: Write, completion: Recorded, first: Event, answer: Answer) -> None:
     exchange, running = completion.exchange, answer.request.n
     pending = answer.opening(exchange)
     async for event in _with_first(first, completion):
         running -= isinstance(event, Finish)
-        await response.write(pending + answer.event(exchange, event, is_last=running == 0))
+        if data := pending + answer.event(exchange, event, is_last=running == 0):
+            await write(data)
         pending = b""
-    await response.write(answer.closing(exchange))
+    await write(answer.closing(exchange))
 
 
 async def _with_first(first: Event, rest: Recorded) -> AsyncIterator[Event]:
@@ -118,7 +165,7 @@ async def _running(work: Coroutine[Any, Any, Result]) -> AsyncIterator[asyncio.T
             await asyncio.wait([task])
 
 
-async def _beat(response: web.StreamResponse, heartbeat: bytes) -> None:
+async def _beat(response: web.StreamResponse | Tape, heartbeat: bytes) -> None:
     """Signs of life on the stream once it is open, however long the next word takes."""
     while True:
         await asyncio.sleep(_HEARTBEAT_S)

@@ -26,7 +26,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from edged.chat import Constraint
+from edged.sampling import Constraint
 from edged.worker.bindings import lib
 from edged.worker.context import Logits
 from edged.worker.gbnf import to_lark

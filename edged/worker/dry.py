@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
-from edged.chat import Dry
+from edged.sampling import Dry
 from edged.worker.bindings import lib
 from edged.worker.model import Model
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from edged.chat import Sampling
+from edged.sampling import Sampling
 from edged.wire import Pooling
 from edged.worker.bindings import EngineError, last_error, lib, listen, offloaded_layers
 from edged.worker.prompt import Control

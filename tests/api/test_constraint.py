@@ -10,8 +10,9 @@ import pytest
 from edged.api.body import parse
 from edged.api.constraint import MAX_CONSTRAINT_BYTES
 from edged.api.openai import ChatBody, CompletionBody
-from edged.chat import Bias, ChatRequest, Constraint
+from edged.chat import ChatRequest
 from edged.errors import InvalidRequest
+from edged.sampling import Bias, Constraint
 
 
 def chat(**fields: Any) -> ChatRequest:

@@ -12,7 +12,7 @@ from edged.api import body
 from edged.api.answer import Choice
 from edged.api.openai import ChatBody, CompletionBody, model_body
 from edged.api.openai_answer import DONE, OpenAIAnswer
-from edged.chat import Admission, ChatRequest, Delta, Event, Finish, ImagePart, Message, ModelCard, Sampling, TextPart
+from edged.chat import Admission, ChatRequest, Delta, Event, Finish, ImagePart, Message, ModelCard, TextPart
 from edged.errors import (
     EdgedError,
     InvalidRequest,
@@ -22,6 +22,7 @@ from edged.errors import (
     WorkerCrashed,
 )
 from edged.observe import Exchange
+from edged.sampling import Sampling
 
 HI = [{"role": "user", "content": "hi"}]
 LIMIT = 1000

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import engine, synthetic, vocabulary
 from benchmarks.shapes import SHAPES
-from edged.chat import Sampling
+from edged.sampling import Sampling
 from edged.worker.context import Context
 from edged.worker.engine import Row
 from edged.worker.model import Model

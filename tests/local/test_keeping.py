@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edged.chat import Caller, ChatRequest, Delta, Sampling
+from edged.chat import Caller, ChatRequest, Delta
 from edged.config import Engine, Limits
 from edged.local.keeping import Keeper, Keeping
 from edged.local.pool import Pool
@@ -32,6 +32,7 @@ from edged.prefix_wire import (
     Restoring,
     Used,
 )
+from edged.sampling import Sampling
 from edged.store import Store
 from edged.template_wire import Span
 from tests.fakes import until

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import synthetic
-from edged.chat import ChatRequest, Delta, EmbedRequest, RerankRequest, Sampling
+from edged.chat import ChatRequest, Delta, EmbedRequest, RerankRequest
 from edged.config import Engine, Limits
 from edged.errors import (
     CapabilityMissing,
@@ -30,6 +30,7 @@ from edged.local.backend import Local
 from edged.local.measuring import MeasureRefused, Measuring, floats_of, shortened
 from edged.local.pool import Pool
 from edged.local.process import WorkerProcess
+from edged.sampling import Sampling
 from edged.store import Store
 from edged.template_wire import Span
 from edged.wire import Embed, Embedded, Load, Rank, Rejected, Scored, Starved

@@ -13,11 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edged.chat import Caller, ChatRequest, Delta, Event, Finish, Sampling
+from edged.chat import Caller, ChatRequest, Delta, Event, Finish
 from edged.errors import ContextLengthExceeded, EdgedError, LoadTimeout, ModelInvalid, WorkerCrashed, WorkerStalled
 from edged.local import process as module
 from edged.local.child import Child, cause_of_death, environment
 from edged.local.process import WorkerProcess, load_deadline_s
+from edged.sampling import Sampling
 from edged.template_wire import Span
 from edged.wire import Load, Tuned
 from edged.worker.worth import QUIET_S

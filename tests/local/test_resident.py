@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from edged.chat import Caller, ChatRequest, Sampling, TextPart
+from edged.chat import Caller, ChatRequest, TextPart
 from edged.errors import EdgedError
 from edged.local.process import WorkerProcess
 from edged.local.renderer import Renderer
 from edged.local.resident import share_prompts
+from edged.sampling import Sampling
 from edged.template_wire import Template, Turn
 from edged.wire import Load
 from tests.fakes import until

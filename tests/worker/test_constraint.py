@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from edged.chat import Bias, Constraint, Sampling, TokenLogprob
+from edged.chat import TokenLogprob
+from edged.sampling import Bias, Constraint, Sampling
 from edged.wire import Failed, Output
 from edged.worker import constraint as module
 from edged.worker.batcher import Batcher

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edged.chat import Sampling
+from edged.sampling import Sampling
 from edged.wire import Output
 from edged.worker.batcher import Batcher
 from edged.worker.context import Context

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import synthetic
-from edged.chat import Sampling
+from edged.sampling import Sampling
 from edged.worker.batcher import Batcher
 from edged.worker.context import Context
 from edged.worker.draft import guesses_for

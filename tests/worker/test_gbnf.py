@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.chat import Constraint
+from edged.sampling import Constraint
 from edged.worker.bindings import lib
 from edged.worker.constraint import Grammars
 from edged.worker.context import Context

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edged.chat import Sampling
+from edged.sampling import Sampling
 from edged.worker.bindings import EngineError
 from edged.worker.context import Context
 from edged.worker.model import Model

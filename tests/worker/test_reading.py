@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from edged.chat import Sampling
+from edged.sampling import Sampling
 from edged.template_wire import Span
 from edged.wire import Count, Embed, Generate, Rank
 from edged.worker.reading import LONGEST_AT_ONCE_BYTES, Read, Readable, Reading, Tokens, size_bytes

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import synthetic
-from edged.chat import Sampling
+from edged.sampling import Sampling
 from edged.worker.batcher import Batcher
 from edged.worker.bindings import lib
 from edged.worker.context import Context

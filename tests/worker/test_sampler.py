@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.chat import Bias, Dry, Mirostat, Sampling, Xtc
+from edged.sampling import Bias, Dry, Mirostat, Sampling, Xtc
 from edged.worker.context import Context
 from edged.worker.dry import DryLinks
 from edged.worker.engine import Row
