@@ -109,7 +109,7 @@ _Choice: TypeAlias = Annotated[
 
 
 class _Enabled(Strict):
-    """Thinking. A budget only bounds thoughts from above, and `max_tokens`, which must be more, bounds them too."""
+    """Thinking. The budget is checked and not kept: what bounds thoughts here is `max_tokens`, which must be more."""
 
     type: Literal["enabled"]
     budget_tokens: Annotated[int, Field(ge=_LEAST_BUDGET_TOKENS, le=_LARGEST_COUNT)]

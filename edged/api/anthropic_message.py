@@ -34,6 +34,8 @@ _OWNERS = {
     "redacted_thinking": "assistant",
     "tool_use": "assistant",
 }
+# More than any message has; each could be an error to describe, and half a million of them took two seconds.
+_MAX_BLOCKS = 4096
 _NOT_HERE = "Such a block is not supported here; leave it out"
 
 
@@ -110,7 +112,9 @@ def _as_blocks(value: Any) -> Any:
 
 _RESULTS: dict[str, type[Strict]] = {"text": TextBlock, "image": ImageBlock}
 _Results: TypeAlias = Annotated[
-    list[Annotated[TextBlock | ImageBlock, one_of(_RESULTS, _NOT_HERE)]], BeforeValidator(_as_blocks)
+    list[Annotated[TextBlock | ImageBlock, one_of(_RESULTS, _NOT_HERE)]],
+    Field(max_length=_MAX_BLOCKS),
+    BeforeValidator(_as_blocks),
 ]
 
 
@@ -136,9 +140,13 @@ _BLOCKS: dict[str, type[Strict]] = {
     "tool_use": ToolUseBlock,
     "tool_result": ToolResultBlock,
 }
-_Content: TypeAlias = Annotated[list[Annotated[Block, one_of(_BLOCKS, _NOT_HERE)]], BeforeValidator(_as_blocks)]
+_Content: TypeAlias = Annotated[
+    list[Annotated[Block, one_of(_BLOCKS, _NOT_HERE)]], Field(max_length=_MAX_BLOCKS), BeforeValidator(_as_blocks)
+]
 System: TypeAlias = Annotated[
-    list[Annotated[TextBlock, one_of({"text": TextBlock}, "Instructions are text")]], BeforeValidator(_as_blocks)
+    list[Annotated[TextBlock, one_of({"text": TextBlock}, "Instructions are text")]],
+    Field(max_length=_MAX_BLOCKS),
+    BeforeValidator(_as_blocks),
 ]
 
 

@@ -54,6 +54,7 @@ WEATHER = {
     "description": "Tells it",
     "input_schema": {"type": "object", "properties": {"place": {"type": "string"}}},
 }
+RESULT = {"type": "tool_result", "tool_use_id": "toolu_1"}
 USE = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"place": "Łódź"}}
 
 
@@ -135,6 +136,8 @@ UNSUPPORTED: dict[str, Any] = {
     "user_profile_id": "header only",
     "workspace_id": "header only",
     # beta
+    "billing_policy": {},
+    "fallback_credit_token": "t",
     "mcp_servers": [],
     "output_format": {"type": "json_schema", "schema": {}},
     "fallbacks": [],
@@ -164,6 +167,10 @@ def test_a_field_that_is_not_honoured_is_refused_by_name(name: str) -> None:
     assert isinstance(refused, UnsupportedParameter)
     assert refused.param == name
     assert name in str(refused)
+
+
+def test_a_stream_is_asked_for() -> None:
+    assert (asked(stream=True).stream, asked().stream) == (True, False)
 
 
 def test_who_asks_divides_the_callers_share() -> None:
@@ -534,6 +541,9 @@ def test_a_number_that_is_none_or_too_large_is_refused_with_its_field(name: str,
         ({"messages": None}, "messages"),
         ({"messages": "hi"}, "messages"),
         ({"messages": HI * 4097}, "messages"),
+        ({"messages": [{"role": "user", "content": [1] * 4097}]}, "messages.0.content"),
+        ({"messages": [said("user", RESULT | {"content": [1] * 4097})]}, "messages.0.content.0.content"),
+        ({"system": [1] * 4097}, "system"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": None}, "max_tokens"),
         ({"temperature": 1.1}, "temperature"),
