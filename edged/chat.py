@@ -302,6 +302,18 @@ class Ranking:
     scores: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How long the prompt of a request would be. `reusable_tokens` of it would not have to be computed again.
+
+    Nothing was read for it: the admission's own counts are 0.
+    """
+
+    admission: Admission
+    tokens: int
+    reusable_tokens: int
+
+
 @dataclass(slots=True)
 class Completion:
     """One answer as it arrives: an async iterable of events that ends after the last `Finish`, or raises.

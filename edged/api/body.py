@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edged.chat import Message, Tool
 from edged.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UnsupportedParameter
@@ -42,6 +43,8 @@ _VERBATIM = {
     # Anthropic
     ("tools", "", "input_schema"),
     ("messages", "", "content", "", "input"),
+    ("output_config", "format", "schema"),
+    ("tools", "", "input_examples"),
     # Ollama
     ("format",),
     ("messages", "", "tool_calls", "", "function", "arguments"),
@@ -54,6 +57,28 @@ class Strict(BaseModel):
     """What every body and part of a body is."""
 
     model_config = STRICT
+
+
+def one_of(known: Mapping[str, type[BaseModel]], otherwise: str, default: str | None = None) -> PlainValidator:
+    """A value whose `type` says which of `known` it is; any other type is refused by name, and `otherwise` says why.
+
+    As pydantic's discriminated unions, but for the paths of its errors: those name what was sent, and no model of ours.
+    """
+
+    def choose(value: Any) -> BaseModel:
+        kind = value.get("type", default) if isinstance(value, dict) else None
+        if isinstance(kind, str) and kind in known:
+            return known[kind].model_validate(value)
+        if kind is None:
+            wrong = "dict_type" if not isinstance(value, dict) else "missing"
+            raise _refusal(wrong, value, () if wrong == "dict_type" else ("type",))
+        raise _refusal(PydanticCustomError("unsupported", "{why}", {"why": otherwise}), kind, ("type",))
+
+    return PlainValidator(choose)
+
+
+def _refusal(kind: str | PydanticCustomError, value: Any, place: tuple[str, ...]) -> ValidationError:
+    return ValidationError.from_exception_data("body", [InitErrorDetails(type=kind, loc=place, input=value)])
 
 
 async def read(request: web.Request, model: type[Model]) -> Model:
@@ -164,6 +189,11 @@ def _first(failure: ValidationError) -> InvalidRequest | UnsupportedParameter:
     path = ".".join(str(step) for step in error["loc"]) or None
     if error["type"] == "extra_forbidden":
         return UnsupportedParameter(f"{path} is not supported here; leave it out.", param=path)
-    shown = json.dumps(error["input"], default=str, ensure_ascii=True)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    return InvalidRequest(f"{path}: {error['msg']} (got {shown}).", param=path)
+    if error["type"] == "unsupported":
+        return UnsupportedParameter(f"{path}: {error['msg']} (got {_shown(error['input'])}).", param=path)
+    return InvalidRequest(f"{path}: {error['msg']} (got {_shown(error['input'])}).", param=path)
+
+
+def _shown(value: Any) -> str:
+    shown = json.dumps(value, default=str, ensure_ascii=True)
+    return shown if len(shown) <= 80 else shown[:77] + "..."

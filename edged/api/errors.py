@@ -31,7 +31,7 @@ _STATUS: dict[type[EdgedError], int] = {
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
-# Anthropic's `type` by status (docs.anthropic.com/en/api/errors).
+# Anthropic's `type` by status (platform.claude.com/docs/en/api/errors); its own 529 is our 503.
 _ANTHROPIC_TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -50,22 +50,29 @@ def dialect_of(path: str) -> Dialect:
     return "anthropic" if path.startswith("/v1/messages") else "openai"
 
 
-def error_body(error: EdgedError, dialect: Dialect) -> dict[str, Any]:
-    """The error in the dialect's shape, with our `code` and `src`."""
+def error_body(error: EdgedError, dialect: Dialect, request_id: str = "") -> dict[str, Any]:
+    """The error in the dialect's shape, with our `code` and `src`; with the request's id where the dialect has it."""
     match dialect:
         case "openai":
             return openai_body(error)
         case "anthropic":
-            return anthropic_body(error)
+            return anthropic_body(error, request_id)
         case "ollama":
             return {"error": str(error)} | _own(error)
 
 
-def anthropic_body(error: EdgedError) -> dict[str, Any]:
-    """The error in Anthropic's shape."""
-    status = status_of(error)
+def anthropic_body(error: EdgedError, request_id: str = "") -> dict[str, Any]:
+    """The error in Anthropic's shape, with the field that is to blame.
+
+    Programs look for Anthropic's own words about a prompt that is too long, and then shorten the conversation.
+    """
+    status, message, param = status_of(error), str(error), getattr(error, "param", None)
     kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": str(error)} | _own(error)}
+    if isinstance(error, errors.ContextLengthExceeded):
+        message = f"prompt is too long: {error.prompt_tokens} tokens > {error.context_tokens} maximum. {message}"
+    named: dict[str, Any] = {"param": param} if param else {}
+    identified: dict[str, Any] = {"request_id": request_id} if request_id else {}
+    return {"type": "error", "error": {"type": kind, "message": message} | named | _own(error)} | identified
 
 
 def status_of(error: EdgedError) -> int:
