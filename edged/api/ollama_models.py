@@ -168,6 +168,7 @@ def show_body(card: ModelCard, header: Header | None, capabilities: Sequence[str
         "modelfile": f"# A GGUF file, no Modelfile\nFROM {tagged(card.name)}\n",
         "parameters": "",
         "template": template,
+        "license": str(header.entries.get("general.license", "")) if header else "",
         "details": _details(header),
         "model_info": _model_info(header),
         "capabilities": [*_CAPABILITIES.get(card.made_for, ()), *capabilities],

@@ -43,6 +43,7 @@ HEADER = Header(
     {
         "general.architecture": "qwen3",
         "general.name": "Qwen3",
+        "general.license": "apache-2.0",
         "general.size_label": "1.7B",
         "general.file_type": 15,
         "qwen3.context_length": 40960,
@@ -113,9 +114,11 @@ def test_what_a_model_is() -> None:
         "modelfile": "# A GGUF file, no Modelfile\nFROM qwen3-1.7b:latest\n",
         "parameters": "",
         "template": "{{ x }}",
+        "license": "apache-2.0",
         "details": DETAILS,
         "model_info": {
             "general.architecture": "qwen3",
+            "general.license": "apache-2.0",
             "general.size_label": "1.7B",
             "general.file_type": 15,
             "qwen3.context_length": 40960,
