@@ -123,7 +123,8 @@ class ChatRequest:
     `deadline_s` is how long the caller is willing to wait for the first word. `prediction` is text that much of the
     answer will repeat, as the caller thinks: it makes the answer no other, only quicker where that is so.
     `thinks` says whether a model that can think before it answers shall; None leaves that to the device. `effort` is
-    how much, for models that know degrees.
+    how much, for models that know degrees. `keep_alive_s` is how long the model shall stay in memory afterwards: 0 not
+    at all, infinity for good; None leaves that to the device.
     """
 
     id: str
@@ -147,6 +148,7 @@ class ChatRequest:
     parallel_calls: bool = True
     thinks: bool | None = None
     effort: ReasoningEffort | None = None
+    keep_alive_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a model's file says that it was made for, read from its first bytes by the daemon itself.
+"""What a model's file says of itself and what it was made for, read from its first bytes by the daemon itself.
 
 A file is a stranger's, and here is no process that may die: nothing is mapped (a file cut off meanwhile would end us),
 no length is believed before it was compared with what is left, and no more is read than any real header needs. Whatever
@@ -10,6 +10,8 @@ Layout: ggml/include/gguf.h of llama.cpp. Numbers are little-endian, as llama.cp
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 from typing import BinaryIO
@@ -23,6 +25,7 @@ _MOST_STRINGS = 2_000_000
 _MOST_ENTRIES = 4096  # real files have 20 to 60
 _LONGEST_KEY_BYTES = 65_535  # more than 2^16 - 1 is not allowed (docs/gguf.md of ggml)
 _LONGEST_TEXT_BYTES = 256
+_LONGEST_KEPT_KEY = 128  # characters; no more of a file stays in memory than the entries that anybody may ask for
 _BUFFER_BYTES = 256 * 1024
 
 _MAGIC = b"GGUF"
@@ -39,23 +42,43 @@ class _Unreadable(Exception):
     """It is no header, or an odd one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself: every entry that is a number or a short text, by its key."""
+
+    made_for: MadeFor
+    architecture: str
+    entries: Mapping[str, int | float | str]
+
+
 def made_for(path: Path) -> MadeFor | None:
-    """What the file at `path` was made for; None where it cannot be read. A large vocabulary takes up to a second."""
+    """What the file at `path` was made for; None where it cannot be read."""
+    header = read(path)
+    return header.made_for if header else None
+
+
+def read(path: Path) -> Header | None:
+    """The header of the file at `path`; None where it cannot be read. A large vocabulary takes up to a second."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
     try:
         with os.fdopen(descriptor, "rb", buffering=_BUFFER_BYTES) as file:
-            return _purpose(_entries(_Reader(file)))
+            return _header(_entries(_Reader(file)))
     except (OSError, _Unreadable):
         return None
 
 
-def _purpose(said: dict[str, int | float | str]) -> MadeFor:
+def _header(said: dict[str, int | float | str]) -> Header:
     architecture = said.get("general.architecture")
     if not isinstance(architecture, str):
         raise _Unreadable
+    kept = {key: value for key, value in said.items() if len(key) <= _LONGEST_KEPT_KEY}
+    return Header(_purpose(said, architecture), architecture, kept)
+
+
+def _purpose(said: dict[str, int | float | str], architecture: str) -> MadeFor:
     # A projector for images, an adapter, or a piece of a model in several files: none of them answers alone.
     if (
         said.get("general.type", "model") != "model"

@@ -13,13 +13,13 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
 from edged.chat import MadeFor
-from edged.errors import ModelInvalid, ModelNotFound
-from edged.header import made_for
+from edged.errors import InvalidRequest, ModelInvalid, ModelNotFound
+from edged.header import Header, read
 
 GUIDE = "guide"
 _GUIDE_FILE = Path(__file__).with_name("guide.gguf")
@@ -34,13 +34,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model that is installed. `modified_s` is Unix time; `made_for` is None where its header cannot be read."""
+    """A model that is installed. `modified_s` is Unix time; `made_for` and `header` are None where it is unreadable."""
 
     name: str
     path: Path
     size_bytes: int
     modified_s: int
     made_for: MadeFor | None = "words"
+    header: Header | None = field(default=None, compare=False, repr=False)
 
 
 class Store:
@@ -48,12 +49,12 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._made_for: dict[tuple[int, ...], MadeFor | None] = {}
+        self._headers: dict[tuple[int, ...], Header | None] = {}
 
     def models(self) -> list[ModelFile]:
         """Everything installed, by name, `guide` last: it is the fallback."""
         owned = sorted(self._owned(), key=lambda file: file.name)
-        return [file for file in owned if file.name != GUIDE] + [_describe(GUIDE, _GUIDE_FILE, _GUIDE_FILE.stat())]
+        return [file for file in owned if file.name != GUIDE] + [self._describe(GUIDE, _GUIDE_FILE, _GUIDE_FILE.stat())]
 
     def find(self, name: str) -> ModelFile:
         """The model called `name`. Raises `ModelNotFound`, which lists what there is."""
@@ -77,6 +78,44 @@ class Store:
         finally:
             os.close(descriptor)
 
+    def copy(self, source: str, name: str) -> None:
+        """Give the model called `source` another name: one file with two names, which takes no room of its own.
+
+        Raises `ModelNotFound`, or `InvalidRequest` where `name` is taken, no name, or cannot be given.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(
+                f"{name[:160]!r} cannot be a model's name here: letters, digits, dots, dashes and underscores, at most "
+                "128, the first a letter or a digit.",
+                param="destination",
+            )
+        found = self.find(source)
+        if name in {file.name for file in self.models()}:
+            raise InvalidRequest(f"There is a model named {name!r} already. Delete it first.", param="destination")
+        try:
+            os.link(found.path, self.folder / f"{name}.gguf", follow_symlinks=False)
+        except OSError as error:
+            raise InvalidRequest(
+                f"The model {source} cannot be called {name} as well: {error.strerror}. Copy its file into "
+                f"{self.folder}.",
+                param="destination",
+            ) from error
+
+    def remove(self, name: str) -> None:
+        """Delete the model's file; whoever has it in memory keeps that.
+
+        Raises `ModelNotFound`, `InvalidRequest` for the built-in one, `ModelInvalid`.
+        """
+        found = self.find(name)
+        if name == GUIDE:
+            raise InvalidRequest(f"{GUIDE} is built in and cannot be deleted.", param="model")
+        try:
+            found.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ModelInvalid(
+                f"The file of model {name} cannot be deleted: {error.strerror} ({found.path})."
+            ) from error
+
     def keys(self) -> set[str]:
         """The keys of everything installed; what cannot be read has none."""
         found = set()
@@ -94,15 +133,20 @@ class Store:
                 with contextlib.suppress(FileNotFoundError):  # gone since the folder was read
                     status = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
-                        yield _describe(name, Path(entry.path), status, self._purpose(Path(entry.path), status))
+                        yield self._describe(name, Path(entry.path), status)
 
-    def _purpose(self, path: Path, status: os.stat_result) -> MadeFor | None:
+    def _describe(self, name: str, path: Path, status: os.stat_result) -> ModelFile:
+        header = self._header(path, status)
+        made_for = header.made_for if header else None
+        return ModelFile(name, path, status.st_size, int(status.st_mtime), made_for, header)
+
+    def _header(self, path: Path, status: os.stat_result) -> Header | None:
         same = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if same not in self._made_for:
-            if len(self._made_for) >= _MOST_REMEMBERED:
-                self._made_for.clear()
-            self._made_for[same] = made_for(path)
-        return self._made_for[same]
+        if same not in self._headers:
+            if len(self._headers) >= _MOST_REMEMBERED:
+                self._headers.clear()
+            self._headers[same] = read(path)
+        return self._headers[same]
 
 
 def key_of(descriptor: int) -> str:
@@ -118,7 +162,3 @@ def key_of(descriptor: int) -> str:
     for sample in range(_SAMPLES):
         digest.update(os.pread(descriptor, _SAMPLE_BYTES, status.st_size * sample // _SAMPLES))
     return digest.hexdigest()
-
-
-def _describe(name: str, path: Path, status: os.stat_result, made_for: MadeFor | None = "words") -> ModelFile:
-    return ModelFile(name, path, status.st_size, int(status.st_mtime), made_for)

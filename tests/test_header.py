@@ -89,6 +89,19 @@ def test_models_for_search_say_so(shape: str, purpose: str, tmp_path: Path) -> N
     assert made_for(synthetic.build(shape, "F16", tmp_path)) == purpose
 
 
+def test_what_a_file_says_of_itself_is_kept_but_for_lists_long_texts_and_long_names(tmp_path: Path) -> None:
+    file = tmp_path / "m.gguf"
+    said = [architecture("llama"), entry("general.file_type", U32, 15), entry("general.size_label", STRING, "1.7B")]
+    file.write_bytes(gguf(*said, TOKENS, entry("tokenizer.chat_template", STRING, "x" * 500), entry("k" * 129, U8, 1)))
+
+    found = header.read(file)
+    assert found is not None
+    assert (found.made_for, found.architecture) == ("words", "llama")
+    assert found.entries == {
+        "general.architecture": "llama", "general.file_type": 15, "general.size_label": "1.7B"
+    }  # fmt: skip
+
+
 HOSTILE = {
     "nothing": b"",
     "no magic": b"GGML" + b"\0" * 100,
@@ -161,16 +174,16 @@ def test_a_header_is_read_once_for_as_long_as_the_file_is_the_same(
 ) -> None:
     reads: list[Path] = []
 
-    def counted(path: Path) -> str | None:
+    def counted(path: Path) -> header.Header | None:
         reads.append(path)
-        return made_for(path)
+        return header.read(path)
 
-    monkeypatch.setattr("edged.store.made_for", counted)
+    monkeypatch.setattr("edged.store.read", counted)
     file, store = tmp_path / "m.gguf", Store(tmp_path)
     file.write_bytes(gguf(architecture("llama")))
 
     assert [store.find("m").made_for for _ in range(3)] == ["words"] * 3
-    assert len(reads) == 1
+    assert reads.count(file) == 1
 
     file.write_bytes(gguf(architecture("bert"), entry("bert.pooling_type", U32, 1)))
     assert store.find("m").made_for == "vectors"

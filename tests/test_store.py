@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edged import store as module
-from edged.errors import ModelInvalid, ModelNotFound
+from edged.errors import InvalidRequest, ModelInvalid, ModelNotFound
 from edged.store import GUIDE, Store, key_of
 
 GUIDE_FILE = module._GUIDE_FILE
@@ -132,3 +132,58 @@ def test_a_key_belongs_to_the_content_and_not_to_the_name(tmp_path: Path) -> Non
     copy.write_bytes(content)
     os.utime(copy, (2, 2))
     assert key(file) != key(copy)
+
+
+def test_a_copy_is_another_name_of_the_same_file(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"weights")
+    store = Store(tmp_path)
+    store.copy("a", "b")
+
+    assert names(tmp_path) == ["a", "b", GUIDE]
+    assert (tmp_path / "a.gguf").samefile(tmp_path / "b.gguf")
+
+    store.remove("a")
+    assert names(tmp_path) == ["b", GUIDE]
+    assert (tmp_path / "b.gguf").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("name", ["", "../b", "a/b", "b:8b", ".b", "x" * 129, "b\0"])
+def test_a_copy_gets_a_name_that_models_may_have(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").touch()
+
+    with pytest.raises(InvalidRequest, match="cannot be a model's name here"):
+        Store(tmp_path).copy("a", name)
+    assert names(tmp_path) == ["a", GUIDE]
+
+
+def test_a_copy_replaces_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").touch()
+    (tmp_path / "b.gguf").write_bytes(b"other")
+
+    for name in ("b", GUIDE):
+        with pytest.raises(InvalidRequest, match="There is a model named"):
+            Store(tmp_path).copy("a", name)
+    with pytest.raises(ModelNotFound):
+        Store(tmp_path).copy("c", "d")
+    with pytest.raises(InvalidRequest, match=r"The model guide cannot be called mine as well: No such file"):
+        Store(tmp_path / "nowhere").copy(GUIDE, "mine")
+    assert (tmp_path / "b.gguf").read_bytes() == b"other"
+
+
+def test_the_built_in_model_stays(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="built in and cannot be deleted"):
+        Store(tmp_path).remove(GUIDE)
+    with pytest.raises(ModelNotFound):
+        Store(tmp_path).remove("a")
+    assert GUIDE_FILE.exists()
+
+
+def test_a_file_that_cannot_be_deleted_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, missing_ok: bool) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.gguf").touch()
+    monkeypatch.setattr(Path, "unlink", refuse)
+
+    with pytest.raises(ModelInvalid, match="cannot be deleted: Permission denied"):
+        Store(tmp_path).remove("a")

@@ -28,8 +28,9 @@ from edged.api.body import Strict, check_texts, one_of, texts_of
 from edged.api.constraint import of_schema, the_one
 from edged.api.tools import MAX_TOOLS, ToolName, check_choice, compact
 from edged.api.wishes import is_housekeeping
-from edged.chat import Caller, ChatRequest, Counted, Lane, Message, ReasoningEffort, Sampling, Tool, ToolChoice
+from edged.chat import Caller, ChatRequest, Counted, Lane, Message, ReasoningEffort, Tool, ToolChoice
 from edged.errors import InvalidRequest
+from edged.sampling import Sampling
 
 _LARGEST_COUNT = 2**31 - 1
 # More stop strings than any client sends; each costs a search per token.

@@ -20,14 +20,12 @@ from edged.chat import (
     Admission,
     CallDelta,
     ChatRequest,
-    Constraint,
     Counted,
     Delta,
     Event,
     Finish,
     ImagePart,
     Message,
-    Sampling,
     TextPart,
     Thought,
     Tool,
@@ -44,6 +42,7 @@ from edged.errors import (
     WorkerCrashed,
 )
 from edged.observe import Exchange
+from edged.sampling import Constraint, Sampling
 
 HI = [{"role": "user", "content": "hi"}]
 LIMIT = 1000

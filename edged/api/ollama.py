@@ -1,0 +1,138 @@
+"""The Ollama dialect, JSON to `ChatRequest`. Knows neither sockets nor models; the way back is `ollama_answer.py`.
+
+Every field that is accepted is honoured; a documented field that is not is refused by name.
+Shapes: docs/api.md of ollama/ollama, `ChatRequest` and `GenerateRequest` in its api/types.go, and what its
+server/routes.go makes of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, StringConstraints
+
+from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
+from edged.api.constraint import the_one
+from edged.api.ollama_message import MessageBody, images, tied
+from edged.api.ollama_options import Format, KeepAlive, OptionsBody, Think, Whole
+from edged.api.ollama_options import constraint as constraint_of
+from edged.api.ollama_options import effort as effort_of
+from edged.api.ollama_options import keep_alive_s as keep_alive_of
+from edged.api.ollama_options import thinks as thinks_of
+from edged.api.tools import MAX_TOOLS, ToolBody, check_choice
+from edged.api.wishes import is_housekeeping
+from edged.chat import Caller, ChatRequest, Lane, Message, TextPart, ToolChoice
+from edged.errors import InvalidRequest, UnsupportedParameter
+
+_MAX_LOGPROBS = 20
+# What a request comes to: words, or only a model that comes into memory or leaves it.
+Errand: TypeAlias = Literal["answer", "load", "unload"]
+
+
+class _Common(Strict):
+    model: Annotated[str, StringConstraints(max_length=256)] | None = None
+    stream: bool = True
+    format: Format = None
+    options: OptionsBody = OptionsBody()
+    keep_alive: KeepAlive = None
+    think: Think = None
+    # Whether the oldest messages may be left out of a conversation that outgrew the context.
+    truncate: bool = True
+    # Whether an answer that fills the context goes on without its beginning: it ends here, as with false.
+    shift: bool = False
+    logprobs: bool = False
+    top_logprobs: Annotated[Whole, Field(ge=0, le=_MAX_LOGPROBS)] = 0
+
+    def _request(self, id: str, address: str) -> ChatRequest:
+        """All but the text."""
+        self.options.check()
+        if self.shift:
+            raise UnsupportedParameter("shift is not supported: an answer ends where the context does.", param="shift")
+        if self.top_logprobs and not self.logprobs:
+            raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
+        return ChatRequest(
+            id=id,
+            model=self.model or None,
+            sampling=self.options.sampling(),
+            max_tokens=self.options.most_tokens(),
+            stop=self.options.stops(),
+            logprobs=self.top_logprobs if self.logprobs else None,
+            constraint=the_one({"format": constraint_of(self.format)}),
+            caller=Caller("ollama", address=address),
+            overflow="drop" if self.truncate else "refuse",
+            thinks=thinks_of(self.think),
+            effort=effort_of(self.think),
+            keep_alive_s=keep_alive_of(self.keep_alive),
+        )
+
+    def _memory_errand(self) -> Errand:
+        return "unload" if keep_alive_of(self.keep_alive) == 0 else "load"
+
+
+class ChatBody(_Common):
+    """`POST /api/chat`. Without messages it only loads the model, or unloads it."""
+
+    messages: Annotated[list[MessageBody], Field(max_length=4096, default_factory=list)]
+    tools: Annotated[list[ToolBody], Field(max_length=MAX_TOOLS, default_factory=list)]
+
+    @property
+    def errand(self) -> Errand:
+        """What it comes to. Raises `InvalidRequest`."""
+        return "answer" if self.messages else self._memory_errand()
+
+    def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
+        """What is wanted, in no dialect. Raises `InvalidRequest`, `UnsupportedParameter`, `PayloadTooLarge`."""
+        messages = tied([message.to_message(index) for index, message in enumerate(self.messages)])
+        tools = tuple(tool.to_tool() for tool in self.tools)
+        check_choice(tools, ToolChoice())
+        check_texts(texts_of(messages, tools), text_bytes)
+        lane: Lane = "background" if is_housekeeping(messages, self.stream) else "interactive"
+        return replace(self._request(id, address), messages=messages, tools=tools, lane=lane)
+
+
+class GenerateBody(_Common):
+    """`POST /api/generate`: a chat of one turn, or with `raw` a text to go on with. Without a prompt as `ChatBody`."""
+
+    prompt: str = ""
+    system: str = ""
+    raw: bool = False
+    images: Annotated[list[str], Field(default_factory=list)]
+    # Accepted where they are empty: the official client sends them with every request.
+    suffix: str = ""
+    template: str = ""
+    context: Annotated[list[int], Field(default_factory=list)]
+
+    @property
+    def errand(self) -> Errand:
+        """What it comes to. Raises `InvalidRequest`."""
+        return "answer" if self.prompt else self._memory_errand()
+
+    def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
+        """What is wanted, in no dialect. Raises `InvalidRequest`, `UnsupportedParameter`, `PayloadTooLarge`."""
+        self._check()
+        check_text_bytes(len(self.system.encode()) + len(self.prompt.encode()), text_bytes)
+        request = self._request(id, address)
+        if self.raw:
+            return replace(request, raw_prompt=self.prompt)
+        system = (Message("system", (TextPart(self.system),)),) if self.system else ()
+        user = Message("user", (*images(self.images, "images"), TextPart(self.prompt)))
+        return replace(request, messages=(*system, user))
+
+    def _check(self) -> None:
+        if self.suffix:
+            raise UnsupportedParameter(
+                "suffix is not supported: no model here fills in the middle. Leave it out.", param="suffix"
+            )
+        if self.template:
+            raise UnsupportedParameter(
+                "template is not supported: a model is asked with its own. Leave it out, or send raw: true with a "
+                "prompt that is laid out already.",
+                param="template",
+            )
+        if self.context:
+            raise UnsupportedParameter(
+                "context is not supported: send the conversation's messages to /api/chat instead.", param="context"
+            )
+        if self.raw and (self.system or self.images):
+            raise InvalidRequest("A raw prompt has no system and no images beside it.", param="raw")

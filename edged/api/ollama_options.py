@@ -1,0 +1,159 @@
+"""What every request of the Ollama dialect may say beside its text: options, durations, formats, thinking.
+
+Sources: docs/api.md, docs/modelfile.mdx and docs/openapi.yaml of ollama/ollama, `Options`, `Duration` and `ThinkValue`
+in its api/types.go; ollama/_types.py of ollama/ollama-python for what older servers knew.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, StringConstraints
+
+from edged.api.body import Strict
+from edged.api.constraint import of_schema
+from edged.chat import ReasoningEffort
+from edged.errors import InvalidRequest, UnsupportedParameter
+from edged.sampling import Constraint, Sampling
+
+# llama.cpp's seeds have 32 bits, of which the last value means "draw one".
+_SEEDS = 2**32 - 1
+_LARGEST_COUNT = 2**31 - 1
+_MAX_STOPS = 16
+# Ollama counts nanoseconds in 63 bits: 292 years, and no client means more.
+_LONGEST_S = (2**63 - 1) / 1e9
+# Options that are accepted where they ask for what happens anyway: samplers that are off here, and how far back
+# repetition counts (`PENALTY_WINDOW_TOKENS` in worker/sampler.py).
+_ALWAYS = {"typical_p": 1.0, "tfs_z": 1.0, "mirostat": 0, "repeat_last_n": 64}
+_EFFORTS: dict[str, ReasoningEffort] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}
+
+_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_PIECE = re.compile(rf"({_NUMBER})(ns|us|µs|μs|ms|s|m|h)")
+_DURATION = re.compile(rf"([+-]?)(?:({_NUMBER})|((?:{_PIECE.pattern})+))")
+_LONGEST_DURATION = 64  # characters
+
+
+def _whole(value: Any) -> Any:
+    """Programs whose numbers are all floats send 8192.0 for 8192, Home Assistant among them; Ollama takes it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
+_Stop: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+KeepAlive: TypeAlias = float | str | None
+Think: TypeAlias = bool | Literal["low", "medium", "high", "max"] | None
+Format: TypeAlias = Literal["", "json"] | dict[str, Any] | None
+
+
+class EmbedOptionsBody(Strict):
+    """`options` of a request for vectors: drawing tokens has no part in it.
+
+    `num_ctx` is how much room the caller would have; Home Assistant sends it with every request, whatever the model.
+    The owner decides how large a context is ([engine]). More room than asked for hurts nobody; where there is less,
+    nothing is refused until it matters, as in Ollama with a model that was trained for less. What then does not fit is
+    told with both numbers, what was left out in the answer's headers, the length itself by `/api/ps`.
+    """
+
+    num_ctx: Annotated[Whole, Field(ge=1, le=_LARGEST_COUNT)] | None = None
+
+
+class OptionsBody(EmbedOptionsBody):
+    """`options` of a chat or a generation. Where and how the model runs is the owner's: no option here says so."""
+
+    # -1 is Ollama's default, no bound, for which the device has its own; -2 as much as the context holds.
+    num_predict: Annotated[Whole, Field(ge=-2, le=_LARGEST_COUNT)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=5)] | None = None
+    top_k: Annotated[Whole, Field(ge=-1, le=_LARGEST_COUNT)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    # -1 is Ollama's default: every answer differs.
+    seed: Annotated[Whole, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=_MAX_STOPS)] = Field(default_factory=list)
+    typical_p: float | None = None
+    tfs_z: float | None = None
+    mirostat: Whole | None = None
+    repeat_last_n: Whole | None = None
+
+    def check(self) -> None:
+        """Raises `UnsupportedParameter`, `InvalidRequest` for a value that cannot be honoured."""
+        for name, always in _ALWAYS.items():
+            value = getattr(self, name)
+            if value is not None and value != always:
+                raise UnsupportedParameter(
+                    f"options.{name} is {value}, and here it is always {always}; leave it out.", param=f"options.{name}"
+                )
+        if self.num_predict == 0:
+            raise InvalidRequest(
+                "options.num_predict is 0, an answer without a word; for loading a model send no prompt.",
+                param="options.num_predict",
+            )
+
+    def sampling(self) -> Sampling:
+        """The sampling options, in our words."""
+        return Sampling(
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            repeat_penalty=self.repeat_penalty,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            seed=None if self.seed in (None, -1) else self.seed % _SEEDS,
+        )
+
+    def most_tokens(self) -> int | None:
+        """The bound on the answer; None leaves it to the device."""
+        if self.num_predict in (None, -1):
+            return None
+        return _LARGEST_COUNT if self.num_predict == -2 else self.num_predict
+
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings; one alone may come without a list."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+
+def keep_alive_s(value: KeepAlive) -> float | None:
+    """`keep_alive` in seconds, whether a number of them or a duration such as "1h30m"; infinity where it is negative.
+
+    A number may stand in quotes too, as it may in Ollama's own environment. Raises `InvalidRequest`.
+    """
+    if isinstance(value, str):
+        value = _parsed_s(value)
+    if value is None:
+        return None
+    return math.inf if value < 0 else min(value, _LONGEST_S)
+
+
+def _parsed_s(text: str) -> float:
+    match = _DURATION.fullmatch(text) if len(text) <= _LONGEST_DURATION else None
+    if match is None:
+        raise InvalidRequest(
+            f'keep_alive is {text[:80]!r}; it is a number of seconds, or a duration such as "5m" or "1h30m".',
+            param="keep_alive",
+        )
+    sign, number, pieces = match[1], match[2], match[3]
+    seconds = float(number) if number else sum(float(n) * _UNITS_S[unit] for n, unit in _PIECE.findall(pieces))
+    return -seconds if sign == "-" else seconds
+
+
+def thinks(value: Think) -> bool | None:
+    """Whether `think` asks for thinking at all; every degree does."""
+    return True if isinstance(value, str) else value
+
+
+def effort(value: Think) -> ReasoningEffort | None:
+    """The degree; "max" is "high" to the models that know three, as in Ollama."""
+    return _EFFORTS.get(value) if isinstance(value, str) else None
+
+
+def constraint(format: Format) -> Constraint | None:
+    """What `format` asks for: any JSON object, or JSON of a schema, whose odd keywords are left to the model."""
+    if not isinstance(format, dict):
+        return Constraint("json_schema", '{"type":"object"}') if format else None
+    return of_schema(format, is_lenient=True)
