@@ -177,6 +177,27 @@ class RerankRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenizeRequest:
+    """A text to be cut into tokens. Control tokens in it are recognised only with `parses_special`.
+
+    With `adds_special` they stand between the tokens that the vocabulary puts around every text.
+    """
+
+    text: str
+    parses_special: bool = True
+    adds_special: bool = False
+    with_pieces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextTokens:
+    """The ids of a text's tokens and, where they were asked for, the bytes of each."""
+
+    tokens: tuple[int, ...]
+    pieces: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What can be asked for. `context_tokens` is None while nobody has opened it, `made_for` where it is unreadable."""
 
@@ -357,4 +378,8 @@ class Backend(Protocol):
 
     async def rerank(self, request: RerankRequest) -> Ranking:
         """Make every score; raises as `complete`. Cancelling it stops the work."""
+        ...
+
+    async def count(self, request: ChatRequest) -> Counted:
+        """How many tokens the prompt of `request` has; raises as `complete`. Nothing is answered."""
         ...

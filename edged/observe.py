@@ -22,6 +22,7 @@ from edged.chat import (
     Backend,
     ChatRequest,
     Completion,
+    Counted,
     Embeddings,
     EmbedRequest,
     Event,
@@ -184,6 +185,15 @@ class Observed:
         exchange = self._begin(request)
         with self._failing(exchange):
             found = await self._inner.rerank(request)
+        exchange.admission = found.admission
+        self._journal.end(exchange, "stop")
+        return found
+
+    async def count(self, request: ChatRequest) -> Counted:
+        """As the inner backend; one exchange per request, in which nothing is answered."""
+        exchange = self._begin(request)
+        with self._failing(exchange):
+            found = await self._inner.count(request)
         exchange.admission = found.admission
         self._journal.end(exchange, "stop")
         return found

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from edged.chat import Backend, ChatRequest, Completion, Embeddings, EmbedRequest, Ranking, RerankRequest
+from edged.chat import Backend, ChatRequest, Completion, Counted, Embeddings, EmbedRequest, Ranking, RerankRequest
 from edged.errors import ModelNotFound
 from edged.store import GUIDE, ModelFile
 
@@ -83,23 +83,30 @@ class Router:
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer with the model that `request.model` means."""
-        route = await self._route(request.model)
+        route = await self.route(request.model)
         completion = await self._local.complete(replace(request, model=route.model))
         completion.admission = replace(completion.admission, route=route.reason)
         return completion
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Make vectors with the model that `request.model` means."""
-        route = await self._route(request.model)
+        route = await self.route(request.model)
         found = await self._local.embed(replace(request, model=route.model))
         return replace(found, admission=replace(found.admission, route=route.reason))
 
     async def rerank(self, request: RerankRequest) -> Ranking:
         """Judge with the model that `request.model` means."""
-        route = await self._route(request.model)
+        route = await self.route(request.model)
         found = await self._local.rerank(replace(request, model=route.model))
         return replace(found, admission=replace(found.admission, route=route.reason))
 
-    async def _route(self, wanted: str | None) -> Route:
+    async def count(self, request: ChatRequest) -> Counted:
+        """Count with the model that `request.model` means."""
+        route = await self.route(request.model)
+        found = await self._local.count(replace(request, model=route.model))
+        return replace(found, admission=replace(found.admission, route=route.reason))
+
+    async def route(self, wanted: str | None) -> Route:
+        """Who answers a request for `wanted`. Raises `ModelNotFound`."""
         files = await asyncio.to_thread(self._installed)
         return resolve(wanted, [file.name for file in files], self._aliases, self._default(files))

@@ -288,6 +288,42 @@ class Counted:
     tokens: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Tokenize:
+    """Cut `text` into tokens."""
+
+    id: int
+    text: str
+    parses_special: bool
+    adds_special: bool
+    with_pieces: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenized:
+    """The tokens, and the bytes of each where they were asked for."""
+
+    id: int
+    tokens: tuple[int, ...]
+    pieces: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Detokenize:
+    """Say what these tokens are; every one of them is in the vocabulary."""
+
+    id: int
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Detokenized:
+    """Their bytes, one after the other."""
+
+    id: int
+    text: bytes
+
+
 Frame: TypeAlias = (
     Load
     | Loading
@@ -309,6 +345,10 @@ Frame: TypeAlias = (
     | Starved
     | Count
     | Counted
+    | Tokenize
+    | Tokenized
+    | Detokenize
+    | Detokenized
     | TemplateOrder
     | TemplateNews
     | PrefixOrder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from time import monotonic
 
 from edged.chat import (
@@ -10,6 +11,7 @@ from edged.chat import (
     Caller,
     ChatRequest,
     Completion,
+    Counted,
     Embeddings,
     EmbedRequest,
     ImagePart,
@@ -18,6 +20,8 @@ from edged.chat import (
     Ranking,
     RerankRequest,
     TextPart,
+    TextTokens,
+    TokenizeRequest,
 )
 from edged.config import Limits
 from edged.errors import CapabilityMissing, ContextLengthExceeded, InputTooLong, InvalidRequest, UnsupportedParameter
@@ -29,7 +33,7 @@ from edged.local.predict import Effort
 from edged.local.resident import Lease
 from edged.store import Store
 from edged.template_wire import Span, Turn
-from edged.wire import Embed, Embedded, Loaded, Rank, Scored
+from edged.wire import Detokenize, Detokenized, Embed, Embedded, Loaded, Rank, Scored, Tokenize, Tokenized
 
 
 class Local:
@@ -70,6 +74,7 @@ class Local:
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._lease(request, estimated))
             _must_write(request.model, lease)
+            self._pool.keep(request.model, request.keep_alive_s)
             granted_s = monotonic()
             prompt, dropped = await _fitting_prompt(request, lease)
             lease.process.outlook.speed.note_hand_over(monotonic() - granted_s)
@@ -122,6 +127,45 @@ class Local:
                 raise InputTooLong(what, refused.prompt_tokens, refused.context_tokens, param="documents") from refused
             scores = tuple(result.score for result in found if isinstance(result, Scored))
             return Ranking(_admission(request.model, lease, found), scores)
+
+    async def count(self, request: ChatRequest) -> Counted:
+        """Lay the prompt out and count it; nothing is read."""
+        assert request.model is not None
+        _check_parts(request)
+        estimated = self._sizes.setdefault(request.model, Sizes(self._shared_prompts)).estimate(request)
+        async with self._guest(request.model, request.caller) as lease:
+            _must_write(request.model, lease)
+            (tokens,) = await lease.process.count((await _prompt(request, request.messages, lease),))
+            admission = Admission(request.model, "local", 0, queue_s=lease.queue_s)
+            return Counted(admission, tokens, max(0, tokens - estimated.unread_tokens))
+
+    async def load(self, model: str, caller: Caller, keep_alive_s: float | None) -> None:
+        """Have `model` in memory."""
+        async with self._guest(model, caller):
+            self._pool.keep(model, keep_alive_s)
+
+    async def tokenize(self, model: str, wanted: TokenizeRequest, caller: Caller) -> TextTokens:
+        """Cut a text into the tokens of `model`."""
+        how = (wanted.text, wanted.parses_special, wanted.adds_special, wanted.with_pieces)
+        async with self._guest(model, caller) as lease:
+            found = await lease.process.ask(lambda id: Tokenize(id, *how))
+        assert isinstance(found, Tokenized)
+        return TextTokens(found.tokens, found.pieces)
+
+    async def detokenize(self, model: str, tokens: tuple[int, ...], caller: Caller) -> bytes:
+        """The text of tokens of `model`. Raises `InvalidRequest` for one that it does not know."""
+        async with self._guest(model, caller) as lease:
+            _check_ids("tokens", tokens, model, _card(lease), param="tokens")
+            found = await lease.process.ask(lambda id: Detokenize(id, tokens))
+        assert isinstance(found, Detokenized)
+        return found.text
+
+    async def lay_out(self, model: str, request: ChatRequest) -> str:
+        """The prompt that a conversation becomes with the chat template of `model`."""
+        _check_parts(request)
+        async with self._guest(model, request.caller) as lease:
+            prompt = await _prompt(replace(request, model=model), request.messages, lease)
+        return "".join(span.text for span in prompt)
 
     def _guest(self, model: str, caller: Caller) -> AbstractAsyncContextManager[Lease]:
         return self._pool.lease(model, 0, lane="background", caller=caller.lane_path)

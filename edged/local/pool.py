@@ -15,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -155,10 +157,29 @@ class Pool:
             resident.used_s = monotonic()
             self._line.give_back(want, resident.used_s - granted)
             self._dispatch()
+            self._expect_leave(model, resident)
 
     def wait_s(self, model: str) -> float:
         """When somebody who comes now would get a turn with `model`, in seconds."""
         return self.forecast(Want(model), _SOME_EFFORT).wait_s
+
+    def keep(self, model: str, keep_s: float | None) -> None:
+        """Let `model` leave memory once nobody has used it for `keep_s` seconds; None leaves it as it is.
+
+        Infinity keeps it for good, 0 lets it go at once, or as soon as whoever uses it now is done.
+        """
+        resident = self._residents.get(model)
+        if resident is None or keep_s is None:
+            return
+        resident.keep_s = keep_s
+        self._expect_leave(model, resident)
+
+    def leaves_s(self, model: str) -> float | None:
+        """The Unix time at which `model` leaves memory if nobody uses it; None: not by itself."""
+        resident = self._residents.get(model)
+        if resident is None or resident.keep_s == math.inf:
+            return None
+        return time.time() + max(0.0, resident.used_s + resident.keep_s - monotonic())
 
     def warm(self, model: str) -> None:
         """Load `model` before anybody asks for it."""
@@ -302,9 +323,25 @@ class Pool:
     def _leave(self, resident: Resident) -> None:
         if resident.load is not None:
             resident.load.cancel()  # without effect once it is loaded
+        if resident.expiry is not None:
+            resident.expiry.cancel()
         if resident.state != "leaving":
             resident.state = "leaving"
             self._tasks.create_task(self._stop(resident), name=f"stop {resident.process.name}")
+
+    def _expect_leave(self, model: str, resident: Resident) -> None:
+        """Look again when `resident` may have been unused for long enough."""
+        if resident.expiry is not None:
+            resident.expiry.cancel()
+            resident.expiry = None
+        if resident.keep_s != math.inf and resident.seat.is_idle:
+            wait_s = max(0.0, resident.used_s + resident.keep_s - monotonic())
+            resident.expiry = asyncio.get_running_loop().call_later(wait_s, self._expire, model, resident)
+
+    def _expire(self, model: str, resident: Resident) -> None:
+        if resident.seat.is_idle:  # who came meanwhile looks again when it is done
+            self._tell("model_unloaded", model=model, unused_s=round(monotonic() - resident.used_s, 1))
+            self._leave(resident)
 
     async def _stop(self, resident: Resident) -> None:
         if resident.renderer is not None:

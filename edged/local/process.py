@@ -12,7 +12,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import psutil
 
@@ -38,6 +38,8 @@ from edged.wire import (
     Cancel,
     Count,
     Counted,
+    Detokenize,
+    Detokenized,
     DrafterLost,
     Embed,
     Embedded,
@@ -45,8 +47,8 @@ from edged.wire import (
     Frame,
     Generate,
     Load,
-    Loaded,
     LoadFailed,
+    Loaded,
     Loading,
     Output,
     Rank,
@@ -55,6 +57,8 @@ from edged.wire import (
     Share,
     Starved,
     Step,
+    Tokenize,
+    Tokenized,
     Tuned,
 )
 
@@ -74,6 +78,8 @@ _SHORTEST_LOAD_DEADLINE_S = 60.0
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 Asker = TypeVar("Asker", Answers, Measuring)
+Question: TypeAlias = Count | Tokenize | Detokenize
+Reply: TypeAlias = Counted | Tokenized | Detokenized
 
 
 class WorkerProcess:
@@ -95,7 +101,7 @@ class WorkerProcess:
         self._next_id = 1
         self._owed: dict[int, Answers | Measuring] = {}
         self._runs: dict[int, Run] = {}
-        self._counting: dict[int, asyncio.Future[tuple[int, ...]]] = {}
+        self._asking: dict[int, asyncio.Future[Reply]] = {}
         self._heard_s = 0.0
         self._burnt_s = 0.0
         self._watchdog: asyncio.TimerHandle | None = None
@@ -128,18 +134,22 @@ class WorkerProcess:
 
     async def count(self, prompts: tuple[tuple[Span, ...], ...]) -> tuple[int, ...]:
         """How many tokens each prompt has, for itself. Raises what the worker died of."""
-        if self._error is not None:
-            raise self._error
+        counted = await self.ask(lambda id: Count(id, prompts))
+        assert isinstance(counted, Counted)
+        return counted.tokens
+
+    async def ask(self, question: Callable[[int], Question]) -> Reply:
+        """What the worker says to a question that takes no place on it. Raises what the worker died of."""
+        (id,) = self._take_ids(1)
         assert self._child is not None
-        id, self._next_id = self._next_id, self._next_id + 1
-        counted: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        self._counting[id] = counted
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._asking[id] = reply
         self._expect_news()
-        self._child.send(Count(id, prompts))
+        self._child.send(question(id))
         try:
-            return await counted
+            return await reply
         finally:
-            self._counting.pop(id, None)
+            self._asking.pop(id, None)
 
     @contextmanager
     def answering(
@@ -258,9 +268,9 @@ class WorkerProcess:
             case Failed(id, code, message):
                 if answers := self._owing(id, Answers):
                     answers.put(FAILURES[code](message))  # of one choice: it ends the request, which cancels the others
-            case Counted(id, tokens):
-                if id in self._counting and not self._counting[id].done():
-                    self._counting[id].set_result(tokens)
+            case Counted(id) | Tokenized(id) | Detokenized(id):
+                if id in self._asking and not self._asking[id].done():
+                    self._asking[id].set_result(frame)
             case Keep() | Kept() | Restoring() | Used() | Discard() | AllPutAway():
                 self.on_prefix_news(frame)
             case Tuned(_, rows, rows_s):
@@ -311,7 +321,7 @@ class WorkerProcess:
     def _look(self) -> None:
         """Is it still at work? Asked every two seconds while it owes something."""
         self._watchdog = None
-        if not self._owed and not self._counting:
+        if not self._owed and not self._asking:
             return
         loop = asyncio.get_running_loop()
         silent_s, burnt_s = loop.time() - self._heard_s, self._cpu_s()
@@ -345,9 +355,9 @@ class WorkerProcess:
             self._watchdog.cancel()
         self.interrupt(self._error)
         self._owed.clear()
-        for counted in self._counting.values():
-            if not counted.done():
-                counted.set_exception(self._error)
+        for reply in self._asking.values():
+            if not reply.done():
+                reply.set_exception(self._error)
         self._settled.set()
         self.on_prefix_news(None)
         self._on_gone(self._error)

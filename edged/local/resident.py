@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -32,7 +33,8 @@ _ONE, _OTHER = "a", "1"
 class Resident:
     """A worker with its template process, and how many of its sequences are free.
 
-    `draft_problem` says why the smaller model that was set does not guess ahead for it.
+    `draft_problem` says why the smaller model that was set does not guess ahead for it. It leaves when nobody has used
+    it for `keep_s`, which `expiry` waits for.
     """
 
     process: WorkerProcess
@@ -43,6 +45,8 @@ class Resident:
     renderer: Renderer | None = None
     load: asyncio.Task[None] | None = None
     draft_problem: str = ""
+    keep_s: float = math.inf
+    expiry: asyncio.TimerHandle | None = None
     used_s: float = field(default_factory=monotonic)
 
     @property

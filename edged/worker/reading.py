@@ -16,9 +16,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from edged.wire import Count, Embed, Generate, Rank
+from edged.wire import Count, Embed, Generate, Rank, Tokenize
 
-Readable: TypeAlias = Generate | Count | Embed | Rank
+Readable: TypeAlias = Generate | Count | Embed | Rank | Tokenize
 Tokens: TypeAlias = list[list[int]]
 
 # 8 KiB of the worst texts take less than a step of a small model; see `benchmarks/LOG.md`.
@@ -84,7 +84,7 @@ def size_bytes(frame: Readable) -> int:
             return sum(len(span.text) for span in frame.prompt) + len(frame.prediction)
         case Count():
             return sum(len(span.text) for prompt in frame.prompts for span in prompt)
-        case Embed():
+        case Embed() | Tokenize():
             return len(frame.text)
         case Rank():
             return len(frame.query) + len(frame.document)

@@ -17,6 +17,8 @@ from edged.wire import (
     Cancel,
     Count,
     Counted,
+    Detokenize,
+    Detokenized,
     DrafterLost,
     Embed,
     Failed,
@@ -28,6 +30,8 @@ from edged.wire import (
     Rejected,
     Share,
     Step,
+    Tokenize,
+    Tokenized,
     Tuned,
 )
 from edged.worker.background import Background
@@ -143,13 +147,15 @@ class Worker:
 
     def _obey(self, frame: Frame) -> None:
         match frame:
-            case Generate() | Count() | Embed() | Rank():
+            case Generate() | Count() | Embed() | Rank() | Tokenize():
                 if read := self._reading.read(frame):
                     self._take(read)
             case Share(one, other):
                 self._share(tokens_of(one, self._context.model), tokens_of(other, self._context.model))
             case Offer() | Forget() | Granted() | Denied() | PutAway():
                 self._storing.obey(frame)
+            case Detokenize(id, tokens):
+                self._pipe.send(Detokenized(id, b"".join(map(self._context.model.control_text, tokens))))
             case Cancel(id):
                 self._unaccepted.discard(id)
                 self._reading.cancel(id)
@@ -172,6 +178,9 @@ class Worker:
                 ]
             case Count():
                 return [tokens_of(prompt, self._tokenizer) for prompt in frame.prompts]
+            case Tokenize():
+                how = {"parse_special": frame.parses_special, "add_special": frame.adds_special}
+                return [self._context.model.tokenize(frame.text, **how)]
             case Embed() | Rank():
                 return [self._background.tokens_of(frame)]
 
@@ -181,6 +190,10 @@ class Worker:
                 self._admit(read.frame, *read.tokens)
             case Count(id):
                 self._pipe.send(Counted(id, tuple(map(len, read.tokens))))
+            case Tokenize(id):
+                (tokens,) = read.tokens
+                pieces = map(self._context.model.control_text, tokens) if read.frame.with_pieces else ()
+                self._pipe.send(Tokenized(id, tuple(tokens), tuple(pieces)))
             case Embed() | Rank():
                 self._background.submit(read.frame, *read.tokens)
 

@@ -1,0 +1,135 @@
+"""The handlers that tell which models there are, and change it, in OpenAI's and Ollama's words."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import NoReturn
+
+from aiohttp import web
+
+from edged.api import body
+from edged.api.exposed import Exposed, Route
+from edged.api.ollama_models import (
+    REFUSED,
+    CopyBody,
+    DeleteBody,
+    PullBody,
+    Running,
+    ShowBody,
+    ps_body,
+    pulled_body,
+    show_body,
+    tags_body,
+    version_body,
+)
+from edged.api.openai import model_body, models_body
+from edged.chat import ModelCard
+from edged.errors import NotFound
+from edged.header import Header
+from edged.store import ModelFile
+from edged.wire import Loaded
+
+
+class Catalogue:
+    """The handlers."""
+
+    def __init__(self, exposed: Exposed) -> None:
+        self._exposed = exposed
+
+    def routes(self) -> list[Route]:
+        """Where they are found."""
+        return [
+            Route("GET", "/v1/models", "chat", self.models),
+            Route("GET", "/v1/models/{id}", "chat", self.model),
+            Route("GET", "/api/tags", "chat", self.tags),
+            Route("GET", "/api/ps", "chat", self.ps),
+            Route("POST", "/api/show", "chat", self.show),
+            Route("GET", "/api/version", "public", self.version),
+            Route("POST", "/api/pull", "admin", self.pull),
+            Route("POST", "/api/copy", "admin", self.copy),
+            Route("DELETE", "/api/delete", "admin", self.delete),
+            *(Route(method, path, "admin", self.refuse) for method, path in REFUSED),
+        ]
+
+    async def models(self, _request: web.Request) -> web.StreamResponse:
+        """All of them, the default model first."""
+        return web.json_response(models_body([card for card, _ in await self._installed()]))
+
+    async def model(self, request: web.Request) -> web.StreamResponse:
+        """One of them."""
+        name = request.match_info["id"]
+        for card, _ in await self._installed():
+            if card.name == name:
+                return web.json_response(model_body(card))
+        raise NotFound(f"There is no model named {name!r} here.", param="model")
+
+    async def tags(self, _request: web.Request) -> web.StreamResponse:
+        """All of them, for Ollama's clients."""
+        installed = await self._installed()
+        return web.json_response(tags_body([card for card, _ in installed], _headers(installed)))
+
+    async def ps(self, _request: web.Request) -> web.StreamResponse:
+        """Those in memory."""
+        installed = await self._installed()
+        residents = self._exposed.pool.residents
+        running = [
+            Running(card, loaded.model_bytes, _gpu_bytes(loaded), self._exposed.pool.leaves_s(card.name))
+            for card, _ in installed
+            if card.name in residents and (loaded := residents[card.name].process.card) is not None
+        ]
+        return web.json_response(ps_body(running, _headers(installed), time.time()))
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        """What is known of one."""
+        asked = await body.read(request, ShowBody)
+        asked.check()
+        installed = await self._installed()
+        name = asked.found([card.name for card, _ in installed])
+        card, file = next(found for found in installed if found[0].name == name)
+        resident = self._exposed.pool.residents.get(name)
+        template = resident.process.card.template if resident and resident.process.card else ""
+        return web.json_response(show_body(card, file.header, (), template))
+
+    async def pull(self, request: web.Request) -> web.StreamResponse:
+        """What is installed is there; anything else would have to be fetched, and says so."""
+        asked = await body.read(request, PullBody)
+        asked.check([card.name for card, _ in await self._installed()])
+        content_type = "application/x-ndjson" if asked.stream else "application/json"
+        return web.json_response(pulled_body(), content_type=content_type)
+
+    async def copy(self, request: web.Request) -> web.StreamResponse:
+        """A second name for one."""
+        asked = await body.read(request, CopyBody)
+        source, name = asked.names([card.name for card, _ in await self._installed()])
+        await asyncio.to_thread(self._exposed.store.copy, source, name)
+        return web.Response()
+
+    async def delete(self, request: web.Request) -> web.StreamResponse:
+        """Gone from the disk, and from memory as soon as nobody uses it."""
+        asked = await body.read(request, DeleteBody)
+        name = asked.found([card.name for card, _ in await self._installed()])
+        await asyncio.to_thread(self._exposed.store.remove, name)
+        self._exposed.pool.keep(name, 0)
+        return web.Response()
+
+    async def version(self, _request: web.Request) -> web.StreamResponse:
+        """Which version of Ollama's API this is."""
+        return web.json_response(version_body())
+
+    async def refuse(self, request: web.Request) -> NoReturn:
+        """What Ollama can and edged does not."""
+        assert request.match_info.route.resource is not None
+        raise NotFound(REFUSED[request.method, request.match_info.route.resource.canonical])
+
+    async def _installed(self) -> list[tuple[ModelCard, ModelFile]]:
+        return await asyncio.to_thread(self._exposed.installed)
+
+
+def _gpu_bytes(loaded: Loaded) -> int:
+    """What of the model lies on a GPU, as far as its layers are of one size."""
+    return loaded.model_bytes * loaded.gpu_layers // max(1, loaded.layers)
+
+
+def _headers(installed: list[tuple[ModelCard, ModelFile]]) -> dict[str, Header | None]:
+    return {file.name: file.header for _, file in installed}

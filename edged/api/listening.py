@@ -1,0 +1,81 @@
+"""The sockets: TCP for everybody who may, a Unix socket for the owner, while a block runs."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import psutil
+from aiohttp import web
+
+from edged.api import guard
+from edged.errors import ConfigError
+
+# After the drain nothing of value runs any more; what still holds a connection is cut.
+_CLOSE_S = 1.0
+
+
+@asynccontextmanager
+async def serving(app: web.Application, host: str, port: int, control: Path) -> AsyncIterator[tuple[str, ...]]:
+    """Listen on TCP and on the control socket while the block runs; yields the addresses to open in a browser."""
+    # A compressed body is refused in words (`api/body.py`); aiohttp would unpack it first, or answer without them.
+    runner = web.AppRunner(
+        app, handler_cancellation=True, access_log=None, shutdown_timeout=_CLOSE_S, auto_decompress=False
+    )
+    await runner.setup()
+    try:
+        listener = _listen(host, port)
+        await web.SockSite(runner, listener).start()
+        with _owners_socket(control) as owners:
+            await web.SockSite(runner, owners).start()
+            yield _addresses(listener)
+    finally:
+        await runner.cleanup()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `ConfigError` with what to do."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        is_everywhere = host == "::"
+        return socket.create_server(
+            (host, port), family=family, dualstack_ipv6=is_everywhere and socket.has_dualstack_ipv6()
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot listen on {host} port {port}: {error.strerror or error}. Choose another with --port or --host."
+        ) from error
+
+
+@contextmanager
+def _owners_socket(control: Path) -> Iterator[socket.socket]:
+    """The control socket, for this user only. One that a killed daemon left behind is replaced.
+
+    Raises `ConfigError`; the usual reason is a path of more than 107 bytes (unix(7)).
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        control.unlink(missing_ok=True)
+        listener.bind(str(control))
+        control.chmod(0o600)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"The socket {control} cannot be made: {error}. Choose another --state-dir.") from error
+    try:
+        yield listener
+    finally:
+        control.unlink(missing_ok=True)
+
+
+def _addresses(listener: socket.socket) -> tuple[str, ...]:
+    """What to type into a browser: one address, or for an open device its name and every IPv4 address that it has."""
+    host, port = listener.getsockname()[:2]
+    if not ipaddress.ip_address(host).is_unspecified:
+        return (f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",)
+    interfaces = psutil.net_if_addrs().values()
+    own = [found.address for interface in interfaces for found in interface if found.family == socket.AF_INET]
+    hosts = [socket.gethostname(), *(address for address in own if not guard.is_loopback(address))]
+    return tuple(f"http://{host}:{port}" for host in hosts)
