@@ -27,7 +27,13 @@ _MAX_STOPS = 16
 # More tokens than any client weighs; each costs a look-up per token drawn.
 _MAX_BIASES = 1024
 _MAX_LOGPROBS = 20
-_EFFORTS: dict[str, ReasoningEffort] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
+_EFFORTS: dict[str, ReasoningEffort] = {
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "high",
+    "max": "high",
+}
 # OpenAI's documented default for the older endpoint.
 _COMPLETION_TOKENS = 16
 
@@ -116,7 +122,7 @@ class ChatBody(_Common):
     tools: Annotated[list[ToolBody], Field(max_length=MAX_TOOLS, default_factory=list)]
     tool_choice: ToolChoiceBody | None = None
     parallel_tool_calls: bool = True
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     metadata: _Metadata = _Metadata()
     modalities: Annotated[list[Literal["text"]], Field(max_length=1, default_factory=list)]
     # Callers who say the same here want their prompts' common beginnings kept: they are, whatever they say.
@@ -149,7 +155,7 @@ class ChatBody(_Common):
             tool_choice=choice,
             parallel_calls=self.parallel_tool_calls,
             thinks=thinks(self.reasoning_effort),
-            effort=_EFFORTS.get(self.reasoning_effort or ""),
+            effort=effort_of(self.reasoning_effort),
         )
 
     def _lane(self, messages: tuple[Message, ...]) -> Lane:
@@ -161,6 +167,11 @@ class ChatBody(_Common):
 def thinks(effort: str | None) -> bool | None:
     """What a `reasoning_effort` says of thinking at all; None where it says nothing."""
     return None if effort is None else effort not in ("none", "minimal")
+
+
+def effort_of(effort: str | None) -> ReasoningEffort | None:
+    """What a `reasoning_effort` says to a model that knows degrees; None where it says nothing."""
+    return _EFFORTS.get(effort or "")
 
 
 class CompletionBody(_Common):
