@@ -45,6 +45,8 @@ class ImagePart:
 
 
 Part: TypeAlias = TextPart | ImagePart
+# A prompt that no template lays out: its text, or the ids of its tokens in the vocabulary of the model that is asked.
+RawPrompt: TypeAlias = str | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,8 @@ class Caller:
 class ChatRequest:
     """What a caller wants. Either `messages`, or `raw_prompt`, which bypasses the model's chat template.
 
+    Beside a raw prompt there may be `further_prompts`, each with `n` answers of its own: their choices follow in order.
+
     `max_tokens` is an upper bound; the context is another. `n` answers share the prompt. `echo` repeats the raw prompt
     in front of the answer. With `logprobs` every token tells how likely it was, beside that many of the likeliest.
     `deadline_s` is how long the caller is willing to wait for the first word. `prediction` is text that much of the
@@ -173,7 +177,7 @@ class ChatRequest:
     id: str
     model: str | None = None
     messages: tuple[Message, ...] = ()
-    raw_prompt: str | None = None
+    raw_prompt: RawPrompt | None = None
     sampling: Sampling = Sampling()
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
@@ -191,6 +195,12 @@ class ChatRequest:
     parallel_calls: bool = True
     thinks: bool | None = None
     effort: ReasoningEffort | None = None
+    further_prompts: tuple[RawPrompt, ...] = ()
+
+    @property
+    def choices(self) -> int:
+        """How many answers there will be."""
+        return self.n * (1 + len(self.further_prompts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +211,7 @@ class EmbedRequest:
     """
 
     id: str
-    inputs: tuple[str | tuple[int, ...], ...]
+    inputs: tuple[RawPrompt, ...]
     model: str | None = None
     dimensions: int | None = None
     caller: Caller = Caller()

@@ -28,6 +28,7 @@ from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.routing import Router, default_model
+from edged.several import Several
 from edged.store import ModelFile, Store
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ async def run(config: Config, state: Path) -> None:
             return default_model(config.models.default, installed, memory.available_bytes(), pool.residents.keys())
 
         local = Local(pool, store, config.limits, config.engine.shared_prompts)
-        router = Router(local, store.models, config.routing.aliases, default)
+        router = Router(Several(local), store.models, config.routing.aliases, default)
         exposed = server.Exposed(
             config, Observed(router, journal), local, pool, journal, metrics, lambda: default(store.models()), started_s
         )

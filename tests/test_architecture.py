@@ -17,7 +17,7 @@ ROWS = (
     {"__main__"},
     {"daemon", "console"},
     {"api", "doctor", "bench"},
-    {"routing", "metrics"},
+    {"routing", "metrics", "several"},
     {"local", "observe"},
     {"store", "host", "framing"},
     {"wire", "header"},

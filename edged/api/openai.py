@@ -7,17 +7,30 @@ llama-server (tools/server/README.md of llama.cpp).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
+from edged.api.inputs import raw_inputs, size_bytes
 from edged.api.message import MessageBody, Prediction
 from edged.api.tools import MAX_TOOLS, ToolBody, ToolChoiceBody, check_choice, to_choice
 from edged.api.wishes import is_housekeeping
-from edged.chat import Bias, Caller, ChatRequest, Constraint, Lane, Message, ModelCard, ReasoningEffort, Sampling
-from edged.errors import InvalidRequest
+from edged.chat import (
+    Bias,
+    Caller,
+    ChatRequest,
+    Constraint,
+    Lane,
+    Message,
+    ModelCard,
+    RawPrompt,
+    ReasoningEffort,
+    Sampling,
+)
+from edged.errors import InvalidRequest, UnsupportedParameter
 
 # llama.cpp's seeds have 32 bits, of which the last value means "draw one".
 _SEEDS = 2**32 - 1
@@ -36,6 +49,8 @@ _EFFORTS: dict[str, ReasoningEffort] = {
 }
 # OpenAI's documented default for the older endpoint.
 _COMPLETION_TOKENS = 16
+# More than the programs send that send several; each is a request of its own behind the first.
+_MAX_PROMPTS = 128
 
 
 class _StreamOptions(Strict):
@@ -177,26 +192,26 @@ def effort_of(effort: str | None) -> ReasoningEffort | None:
 class CompletionBody(_Common):
     """`POST /v1/completions`."""
 
-    prompt: str
+    # A text, token ids, or a list of either: then the choices of the first prompt come first.
+    prompt: Any
     max_tokens: Annotated[int, Field(ge=0, le=_LARGEST_COUNT)] = _COMPLETION_TOKENS
     echo: bool = False
     logprobs: Annotated[int, Field(ge=0, le=_MAX_LOGPROBS)] | None = None
+    # Of so many answers `n` are told, the likeliest; here none is made to be thrown away.
+    best_of: Annotated[int, Field(ge=1, le=64)] | None = None
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
-        check_text_bytes(len(self.prompt.encode()), text_bytes)
-        if not self.prompt:
+        if self.prompt == "":
             raise InvalidRequest("The prompt is empty.", param="prompt")
-        if self.max_tokens == 0 and not self.echo:
-            raise InvalidRequest("max_tokens may be 0 only together with echo.", param="max_tokens")
-        if self.echo and self.logprobs is not None:
-            raise InvalidRequest(
-                "The prompt's log-probabilities are not known; send echo or logprobs.", param="logprobs"
-            )
+        first, *further = prompts = raw_inputs(self.prompt, "prompt", _MAX_PROMPTS)
+        check_text_bytes(sum(map(size_bytes, prompts)), text_bytes)
+        self._check_choices(prompts)
         return ChatRequest(
             id=id,
             model=self.model,
-            raw_prompt=self.prompt,
+            raw_prompt=first,
+            further_prompts=tuple(further),
             sampling=self.sampling(),
             max_tokens=self.max_tokens,
             stop=self.stops(),
@@ -206,6 +221,21 @@ class CompletionBody(_Common):
             constraint=the_one(self.constraints()),
             caller=Caller("openai", address=address, user=self.user),
         )
+
+    def _check_choices(self, prompts: Sequence[RawPrompt]) -> None:
+        if self.best_of not in (None, self.n):
+            raise UnsupportedParameter(
+                f"best_of is {self.best_of} and n is {self.n}: no answer is made to be thrown away. Leave it out.",
+                param="best_of",
+            )
+        if self.max_tokens == 0 and not self.echo:
+            raise InvalidRequest("max_tokens may be 0 only together with echo.", param="max_tokens")
+        if self.echo and self.logprobs is not None:
+            raise InvalidRequest(
+                "The prompt's log-probabilities are not known; send echo or logprobs.", param="logprobs"
+            )
+        if self.echo and not all(isinstance(prompt, str) for prompt in prompts):
+            raise InvalidRequest("echo repeats a prompt that came as text; this one came as token ids.", param="echo")
 
 
 def models_body(cards: list[ModelCard]) -> dict[str, Any]:

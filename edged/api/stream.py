@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 async def respond(backend: Observed, wanted: ChatRequest, answer: Answer) -> web.Response:
     """The whole answer at once. Raises what admission or generation raises: nothing was sent yet."""
-    choices = [Choice() for _ in range(wanted.n)]
+    choices = [Choice() for _ in range(wanted.choices)]
     async with await backend.complete(wanted) as completion:
         async for event in completion:
             choices[event.choice].add(event)
@@ -91,7 +91,7 @@ async def _beginning(backend: Observed, wanted: ChatRequest) -> AsyncIterator[as
 
 
 async def _relay(response: web.StreamResponse, completion: Recorded, first: Event, answer: Answer) -> None:
-    exchange, running = completion.exchange, answer.request.n
+    exchange, running = completion.exchange, answer.request.choices
     pending = answer.opening(exchange)
     async for event in _with_first(first, completion):
         running -= isinstance(event, Finish)

@@ -165,6 +165,7 @@ class WorkerProcess:
                 request.caller.account,
                 request.lane,
                 request.prediction,
+                request.raw_prompt if isinstance(request.raw_prompt, tuple) else (),
             )
             self._ask(answers, frame)
             self._owed |= dict.fromkeys(answers.ids, answers)

@@ -126,6 +126,22 @@ async def test_a_completion(tmp_path: Path) -> None:
         assert box.backend.requests[0].raw_prompt == "Once"
 
 
+async def test_a_completion_of_several_prompts(tmp_path: Path) -> None:
+    steps = (Delta(1, "b"), Delta(0, "a"), Finish(0, "stop", 1), Finish(1, "stop", 1))
+    async with serving(tmp_path, *steps) as box:
+        for fields in ({}, {"stream": True}):
+            asked = {"prompt": ["One", "Two"], **fields}
+            async with box.client.post("/v1/completions", json=asked) as response:
+                text = await response.text()
+            bodies = data_lines(text) if fields else [json.loads(text)]
+            told = [(choice["index"], choice["text"]) for body in bodies for choice in body["choices"]]
+            assert sorted(told, key=lambda choice: choice[0]) == (
+                [(0, "a"), (0, ""), (1, "b"), (1, "")] if fields else [(0, "a"), (1, "b")]
+            )
+            assert "edged" in bodies[-1]
+        assert box.backend.requests[0].further_prompts == ("Two",)
+
+
 async def test_more_answers_than_can_advance_at_once_are_refused(tmp_path: Path) -> None:
     async with serving(tmp_path) as box:
         status, _, body = await box.ask(n=5)
