@@ -21,7 +21,8 @@ from statistics import median
 from time import perf_counter
 from typing import Any, TypeAlias
 
-from edged.chat import ChatRequest, Delta, Finish
+from edged.chat import ChatRequest
+from edged.completion import Delta, Finish
 from edged.config import Config, Engine, control_socket
 from edged.host import bandwidth, hardware, memory
 from edged.local.backend import Local

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
-from edged.api import guard, server
+from edged.api import guard, listening, server
+from edged.api.exposed import Exposed
 from edged.config import Config, control_socket
 from edged.errors import ConfigError, ShuttingDown
 from edged.host import hardware, memory
@@ -28,6 +29,7 @@ from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.routing import Router, default_model
+from edged.several import Several
 from edged.store import ModelFile, Store
 
 log = logging.getLogger(__name__)
@@ -65,11 +67,20 @@ async def run(config: Config, state: Path) -> None:
             return default_model(config.models.default, installed, memory.available_bytes(), pool.residents.keys())
 
         local = Local(pool, store, config.limits, config.engine.shared_prompts)
-        router = Router(local, store.models, config.routing.aliases, default)
-        exposed = server.Exposed(
-            config, Observed(router, journal), local, pool, journal, metrics, lambda: default(store.models()), started_s
+        router = Router(Several(local), store.models, config.routing.aliases, default)
+        exposed = Exposed(
+            config=config,
+            backend=Observed(router, journal),
+            router=router,
+            local=local,
+            pool=pool,
+            store=store,
+            journal=journal,
+            metrics=metrics,
+            default_model=lambda: default(store.models()),
+            started_s=started_s,
         )
-        serving = server.serving(
+        serving = listening.serving(
             server.build_app(exposed), config.http.address, config.http.port, control_socket(state)
         )
         exposed.addresses = await life.enter_async_context(serving)

@@ -15,7 +15,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
-from edged.chat import ChatRequest, Delta, Message, TextPart
+from edged.chat import ChatRequest, Message, TextPart
+from edged.completion import Delta
 from edged.config import Engine, Limits
 from edged.errors import EdgedError
 from edged.host import gpu

@@ -17,22 +17,8 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from edged.chat import (
-    Admission,
-    Backend,
-    ChatRequest,
-    Completion,
-    Counted,
-    Embeddings,
-    EmbedRequest,
-    Event,
-    Finish,
-    Lane,
-    Ranking,
-    RerankRequest,
-    Thought,
-    Usage,
-)
+from edged.chat import ChatRequest, EmbedRequest, Lane, RerankRequest
+from edged.completion import Admission, Backend, Completion, Counted, Embeddings, Event, Finish, Ranking, Thought, Usage
 from edged.errors import EdgedError
 
 log = logging.getLogger(__name__)

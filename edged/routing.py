@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from edged.chat import Backend, ChatRequest, Completion, Counted, Embeddings, EmbedRequest, Ranking, RerankRequest
+from edged.chat import ChatRequest, EmbedRequest, RerankRequest
+from edged.completion import Backend, Completion, Counted, Embeddings, Ranking
 from edged.errors import ModelNotFound
 from edged.store import GUIDE, ModelFile
 

@@ -25,7 +25,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from edged.chat import FinishReason, Lane, TokenLogprob
+from edged.chat import Lane
+from edged.completion import FinishReason, TokenLogprob
 from edged.prefix_wire import PrefixNews, PrefixOrder
 from edged.sampling import Constraint, Sampling
 from edged.template_wire import Span, TemplateNews, TemplateOrder
@@ -130,7 +131,7 @@ class Generate:
 
     The answers are called `id`, `id` + 1 …, each with a seed of its own. What they leave in memory may be reused by the
     same `partition` only. When cells run short those in the background lane give way first. `prediction` is text that
-    the answer may repeat.
+    the answer may repeat. Where there are `tokens` they are the prompt, as they are.
     """
 
     id: int
@@ -144,6 +145,7 @@ class Generate:
     partition: str = ""
     lane: Lane = "interactive"
     prediction: str = ""
+    tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

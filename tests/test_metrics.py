@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edged.chat import Admission
+from edged.completion import Admission
 from edged.local.process import WorkerProcess
 from edged.local.resident import Resident
 from edged.local.work import Work

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from edged.chat import Caller, ChatRequest, Delta, Finish, Usage
+from edged.chat import Caller, ChatRequest
+from edged.completion import Delta, Finish, Usage
 from edged.errors import QueueFull, WorkerCrashed
 from edged.observe import Exchange, Happening, Journal, Observed, Observer
 from tests.fakes import Script, ScriptedBackend

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from edged.chat import CallDelta, ChatRequest, Delta, Event, Finish, FinishReason, Thought, TokenLogprob, ToolCall
+from edged.chat import ChatRequest, ToolCall
+from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Thought, TokenLogprob
 from edged.errors import EdgedError
 from edged.observe import Exchange
 

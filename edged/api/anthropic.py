@@ -28,7 +28,8 @@ from edged.api.body import Strict, check_texts, one_of, texts_of
 from edged.api.constraint import of_schema, the_one
 from edged.api.tools import MAX_TOOLS, ToolName, check_choice, compact
 from edged.api.wishes import is_housekeeping
-from edged.chat import Caller, ChatRequest, Counted, Lane, Message, ReasoningEffort, Tool, ToolChoice
+from edged.chat import Caller, ChatRequest, Lane, Message, ReasoningEffort, Tool, ToolChoice
+from edged.completion import Counted
 from edged.errors import InvalidRequest
 from edged.sampling import Sampling
 

@@ -17,7 +17,8 @@ from typing import Any
 from edged.api.answer import Choice, edged_facts
 from edged.api.errors import anthropic_body
 from edged.api.tools import compact
-from edged.chat import CallDelta, ChatRequest, Delta, Event, Finish, FinishReason, Thought, Usage
+from edged.chat import ChatRequest
+from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Thought, Usage
 from edged.errors import EdgedError
 from edged.observe import Exchange
 

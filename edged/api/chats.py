@@ -17,6 +17,7 @@ from edged.api.ollama import ChatBody as OllamaChatBody
 from edged.api.ollama import GenerateBody
 from edged.api.ollama_answer import OllamaAnswer, memory_body
 from edged.api.ollama_models import tagged
+from edged.api.ollama_options import keep_alive_s
 from edged.api.openai import ChatBody, CompletionBody
 from edged.api.openai_answer import OpenAIAnswer
 from edged.api.replay import Tape, conversation_of
@@ -101,7 +102,8 @@ class Chats:
             return await self._answer(request, wanted, OllamaAnswer(wanted, is_chat), is_streamed=asked.stream)
         model = (await self._exposed.router.route(asked.model)).model
         if asked.errand == "load":
-            await self._exposed.local.load(model, Caller("ollama", address=request.remote or ""), asked.keep_alive_s)
+            caller = Caller("ollama", address=request.remote or "")
+            await self._exposed.local.load(model, caller, keep_alive_s(asked.keep_alive))
         else:
             self._exposed.pool.keep(model, 0)
         told = memory_body(asked.model or tagged(model), asked.errand, is_chat=is_chat, created_ns=time.time_ns())

@@ -53,7 +53,17 @@ class _JsonSchema(Strict):
         return of_schema(self.json_schema.schema_, is_lenient=not self.json_schema.strict)
 
 
+class _FlatSchema(_Schema):
+    type: Literal["json_schema"]
+
+    def constraint(self) -> Constraint | None:
+        """As `_JsonSchema`."""
+        return of_schema(self.schema_, is_lenient=not self.strict)
+
+
 ResponseFormat: TypeAlias = Annotated[_Text | _JsonObject | _JsonSchema, Field(discriminator="type")]
+# The same in OpenAI's Responses API, `text.format`: the schema lies one level higher there.
+TextFormat: TypeAlias = Annotated[_Text | _JsonObject | _FlatSchema, Field(discriminator="type")]
 ANY_TEXT = _Text(type="text")
 
 

@@ -16,16 +16,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from edged.api.body import STRICT, check_text_bytes
-from edged.chat import Admission, Caller, Embeddings, EmbedRequest
-from edged.errors import InvalidRequest
+from edged.api.inputs import raw_inputs, size_bytes
+from edged.chat import Caller, EmbedRequest
+from edged.completion import Admission, Embeddings
 
 # OpenAI's own bound, and what its clients send at most: "any array must be 2048 dimensions or less".
 MAX_INPUTS = 2048
-# An English token is about four characters long; whoever sends ids is held to the same limit as who sends text.
-_BYTES_PER_TOKEN = 4
 # More numbers than any model's vector has.
 _MAX_DIMENSIONS = 65_536
-_MAX_TOKEN = 2**31 - 1
 
 
 class EmbeddingsBody(BaseModel):
@@ -41,8 +39,8 @@ class EmbeddingsBody(BaseModel):
 
     def to_request(self, id: str, address: str, text_bytes: int) -> EmbedRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
-        inputs = _inputs(self.input)
-        check_text_bytes(sum(map(_size_bytes, inputs)), text_bytes)
+        inputs = raw_inputs(self.input, "input", MAX_INPUTS)
+        check_text_bytes(sum(map(size_bytes, inputs)), text_bytes)
         caller = Caller("openai", address=address, user=self.user)
         return EmbedRequest(id, inputs, self.model, self.dimensions, caller)
 
@@ -79,36 +77,3 @@ def _encoded(vector: bytes, encoding_format: str) -> str | list[float]:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _inputs(value: Any) -> tuple[str | tuple[int, ...], ...]:
-    """A text, ids, or a list of texts or of ids; told apart by hand, because a union explains itself badly."""
-    if isinstance(value, str) or _is_ids(value):
-        value = [value]
-    if not isinstance(value, list) or not value:
-        raise InvalidRequest("input must be a text, a list of texts, or token ids.", param="input")
-    if len(value) > MAX_INPUTS:
-        raise InvalidRequest(
-            f"input holds {len(value)} texts; at most {MAX_INPUTS} are taken at once. Send it in parts.",
-            param="input",
-        )
-    return tuple(_input(index, item) for index, item in enumerate(value))
-
-
-def _input(index: int, item: Any) -> str | tuple[int, ...]:
-    if isinstance(item, str) and item:
-        return item
-    if _is_ids(item) and all(0 <= id <= _MAX_TOKEN for id in item):
-        return tuple(item)
-    shown = json.dumps(item)[:80]
-    raise InvalidRequest(
-        f"input.{index} must be a text or token ids, and not empty (got {shown}).", param=f"input.{index}"
-    )
-
-
-def _is_ids(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(id) is int for id in value)
-
-
-def _size_bytes(text: str | tuple[int, ...]) -> int:
-    return len(text.encode()) if isinstance(text, str) else len(text) * _BYTES_PER_TOKEN

@@ -22,7 +22,8 @@ from edged.api.tokens import (
     laid_out_body,
     tokenized_body,
 )
-from edged.chat import Caller, Embeddings, EmbedRequest
+from edged.chat import Caller, EmbedRequest
+from edged.completion import Embeddings
 
 
 class Measures:

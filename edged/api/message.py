@@ -78,10 +78,9 @@ class Prediction(Strict):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-def _part(place: str, part: _TextPart | _ImagePart) -> Part:
-    if isinstance(part, _TextPart):
-        return TextPart(part.text)
-    header, comma, payload = part.image_url.url.partition(",")
+def image_of(url: str, place: str) -> ImagePart:
+    """The image inside a `data:` URL; `place` is where it stands in the request. Raises `InvalidRequest`."""
+    header, comma, payload = url.partition(",")
     if not (header.startswith("data:image/") and header.endswith(";base64") and comma):
         raise InvalidRequest("Images are taken as data:image/…;base64 only; nothing is fetched.", param=place)
     try:
@@ -89,3 +88,7 @@ def _part(place: str, part: _TextPart | _ImagePart) -> Part:
     except binascii.Error as error:
         raise InvalidRequest(f"The image is not base64: {error}.", param=place) from None
     return ImagePart(header.removeprefix("data:").removesuffix(";base64"), data)
+
+
+def _part(place: str, part: _TextPart | _ImagePart) -> Part:
+    return TextPart(part.text) if isinstance(part, _TextPart) else image_of(part.image_url.url, place)

@@ -19,7 +19,8 @@ from edged.api.errors import error_body
 from edged.api.logprobs import chat_logprobs
 from edged.api.ollama_models import rfc3339, tagged
 from edged.api.tools import compact
-from edged.chat import CallDelta, ChatRequest, Delta, Event, Finish, FinishReason, Thought, TokenLogprob, ToolCall
+from edged.chat import ChatRequest, ToolCall
+from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Thought, TokenLogprob
 from edged.errors import EdgedError
 from edged.observe import Exchange
 

@@ -19,7 +19,8 @@ from edged.api.ollama_answer import nanoseconds
 from edged.api.ollama_models import tagged
 from edged.api.ollama_options import EmbedOptionsBody, KeepAlive, Whole, keep_alive_s
 from edged.api.tools import compact
-from edged.chat import Caller, Embeddings, EmbedRequest
+from edged.chat import Caller, EmbedRequest
+from edged.completion import Embeddings
 from edged.errors import InvalidRequest
 
 # More numbers than any model's vector has.

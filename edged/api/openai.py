@@ -6,27 +6,37 @@ Shapes: platform.openai.com/docs/api-reference/chat and /completions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
+from edged.api.inputs import raw_inputs, size_bytes
 from edged.api.message import MessageBody, Prediction
 from edged.api.sampling import SamplingFields
 from edged.api.tools import MAX_TOOLS, ToolBody, ToolChoiceBody, check_choice, to_choice
 from edged.api.wishes import is_housekeeping
-from edged.chat import Caller, ChatRequest, Lane, Message, ModelCard, ReasoningEffort
-from edged.errors import InvalidRequest
+from edged.chat import Caller, ChatRequest, Lane, Message, ModelCard, RawPrompt, ReasoningEffort
+from edged.errors import InvalidRequest, UnsupportedParameter
 from edged.sampling import Constraint
 
 _LARGEST_COUNT = 2**31 - 1
 # More stop strings than any client sends; each costs a search per token.
 _MAX_STOPS = 16
 _MAX_LOGPROBS = 20
-_EFFORTS: dict[str, ReasoningEffort] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
+_EFFORTS: dict[str, ReasoningEffort] = {
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "high",
+    "max": "high",
+}
 # OpenAI's documented default for the older endpoint.
 _COMPLETION_TOKENS = 16
+# More than the programs send that send several; each is a request of its own behind the first.
+_MAX_PROMPTS = 128
 
 
 class _StreamOptions(Strict):
@@ -88,7 +98,7 @@ class ChatBody(_Common):
     tools: Annotated[list[ToolBody], Field(max_length=MAX_TOOLS, default_factory=list)]
     tool_choice: ToolChoiceBody | None = None
     parallel_tool_calls: bool = True
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     metadata: _Metadata = _Metadata()
     modalities: Annotated[list[Literal["text"]], Field(max_length=1, default_factory=list)]
     # Callers who say the same here want their prompts' common beginnings kept: they are, whatever they say.
@@ -121,7 +131,7 @@ class ChatBody(_Common):
             tool_choice=choice,
             parallel_calls=self.parallel_tool_calls,
             thinks=thinks(self.reasoning_effort),
-            effort=_EFFORTS.get(self.reasoning_effort or ""),
+            effort=effort_of(self.reasoning_effort),
         )
 
     def _lane(self, messages: tuple[Message, ...]) -> Lane:
@@ -135,29 +145,34 @@ def thinks(effort: str | None) -> bool | None:
     return None if effort is None else effort not in ("none", "minimal")
 
 
+def effort_of(effort: str | None) -> ReasoningEffort | None:
+    """What a `reasoning_effort` says to a model that knows degrees; None where it says nothing."""
+    return _EFFORTS.get(effort or "")
+
+
 class CompletionBody(_Common):
     """`POST /v1/completions`."""
 
-    prompt: str
+    # A text, token ids, or a list of either: then the choices of the first prompt come first.
+    prompt: Any
     max_tokens: Annotated[int, Field(ge=0, le=_LARGEST_COUNT)] = _COMPLETION_TOKENS
     echo: bool = False
     logprobs: Annotated[int, Field(ge=0, le=_MAX_LOGPROBS)] | None = None
+    # Of so many answers `n` are told, the likeliest; here none is made to be thrown away.
+    best_of: Annotated[int, Field(ge=1, le=64)] | None = None
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
-        check_text_bytes(len(self.prompt.encode()), text_bytes)
-        if not self.prompt:
+        if self.prompt == "":
             raise InvalidRequest("The prompt is empty.", param="prompt")
-        if self.max_tokens == 0 and not self.echo:
-            raise InvalidRequest("max_tokens may be 0 only together with echo.", param="max_tokens")
-        if self.echo and self.logprobs is not None:
-            raise InvalidRequest(
-                "The prompt's log-probabilities are not known; send echo or logprobs.", param="logprobs"
-            )
+        first, *further = prompts = raw_inputs(self.prompt, "prompt", _MAX_PROMPTS)
+        check_text_bytes(sum(map(size_bytes, prompts)), text_bytes)
+        self._check_choices(prompts)
         return ChatRequest(
             id=id,
             model=self.model,
-            raw_prompt=self.prompt,
+            raw_prompt=first,
+            further_prompts=tuple(further),
             sampling=self.sampling(),
             max_tokens=self.max_tokens,
             stop=self.stops(),
@@ -167,6 +182,21 @@ class CompletionBody(_Common):
             constraint=the_one(self.constraints()),
             caller=Caller("openai", address=address, user=self.user),
         )
+
+    def _check_choices(self, prompts: Sequence[RawPrompt]) -> None:
+        if self.best_of not in (None, self.n):
+            raise UnsupportedParameter(
+                f"best_of is {self.best_of} and n is {self.n}: no answer is made to be thrown away. Leave it out.",
+                param="best_of",
+            )
+        if self.max_tokens == 0 and not self.echo:
+            raise InvalidRequest("max_tokens may be 0 only together with echo.", param="max_tokens")
+        if self.echo and self.logprobs is not None:
+            raise InvalidRequest(
+                "The prompt's log-probabilities are not known; send echo or logprobs.", param="logprobs"
+            )
+        if self.echo and not all(isinstance(prompt, str) for prompt in prompts):
+            raise InvalidRequest("echo repeats a prompt that came as text; this one came as token ids.", param="echo")
 
 
 def models_body(cards: list[ModelCard]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from edged.api.answer import Choice, edged_facts
 from edged.api.errors import openai_body
 from edged.api.logprobs import characters, chat_logprobs, completion_logprobs
 from edged.api.tools import call_body, call_delta_body, compact
-from edged.chat import CallDelta, ChatRequest, Delta, Event, Finish, Thought, TokenLogprob, Usage
+from edged.chat import ChatRequest
+from edged.completion import CallDelta, Delta, Event, Finish, Thought, TokenLogprob, Usage
 from edged.errors import EdgedError
 from edged.observe import Exchange
 
@@ -47,10 +48,9 @@ class OpenAIAnswer:
 
     def whole(self, exchange: Exchange, choices: list[Choice]) -> dict[str, Any]:
         """The body of an answer that is not streamed."""
-        echoed = self._echo()
         bodies = [
             {"index": index, "finish_reason": choice.reason, "logprobs": self._logprobs(index, choice.logprobs)}
-            | ({"message": _message_body(choice)} if self.is_chat else {"text": echoed + choice.text})
+            | ({"message": _message_body(choice)} if self.is_chat else {"text": self._echo(index) + choice.text})
             for index, choice in enumerate(choices)
         ]
         usage = usage_body(exchange.usage)
@@ -62,8 +62,9 @@ class OpenAIAnswer:
             return b"".join(
                 self._chunk(exchange, index, {"role": "assistant", "content": ""}) for index in range(self.request.n)
             )
-        echoed = self._echo()
-        return b"".join(self._chunk(exchange, index, echoed) for index in range(self.request.n)) if echoed else b""
+        if not self.request.echo:
+            return b""
+        return b"".join(self._chunk(exchange, index, self._echo(index)) for index in range(self.request.choices))
 
     def event(self, exchange: Exchange, event: Event, *, is_last: bool) -> bytes:
         """A piece or a finish; the last chunk of all carries the facts."""
@@ -103,8 +104,12 @@ class OpenAIAnswer:
         self._told[choice] = offset + sum(map(characters, scores))
         return completion_logprobs(scores, offset)
 
-    def _echo(self) -> str:
-        return self.request.raw_prompt or "" if self.request.echo else ""
+    def _echo(self, choice: int) -> str:
+        """The prompt of a choice, where it is to be repeated: then it is text."""
+        if not self.request.echo:
+            return ""
+        prompt = (self.request.raw_prompt, *self.request.further_prompts)[choice // self.request.n]
+        return prompt if isinstance(prompt, str) else ""
 
     def _chunk(
         self,

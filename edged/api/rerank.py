@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from edged.api.body import STRICT, check_text_bytes
 from edged.api.embeddings import closing
-from edged.chat import Caller, Ranking, RerankRequest
+from edged.chat import Caller, RerankRequest
+from edged.completion import Ranking
 from edged.errors import InvalidRequest
 
 # What Cohere recommends as the most; each is a whole reading of the query and the document.

@@ -27,6 +27,7 @@ from edged.errors import EdgedError, Internal, InvalidRequest, MethodNotAllowed,
 
 log = logging.getLogger(__name__)
 
+
 def routes(exposed: Exposed) -> list[Route]:
     """Everything that can be asked."""
     parts = (Chats(exposed), Measures(exposed), Catalogue(exposed), Operation(exposed))

@@ -20,7 +20,8 @@ from aiohttp import web
 
 from edged.api.answer import Answer, Choice
 from edged.api.replay import Stops, Tape
-from edged.chat import Admission, ChatRequest, Event, Finish
+from edged.chat import ChatRequest
+from edged.completion import Admission, Event, Finish
 from edged.errors import EdgedError
 from edged.observe import Observed, Recorded
 
@@ -33,7 +34,7 @@ Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 async def respond(backend: Observed, wanted: ChatRequest, answer: Answer, stops: Stops) -> web.Response:
     """The whole answer at once. Raises what admission or generation raises: nothing was sent yet."""
-    choices = [Choice() for _ in range(wanted.n)]
+    choices = [Choice() for _ in range(wanted.choices)]
     async with stops.stoppable(wanted.id, wanted.caller.account), await backend.complete(wanted) as completion:
         async for event in completion:
             choices[event.choice].add(event)
@@ -137,7 +138,7 @@ async def _beginning(backend: Observed, wanted: ChatRequest) -> AsyncIterator[as
 
 
 async def _relay(write: Write, completion: Recorded, first: Event, answer: Answer) -> None:
-    exchange, running = completion.exchange, answer.request.n
+    exchange, running = completion.exchange, answer.request.choices
     pending = answer.opening(exchange)
     async for event in _with_first(first, completion):
         running -= isinstance(event, Finish)

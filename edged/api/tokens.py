@@ -11,7 +11,8 @@ from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict, check_text_bytes
 from edged.api.openai import ChatBody
-from edged.chat import TextTokens, TokenizeRequest
+from edged.chat import TokenizeRequest
+from edged.completion import TextTokens
 
 # What a worker can answer beside its work in one frame: every byte may be a token.
 MAX_TEXT_BYTES = 128 * 1024

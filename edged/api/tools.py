@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import StringConstraints
 
 from edged.api.body import Strict
-from edged.chat import CallDelta, Tool, ToolCall, ToolChoice
+from edged.chat import Tool, ToolCall, ToolChoice
+from edged.completion import CallDelta
 from edged.errors import InvalidRequest
 
 # OpenAI takes 64 letters, digits, underscores and dashes; programs made for others use dots and longer names too.

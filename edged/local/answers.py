@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from edged.chat import Event, Finish
+from edged.completion import Event, Finish
 from edged.errors import (
     CapabilityMissing,
     EdgedError,

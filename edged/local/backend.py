@@ -7,22 +7,17 @@ from dataclasses import replace
 from time import monotonic
 
 from edged.chat import (
-    Admission,
     Caller,
     ChatRequest,
-    Completion,
-    Counted,
-    Embeddings,
     EmbedRequest,
     ImagePart,
     Message,
     ModelCard,
-    Ranking,
     RerankRequest,
     TextPart,
-    TextTokens,
     TokenizeRequest,
 )
+from edged.completion import Admission, Completion, Counted, Embeddings, Ranking, TextTokens
 from edged.config import Limits
 from edged.errors import CapabilityMissing, ContextLengthExceeded, InputTooLong, InvalidRequest, UnsupportedParameter
 from edged.local.estimate import Size, Sizes
@@ -209,12 +204,17 @@ def _check_embeddable(request: EmbedRequest, lease: Lease) -> None:
         )
     _check_dimensions(request, card)
     for index, text in enumerate(request.inputs):
-        if not isinstance(text, str) and (unknown := [id for id in text if id >= card.vocabulary_tokens]):
-            raise InvalidRequest(
-                f"Input {index} holds the token id {unknown[0]}, and the model {request.model} knows "
-                f"{card.vocabulary_tokens} tokens. Ids of another model mean nothing here; send the text.",
-                param="input",
-            )
+        if not isinstance(text, str):
+            _check_ids(f"Input {index}", text, request.model, card, param="input")
+
+
+def _check_ids(what: str, ids: tuple[int, ...], model: str | None, card: Loaded, *, param: str) -> None:
+    if unknown := [id for id in ids if id >= card.vocabulary_tokens]:
+        raise InvalidRequest(
+            f"{what} holds the token id {unknown[0]}, and the model {model} knows {card.vocabulary_tokens} tokens. "
+            "Ids of another model mean nothing here; send the text.",
+            param=param,
+        )
 
 
 def _check_dimensions(request: EmbedRequest, card: Loaded) -> None:
@@ -267,8 +267,11 @@ async def _fitting_prompt(request: ChatRequest, lease: Lease) -> tuple[tuple[Spa
 
 
 async def _prompt(request: ChatRequest, messages: tuple[Message, ...], lease: Lease) -> tuple[Span, ...]:
-    if request.raw_prompt is not None:
+    if isinstance(request.raw_prompt, str):
         return (Span(request.raw_prompt),)
+    if request.raw_prompt is not None:
+        _check_ids("The prompt", request.raw_prompt, request.model, _card(lease), param="prompt")
+        return ()  # the ids go as they are
     card = lease.process.card
     if card is not None and not card.template:
         raise CapabilityMissing(

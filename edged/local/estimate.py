@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from edged.chat import ChatRequest
+from edged.chat import ChatRequest, RawPrompt
 
 _NEWEST_WEIGHT = 0.2
 # English text in current vocabularies; Chinese has about as many per byte.
 _FIRST_GUESS_TOKENS_PER_BYTE = 0.3
+# An English token is about four characters long.
+_BYTES_PER_TOKEN = 4
 # What a template puts around a message: role, begin and end marks.
 _MESSAGE_BYTES = 16
 # A few hundred conversations of a few turns each.
@@ -113,8 +115,13 @@ class Sizes:
 
 def _lengths(request: ChatRequest) -> list[int]:
     if request.raw_prompt is not None:
-        return [len(request.raw_prompt.encode())]
+        return [_raw_bytes(request.raw_prompt)]
     return [len(message.text.encode()) + _MESSAGE_BYTES for message in request.messages]
+
+
+def _raw_bytes(prompt: RawPrompt) -> int:
+    """How long a prompt is; of token ids, about how long their text."""
+    return len(prompt.encode()) if isinstance(prompt, str) else len(prompt) * _BYTES_PER_TOKEN
 
 
 def _chain(request: ChatRequest) -> list[int]:

@@ -16,7 +16,8 @@ from typing import TypeAlias, TypeVar
 
 import psutil
 
-from edged.chat import ChatRequest, Delta, Finish
+from edged.chat import ChatRequest
+from edged.completion import Delta, Finish
 from edged.errors import (
     ContextLengthExceeded,
     EdgedError,
@@ -47,8 +48,8 @@ from edged.wire import (
     Frame,
     Generate,
     Load,
-    LoadFailed,
     Loaded,
+    LoadFailed,
     Loading,
     Output,
     Rank,
@@ -175,6 +176,7 @@ class WorkerProcess:
                 request.caller.account,
                 request.lane,
                 request.prediction,
+                request.raw_prompt if isinstance(request.raw_prompt, tuple) else (),
             )
             self._ask(answers, frame)
             self._owed |= dict.fromkeys(answers.ids, answers)

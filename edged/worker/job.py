@@ -6,7 +6,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from edged.chat import TokenLogprob
+from edged.completion import TokenLogprob
 from edged.wire import FailureCode
 from edged.worker.draft import Draft, Guesses
 from edged.worker.engine import Row

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from edged.chat import Candidate, TokenLogprob
+from edged.completion import Candidate, TokenLogprob
 from edged.sampling import Bias, Sampling
 from edged.worker.bindings import lib
 from edged.worker.constraint import Guard

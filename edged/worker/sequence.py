@@ -13,7 +13,8 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass, field
 
-from edged.chat import FinishReason, Lane, TokenLogprob
+from edged.chat import Lane
+from edged.completion import FinishReason, TokenLogprob
 from edged.worker.prefixes import Prefix
 
 

@@ -173,7 +173,7 @@ class Worker:
                 expected = frame.prediction if self._drafts and self._looks_up else ""
                 most_expected = self._context.context_tokens
                 return [
-                    tokens_of(frame.prompt, self._tokenizer),
+                    list(frame.tokens) or tokens_of(frame.prompt, self._tokenizer),
                     self._context.model.tokenize(expected, parse_special=False)[:most_expected],
                 ]
             case Count():

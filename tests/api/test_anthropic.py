@@ -16,22 +16,8 @@ from edged.api.answer import Answer, Choice
 from edged.api.anthropic import CountBody, MessagesBody, count_body
 from edged.api.anthropic_answer import AnthropicAnswer
 from edged.api.errors import anthropic_body, dialect_of, error_body
-from edged.chat import (
-    Admission,
-    CallDelta,
-    ChatRequest,
-    Counted,
-    Delta,
-    Event,
-    Finish,
-    ImagePart,
-    Message,
-    TextPart,
-    Thought,
-    Tool,
-    ToolCall,
-    ToolChoice,
-)
+from edged.chat import ChatRequest, ImagePart, Message, TextPart, Tool, ToolCall, ToolChoice
+from edged.completion import Admission, CallDelta, Counted, Delta, Event, Finish, Thought
 from edged.errors import (
     ContextLengthExceeded,
     InvalidRequest,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edged.api.logprobs import chat_logprobs, completion_logprobs
-from edged.chat import Candidate, TokenLogprob
+from edged.completion import Candidate, TokenLogprob
 
 HALVES = (
     TokenLogprob(b"a ", -0.5, (Candidate(b"a ", -0.5), Candidate(b"b", -1.5))),

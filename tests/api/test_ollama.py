@@ -16,23 +16,8 @@ from edged.api.answer import Choice
 from edged.api.ollama import ChatBody, GenerateBody
 from edged.api.ollama_answer import OllamaAnswer, memory_body
 from edged.api.ollama_options import keep_alive_s
-from edged.chat import (
-    Admission,
-    CallDelta,
-    Candidate,
-    ChatRequest,
-    Delta,
-    Event,
-    Finish,
-    ImagePart,
-    Message,
-    Part,
-    TextPart,
-    Thought,
-    TokenLogprob,
-    Tool,
-    ToolCall,
-)
+from edged.chat import ChatRequest, ImagePart, Message, Part, TextPart, Tool, ToolCall
+from edged.completion import Admission, CallDelta, Candidate, Delta, Event, Finish, Thought, TokenLogprob
 from edged.errors import InvalidRequest, PayloadTooLarge, RequestError, UnsupportedParameter, WorkerCrashed
 from edged.observe import Exchange
 from edged.sampling import Constraint, Sampling

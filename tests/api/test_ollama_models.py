@@ -31,7 +31,8 @@ from edged.api.ollama_models import (
     tags_body,
     version_body,
 )
-from edged.chat import Admission, Caller, Embeddings, EmbedRequest, ModelCard
+from edged.chat import Caller, EmbedRequest, ModelCard
+from edged.completion import Admission, Embeddings
 from edged.errors import InvalidRequest, ModelNotFound, PayloadTooLarge, RequestError, UnsupportedParameter
 from edged.header import Header
 from edged.store import GUIDE, Store

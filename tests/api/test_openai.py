@@ -7,12 +7,14 @@ import json
 from typing import Any
 
 import pytest
+from openai.types.completion_create_params import CompletionCreateParamsBase
 
 from edged.api import body
 from edged.api.answer import Choice
 from edged.api.openai import ChatBody, CompletionBody, model_body
 from edged.api.openai_answer import DONE, OpenAIAnswer
-from edged.chat import Admission, ChatRequest, Delta, Event, Finish, ImagePart, Message, ModelCard, TextPart
+from edged.chat import ChatRequest, ImagePart, Message, ModelCard, TextPart
+from edged.completion import Admission, Delta, Event, Finish
 from edged.errors import (
     EdgedError,
     InvalidRequest,
@@ -253,15 +255,60 @@ def test_a_wrong_field_is_named(fields: dict[str, object], param: str) -> None:
     "raw",
     [
         "{}",
-        '{"prompt": ["a"]}',
-        '{"prompt": [1, 2]}',
+        '{"prompt": null}',
+        '{"prompt": []}',
+        '{"prompt": {}}',
+        '{"prompt": 5}',
         '{"prompt": ""}',
+        '{"prompt": ["a", ""]}',
+        '{"prompt": ["a", 5]}',
+        '{"prompt": [1, -1]}',
+        '{"prompt": [1, 2147483648]}',
+        '{"prompt": [[]]}',
+        '{"prompt": [true]}',
         '{"prompt": "a", "max_tokens": 0}',
         '{"prompt": "a", "max_tokens": -1}',
     ],
 )
 def test_a_completion_needs_one_prompt_and_something_to_do(raw: str) -> None:
-    assert refusal(raw, CompletionBody).param in ("prompt", "max_tokens")
+    assert (refusal(raw, CompletionBody).param or "").split(".")[0] in ("prompt", "max_tokens")
+
+
+def test_a_completion_has_a_prompt_or_several_as_text_or_token_ids() -> None:
+    for prompt, first, further in (
+        (["a"], "a", ()),
+        ([1, 2], (1, 2), ()),
+        ([[1, 2]], (1, 2), ()),
+        (["a", "b", "a"], "a", ("b", "a")),
+        ([[1], [2, 3]], (1,), ((2, 3),)),
+    ):
+        wanted = completion(prompt=prompt, n=2)
+        assert (wanted.raw_prompt, wanted.further_prompts) == (first, further)
+        assert wanted.choices == 2 * (1 + len(further))
+    refused = refusal(json.dumps({"prompt": ["a"] * 129}), CompletionBody)
+    assert (refused.param, "129 texts; at most 128" in str(refused)) == ("prompt", True)
+
+
+def test_all_prompts_together_are_limited() -> None:
+    for prompt in (["x" * 600, "x" * 401], [1] * 251):
+        with pytest.raises(PayloadTooLarge):
+            completion(prompt=prompt)
+
+
+def test_best_of_all_there_are_is_taken() -> None:
+    assert completion(best_of=1) == completion()
+    assert completion(best_of=3, n=3) == completion(n=3)
+
+
+def test_token_ids_cannot_be_repeated_as_text() -> None:
+    assert refusal('{"prompt": [1, 2], "echo": true}', CompletionBody).param == "echo"
+    assert refusal('{"prompt": ["a", [1]], "echo": true}', CompletionBody).param == "echo"
+
+
+def test_every_documented_field_of_a_completion_is_honoured_or_refused() -> None:
+    documented = set(CompletionCreateParamsBase.__annotations__) | {"stream"}
+
+    assert documented - {"suffix"} <= CompletionBody.model_fields.keys()
 
 
 def test_text_is_counted_in_bytes_and_limited() -> None:
@@ -391,6 +438,28 @@ def test_a_whole_completion_repeats_the_prompt_where_it_was_asked_to() -> None:
     for echo, text in ((True, "Once upon"), (False, " upon")):
         choice = asked(is_chat=False, echo=echo).whole(exchange(), [Choice(" upon")])["choices"][0]
         assert choice == {"index": 0, "finish_reason": "stop", "logprobs": None, "text": text}
+
+
+def test_a_whole_completion_of_several_prompts_has_the_choices_of_each_in_turn() -> None:
+    wanted = ChatRequest("abc", n=2, raw_prompt="One", further_prompts=("Two",), echo=True)
+    choices = [Choice(text) for text in (" a", " b", " c", " d")]
+
+    whole = OpenAIAnswer(wanted, False, False, created_s=7).whole(exchange(), choices)
+    assert [(choice["index"], choice["text"]) for choice in whole["choices"]] == [
+        (0, "One a"), (1, "One b"), (2, "Two c"), (3, "Two d"),
+    ]  # fmt: skip
+
+
+def test_a_streamed_completion_of_two_prompts_byte_for_byte() -> None:
+    chunk = 'data: {"id":"cmpl-abc","object":"text_completion","created":7,"model":"guide","choices":'
+    wanted = ChatRequest("abc", raw_prompt="One", further_prompts=("Two",), echo=True)
+    answer, made = OpenAIAnswer(wanted, False, False, created_s=7), exchange()
+
+    sent = answer.opening(made) + answer.event(made, Delta(1, " b"), is_last=False)
+    assert sent.decode() == "".join(
+        f'{chunk}[{{"index":{index},"text":"{text}","finish_reason":null}}]}}\n\n'
+        for index, text in ((0, "One"), (1, "Two"), (1, " b"))
+    )
 
 
 def test_the_end_mark_is_openais() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import edged
 from edged.api import ops
-from edged.chat import Admission
+from edged.completion import Admission
 from edged.config import Engine, Limits
 from edged.errors import LoadTimeout, ModelInvalid, ModelLoading, ShuttingDown
 from edged.host import gpu

@@ -17,17 +17,19 @@ import pytest
 from aiohttp import web
 
 from edged import errors
-from edged.api import server
+from edged.api import listening
 from edged.api import stream as streaming
 from edged.api.errors import headers_of, openai_body, status_of
-from edged.api.server import Exposed, build_app, routes
-from edged.chat import Delta, Finish
+from edged.api.exposed import Exposed
+from edged.api.server import build_app, routes
+from edged.completion import Delta, Finish
 from edged.config import Config, Engine, Http, Limits
 from edged.errors import EdgedError, Unavailable, WorkerCrashed
 from edged.local.backend import Local
 from edged.local.pool import Pool
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
+from edged.routing import Router
 from edged.store import Store
 from tests.fakes import Script, ScriptedBackend
 
@@ -76,9 +78,12 @@ async def serving(tmp_path: Path, *steps: Any, hold_status_s: float = 60.0, **sc
     pool = Pool(store, config.engine, config.limits, journal.tell)
     local, metrics = Local(pool, store, config.limits), Metrics(pool)
     journal.observers.append(metrics)
-    exposed = Exposed(config, Observed(backend, journal), local, pool, journal, metrics, lambda: "guide", 0.0)
+    router = Router(backend, store.models, {}, lambda _installed: "guide")
+    exposed = Exposed(
+        config, Observed(backend, journal), router, local, pool, store, journal, metrics, lambda: "guide", 0.0
+    )
     box = Box(backend, journal, exposed, build_app(exposed))
-    async with server.serving(box.app, "127.0.0.1", 0, tmp_path / "sock") as addresses:
+    async with listening.serving(box.app, "127.0.0.1", 0, tmp_path / "sock") as addresses:
         box.port = int(addresses[0].rsplit(":", 1)[1])
         async with asyncio.timeout(MOST_S), aiohttp.ClientSession(f"http://127.0.0.1:{box.port}") as box.client:
             yield box
@@ -124,6 +129,22 @@ async def test_a_completion(tmp_path: Path) -> None:
     async with serving(tmp_path) as box, box.client.post("/v1/completions", json={"prompt": "Once"}) as response:
         assert (await response.json())["choices"][0]["text"] == "Hello you"
         assert box.backend.requests[0].raw_prompt == "Once"
+
+
+async def test_a_completion_of_several_prompts(tmp_path: Path) -> None:
+    steps = (Delta(1, "b"), Delta(0, "a"), Finish(0, "stop", 1), Finish(1, "stop", 1))
+    async with serving(tmp_path, *steps) as box:
+        for fields in ({}, {"stream": True}):
+            asked = {"prompt": ["One", "Two"], **fields}
+            async with box.client.post("/v1/completions", json=asked) as response:
+                text = await response.text()
+            bodies = data_lines(text) if fields else [json.loads(text)]
+            told = [(choice["index"], choice["text"]) for body in bodies for choice in body["choices"]]
+            assert sorted(told, key=lambda choice: choice[0]) == (
+                [(0, "a"), (0, ""), (1, "b"), (1, "")] if fields else [(0, "a"), (1, "b")]
+            )
+            assert "edged" in bodies[-1]
+        assert box.backend.requests[0].further_prompts == ("Two",)
 
 
 async def test_more_answers_than_can_advance_at_once_are_refused(tmp_path: Path) -> None:
@@ -339,7 +360,7 @@ async def test_a_route_that_was_added_without_a_scope_does_not_exist(tmp_path: P
     app = build_app(exposed)
     app.router.add_get("/forgotten", secret)
     async with (
-        server.serving(app, "127.0.0.1", 0, tmp_path / "sock") as addresses,
+        listening.serving(app, "127.0.0.1", 0, tmp_path / "sock") as addresses,
         aiohttp.ClientSession() as client,
         client.get(addresses[0] + "/forgotten") as response,
     ):
@@ -492,5 +513,5 @@ async def test_the_owner_may_ask_through_the_control_socket(tmp_path: Path) -> N
 async def test_a_port_that_is_taken_is_a_configuration_error(tmp_path: Path) -> None:
     async with serving(tmp_path) as box:
         with pytest.raises(errors.ConfigError, match=f"Cannot listen on 127.0.0.1 port {box.port}.*--port"):
-            async with server.serving(build_app(box.exposed), "127.0.0.1", box.port, tmp_path / "other"):
+            async with listening.serving(build_app(box.exposed), "127.0.0.1", box.port, tmp_path / "other"):
                 raise AssertionError("two cannot listen")

@@ -188,7 +188,7 @@ def test_a_field_that_means_nothing_here_is_refused_by_name(
         ({}, "prompt"),
         ({"prompt": ""}, "prompt"),
         ({"prompt": 5}, "prompt"),
-        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": {"a": "b"}}, "prompt"),
         ({"prompt": "Hello", "max_tokens": 0}, "max_tokens"),
         ({"prompt": "Hello", "max_tokens": -1}, "max_tokens"),
         ({"prompt": "Hello", "echo": "yes"}, "echo"),

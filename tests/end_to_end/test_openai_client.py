@@ -304,6 +304,33 @@ def test_a_completion_may_only_repeat(noise: OpenAI) -> None:
     assert answer.usage.prompt_tokens > 1
 
 
+def test_several_prompts_are_answered_as_each_would_be(noise: OpenAI) -> None:
+    prompts = ["Once upon", "A harbour", "Once upon", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"]
+    options: dict[str, Any] = {"model": "tiny", "max_tokens": 6, "temperature": 0}
+    alone = {prompt: noise.completions.create(prompt=prompt, **options) for prompt in prompts}
+    together = noise.completions.create(prompt=prompts, n=2, seed=1, **options)
+    streamed = [""] * 10
+    with noise.completions.create(prompt=prompts, stream=True, **options) as stream:
+        for chunk in stream:
+            streamed[chunk.choices[0].index] += chunk.choices[0].text
+
+    assert streamed == [alone[prompt].choices[0].text for prompt in prompts]
+    assert [choice.index for choice in together.choices] == list(range(20))
+    assert [choice.text for choice in together.choices] == [text for text in streamed for _ in range(2)]
+    assert together.usage is not None
+    read = [answer.usage.prompt_tokens for answer in (alone[prompt] for prompt in prompts) if answer.usage]
+    assert together.usage.prompt_tokens == sum(read)
+
+
+def test_a_prompt_of_token_ids_is_read_as_it_is(noise: OpenAI) -> None:
+    answer = noise.completions.create(model="tiny", prompt=[5, 6, 7], max_tokens=2)
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == 3
+
+    with pytest.raises(openai.BadRequestError, match="The prompt holds the token id 2000000000"):
+        noise.completions.create(model="tiny", prompt=[5, 2_000_000_000])
+
+
 def test_a_conversation_has_roles_and_parts(noise: OpenAI) -> None:
     """The same words in one string, in parts, or from a developer cost the same; a further turn costs more."""
 

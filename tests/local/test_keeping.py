@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from edged.chat import Caller, ChatRequest, Delta
+from edged.chat import Caller, ChatRequest
+from edged.completion import Delta
 from edged.config import Engine, Limits
 from edged.local.keeping import Keeper, Keeping
 from edged.local.pool import Pool

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import synthetic
-from edged.chat import ChatRequest, Delta, EmbedRequest, RerankRequest
+from edged.chat import ChatRequest, EmbedRequest, RerankRequest
+from edged.completion import Delta
 from edged.config import Engine, Limits
 from edged.errors import (
     CapabilityMissing,

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edged.chat import Caller, ChatRequest, Delta, Event, Finish
+from edged.chat import Caller, ChatRequest
+from edged.completion import Delta, Event, Finish
 from edged.errors import ContextLengthExceeded, EdgedError, LoadTimeout, ModelInvalid, WorkerCrashed, WorkerStalled
 from edged.local import process as module
 from edged.local.child import Child, cause_of_death, environment

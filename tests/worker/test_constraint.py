@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from edged.chat import TokenLogprob
+from edged.completion import TokenLogprob
 from edged.sampling import Bias, Constraint, Sampling
 from edged.wire import Failed, Output
 from edged.worker import constraint as module

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edged.chat import TokenLogprob
+from edged.completion import TokenLogprob
 from edged.worker.prefixes import Prefix
 from edged.worker.sequence import Sequence, StopFilter
 
