@@ -111,9 +111,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "P5 a weight beyond its range": (CHAT, {"logit_bias": {"1": 1e6}}),
     "P5 a weight that is text": (CHAT, {"logit_bias": {"1": "much"}}),
     "P5 weights as a list": (CHAT, {"logit_bias": [1, 2]}),
-    "P6 token ids for a completion": (COMPLETIONS, {"prompt": [1, 2, 3]}),
+    "P6 token ids of no model for a completion": (COMPLETIONS, {"prompt": [1, 2, 999_999_999]}),
+    "P6 the last of many prompts has ids of no model": (COMPLETIONS, {"prompt": [[1]] * 20 + [[2**31 - 1]]}),
     "P6 negative ids": (COMPLETIONS, {"prompt": [-1, 2**31]}),
-    "P6 several prompts": (COMPLETIONS, {"prompt": ["a", "b"]}),
+    "P6 ten thousand prompts": (COMPLETIONS, {"prompt": ["a"] * 10_000}),
+    "P6 prompts within prompts": (COMPLETIONS, {"prompt": [["a"]]}),
     "P6 the first id that is none": (EMBEDDINGS, {"input": [30_522]}),
     "P6 ids out of range": (EMBEDDINGS, {"input": [2**31 - 1]}),
     "P6 ids beyond 32 bits": (EMBEDDINGS, {"input": [2**31]}),
@@ -156,6 +158,15 @@ def test_it_is_refused_in_words(daemon: DaemonProcess, path: str, fields: dict[s
     known = ("invalid_request", "unsupported_parameter", "capability_missing", "model_not_found")
 
     assert refused(daemon, body(path, **fields), path).error["code"] in known
+
+
+def test_any_ids_that_the_model_knows_are_answered(daemon: DaemonProcess) -> None:
+    """Control tokens too, as a raw prompt may hold them as text; more prompts than there are places."""
+    prompts = [[first, last] for first in range(4) for last in range(8)]
+    reply = post(daemon, body(COMPLETIONS, prompt=prompts, max_tokens=1), COMPLETIONS)
+
+    assert reply.status == 200
+    assert [choice["index"] for choice in json.loads(reply.body)["choices"]] == list(range(len(prompts)))
 
 
 def png(width: int, height: int) -> bytes:
