@@ -347,9 +347,11 @@ def test_every_route_declares_a_scope(tmp_path: Path) -> None:
 def exposed_without_sockets(tmp_path: Path) -> Exposed:
     store, journal, config = Store(tmp_path), Journal(), Config()
     pool = Pool(store, config.engine, config.limits, journal.tell)
-    observed = Observed(ScriptedBackend(), journal)
+    backend = ScriptedBackend()
+    router = Router(backend, store.models, {}, lambda _installed: "guide")
     local = Local(pool, store, config.limits)
-    return Exposed(config, observed, local, pool, journal, Metrics(pool), lambda: "guide", 0.0)
+    observed, metrics = Observed(backend, journal), Metrics(pool)
+    return Exposed(config, observed, router, local, pool, store, journal, metrics, lambda: "guide", 0.0)
 
 
 async def test_a_route_that_was_added_without_a_scope_does_not_exist(tmp_path: Path) -> None:
