@@ -99,7 +99,7 @@ def test_a_decoder_yields_the_same_frames_however_the_bytes_are_cut(sent: list[F
         b'["Rendered",{"id":1,"prompt":{"text":"a","literal":false}}]',
         b'["Rendered",{"id":1,"prompt":[{"text":"a"}]}]',
         b'["Rendered",{"id":1,"prompt":[{"text":"a","literal":0}]}]',
-        b'["Render",{"id":1,"turns":[{"role":"tool","parts":[]}]}]',
+        b'["Render",{"id":1,"turns":[{"role":"robot","parts":[]}]}]',
         b'["Render",{"id":1,"turns":[{"role":["user"],"parts":[]}]}]',
         b"\xff\xfe",
         b'["Refused",{"id":1,"message":"\xff"}]',

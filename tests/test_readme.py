@@ -13,12 +13,14 @@ from edged.api.openai import ChatBody, CompletionBody
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-SERVER = (ROOT / "edged/api/server.py").read_text()
+HANDLERS = "".join(
+    (ROOT / f"edged/api/{name}.py").read_text() for name in ("chats", "measures", "catalogue", "operation")
+)
 
 
 def test_the_endpoints_are_the_route_table() -> None:
-    told = set(re.findall(r"`((?:GET|POST) /[^`]*)`", README))
-    routed = {f"{method} {path}" for method, path in re.findall(r'Route\("(\w+)", "([^"]+)"', SERVER)}
+    told = set(re.findall(r"`((?:GET|POST|DELETE) /[^`]*)`", README))
+    routed = {f"{method} {path}" for method, path in re.findall(r'Route\("(\w+)", "([^"]+)"', HANDLERS)}
     assert told == routed
 
 

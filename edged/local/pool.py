@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -157,7 +156,7 @@ class Pool:
             resident.used_s = monotonic()
             self._line.give_back(want, resident.used_s - granted)
             self._dispatch()
-            self._expect_leave(model, resident)
+            resident.expect_leave(partial(self._expire, resident))
 
     def wait_s(self, model: str) -> float:
         """When somebody who comes now would get a turn with `model`, in seconds."""
@@ -172,14 +171,12 @@ class Pool:
         if resident is None or keep_s is None:
             return
         resident.keep_s = keep_s
-        self._expect_leave(model, resident)
+        resident.expect_leave(partial(self._expire, resident))
 
     def leaves_s(self, model: str) -> float | None:
         """The Unix time at which `model` leaves memory if nobody uses it; None: not by itself."""
         resident = self._residents.get(model)
-        if resident is None or resident.keep_s == math.inf:
-            return None
-        return time.time() + max(0.0, resident.used_s + resident.keep_s - monotonic())
+        return time.time() + resident.leaves_in_s if resident and resident.leaves_in_s is not None else None
 
     def warm(self, model: str) -> None:
         """Load `model` before anybody asks for it."""
@@ -329,18 +326,10 @@ class Pool:
             resident.state = "leaving"
             self._tasks.create_task(self._stop(resident), name=f"stop {resident.process.name}")
 
-    def _expect_leave(self, model: str, resident: Resident) -> None:
-        """Look again when `resident` may have been unused for long enough."""
-        if resident.expiry is not None:
-            resident.expiry.cancel()
-            resident.expiry = None
-        if resident.keep_s != math.inf and resident.seat.is_idle:
-            wait_s = max(0.0, resident.used_s + resident.keep_s - monotonic())
-            resident.expiry = asyncio.get_running_loop().call_later(wait_s, self._expire, model, resident)
-
-    def _expire(self, model: str, resident: Resident) -> None:
+    def _expire(self, resident: Resident) -> None:
         if resident.seat.is_idle:  # who came meanwhile looks again when it is done
-            self._tell("model_unloaded", model=model, unused_s=round(monotonic() - resident.used_s, 1))
+            unused_s = round(monotonic() - resident.used_s, 1)
+            self._tell("model_unloaded", model=resident.process.name, unused_s=unused_s)
             self._leave(resident)
 
     async def _stop(self, resident: Resident) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import psutil
 
@@ -28,6 +28,7 @@ from edged.errors import (
 )
 from edged.framing import WireError
 from edged.local.answers import FAILURES, Answers
+from edged.local.asking import Asking, Question, Reply
 from edged.local.child import Child
 from edged.local.measuring import Measured, Measuring
 from edged.local.outlook import Outlook, Run
@@ -39,7 +40,6 @@ from edged.wire import (
     Cancel,
     Count,
     Counted,
-    Detokenize,
     Detokenized,
     DrafterLost,
     Embed,
@@ -58,7 +58,6 @@ from edged.wire import (
     Share,
     Starved,
     Step,
-    Tokenize,
     Tokenized,
     Tuned,
 )
@@ -79,8 +78,6 @@ _SHORTEST_LOAD_DEADLINE_S = 60.0
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 Asker = TypeVar("Asker", Answers, Measuring)
-Question: TypeAlias = Count | Tokenize | Detokenize
-Reply: TypeAlias = Counted | Tokenized | Detokenized
 
 
 class WorkerProcess:
@@ -102,7 +99,7 @@ class WorkerProcess:
         self._next_id = 1
         self._owed: dict[int, Answers | Measuring] = {}
         self._runs: dict[int, Run] = {}
-        self._asking: dict[int, asyncio.Future[Reply]] = {}
+        self._asking = Asking()
         self._heard_s = 0.0
         self._burnt_s = 0.0
         self._watchdog: asyncio.TimerHandle | None = None
@@ -143,14 +140,9 @@ class WorkerProcess:
         """What the worker says to a question that takes no place on it. Raises what the worker died of."""
         (id,) = self._take_ids(1)
         assert self._child is not None
-        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._asking[id] = reply
         self._expect_news()
         self._child.send(question(id))
-        try:
-            return await reply
-        finally:
-            self._asking.pop(id, None)
+        return await self._asking.reply(id)
 
     @contextmanager
     def answering(
@@ -270,9 +262,8 @@ class WorkerProcess:
             case Failed(id, code, message):
                 if answers := self._owing(id, Answers):
                     answers.put(FAILURES[code](message))  # of one choice: it ends the request, which cancels the others
-            case Counted(id) | Tokenized(id) | Detokenized(id):
-                if id in self._asking and not self._asking[id].done():
-                    self._asking[id].set_result(frame)
+            case Counted() | Tokenized() | Detokenized():
+                self._asking.put(frame)
             case Keep() | Kept() | Restoring() | Used() | Discard() | AllPutAway():
                 self.on_prefix_news(frame)
             case Tuned(_, rows, rows_s):
@@ -357,9 +348,7 @@ class WorkerProcess:
             self._watchdog.cancel()
         self.interrupt(self._error)
         self._owed.clear()
-        for reply in self._asking.values():
-            if not reply.done():
-                reply.set_exception(self._error)
+        self._asking.fail(self._error)
         self._settled.set()
         self.on_prefix_news(None)
         self._on_gone(self._error)

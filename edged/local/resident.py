@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -53,6 +53,19 @@ class Resident:
     def seat(self) -> Seat:
         """This resident as `plan` sees it."""
         return Seat(self.state, self.free, self.slots, self.used_s, self.guests)
+
+    @property
+    def leaves_in_s(self) -> float | None:
+        """Seconds until it leaves if nobody uses it; None: it does not leave by itself."""
+        return None if self.keep_s == math.inf else max(0.0, self.used_s + self.keep_s - monotonic())
+
+    def expect_leave(self, leave: Callable[[], None]) -> None:
+        """Have `leave` called when nobody has used it for long enough."""
+        if self.expiry is not None:
+            self.expiry.cancel()
+            self.expiry = None
+        if self.leaves_in_s is not None and self.seat.is_idle:
+            self.expiry = asyncio.get_running_loop().call_later(self.leaves_in_s, leave)
 
     def take(self, slots: int) -> None:
         """Give so many sequences to somebody; to none at all, as to a guest."""
