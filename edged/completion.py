@@ -84,11 +84,15 @@ class CallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end of one choice. `completion_tokens` counts every token drawn for it, the end token included."""
+    """The end of one choice. `completion_tokens` counts every token drawn for it, the end token included.
+
+    `stop` is the stop string that ended it, empty where the model ended it itself or something else did.
+    """
 
     choice: int
     reason: FinishReason
     completion_tokens: int
+    stop: str = ""
 
 
 Event: TypeAlias = Delta | Thought | CallDelta | Finish

@@ -210,7 +210,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """News of one sequence: `text` made of `tokens` tokens; with `finish`, its last word (`total` tokens in all)."""
+    """News of one sequence: `text` made of `tokens` tokens; with `finish`, its last word (`total` tokens in all).
+
+    `stop` is the stop string that ended it.
+    """
 
     id: int
     text: str
@@ -218,6 +221,7 @@ class Output:
     finish: FinishReason | None = None
     total: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
+    stop: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def test_the_endpoints_are_the_route_table() -> None:
 
 def test_the_honoured_fields_are_those_that_have_an_effect() -> None:
     (told,) = re.findall(r"Honoured in a request: `([^`]*)`", README)
-    without_effect = {"best_of", "store"}  # taken only where they ask for nothing
+    without_effect = {"best_of", "cache_prompt", "store"}  # taken only where they ask for nothing
     assert set(told.split()) == (set(ChatBody.model_fields) | set(CompletionBody.model_fields)) - without_effect
 
 

@@ -25,6 +25,7 @@ class Choice:
     reason: FinishReason = "stop"
     completion_tokens: int = 0
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    stop: str = ""
 
     def add(self, event: Event) -> None:
         """Take in the next event of this choice."""
@@ -40,7 +41,7 @@ class Choice:
                 call = self.calls[event.index]
                 self.calls[event.index] = replace(call, arguments=call.arguments + event.arguments)
             case Finish():
-                self.reason, self.completion_tokens = event.reason, event.completion_tokens
+                self.reason, self.stop, self.completion_tokens = event.reason, event.stop, event.completion_tokens
 
 
 def edged_facts(exchange: Exchange) -> dict[str, Any]:

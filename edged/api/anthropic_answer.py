@@ -57,7 +57,7 @@ class AnthropicAnswer:
         """The body of an answer that is not streamed."""
         (choice,) = choices
         body = self._message(exchange, _content(choice, shows_thoughts=self.shows_thoughts))
-        body |= {"stop_reason": self._reason(choice.reason, choice.completion_tokens)}
+        body |= self._end(choice.reason, choice.completion_tokens, choice.stop)
         return body | {"usage": usage_body(exchange.usage), "edged": edged_facts(exchange)}
 
     def opening(self, exchange: Exchange) -> bytes:
@@ -84,7 +84,7 @@ class AnthropicAnswer:
                     self._delta("input_json_delta", partial_json=event.arguments) if event.arguments else b""
                 )
             case Finish():
-                delta = {"stop_reason": self._reason(event.reason, event.completion_tokens), "stop_sequence": None}
+                delta = self._end(event.reason, event.completion_tokens, event.stop)
                 return self._close() + _sse("message_delta", delta=delta, usage=usage_body(exchange.usage))
 
     def closing(self, exchange: Exchange) -> bytes:
@@ -109,11 +109,12 @@ class AnthropicAnswer:
             "stop_sequence": None,
         }
 
-    def _reason(self, reason: FinishReason, completion_tokens: int) -> str:
+    def _end(self, reason: FinishReason, completion_tokens: int, stop: str) -> dict[str, str | None]:
         """Why the answer ended. Shorter than it was allowed to be, it was the context that had no room for more."""
+        name = "stop_sequence" if stop else _REASONS[reason]
         if reason == "length" and self.request.max_tokens is not None and completion_tokens < self.request.max_tokens:
-            return "model_context_window_exceeded"
-        return _REASONS[reason]
+            name = "model_context_window_exceeded"
+        return {"stop_reason": name, "stop_sequence": stop or None}
 
     def _in_block(self, kind: str, empty: dict[str, Any]) -> bytes:
         """What opens a block of this kind, unless it is open; `empty` is the block as it begins."""

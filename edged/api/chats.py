@@ -60,14 +60,14 @@ class Chats:
         """OpenAI's chat completions; Azure names the model in the path."""
         asked = await body.read(request, ChatBody)
         wanted = self._wanted(request, asked)
-        answer = OpenAIAnswer(wanted, True, asked.stream_options.include_usage)
+        answer = OpenAIAnswer(wanted, True, asked.stream_options.include_usage, asked.timings_per_token)
         return await self._answer(request, wanted, answer, is_streamed=asked.stream)
 
     async def completion(self, request: web.Request) -> web.StreamResponse:
         """OpenAI's older completions."""
         asked = await body.read(request, CompletionBody)
         wanted = self._wanted(request, asked)
-        answer = OpenAIAnswer(wanted, False, asked.stream_options.include_usage)
+        answer = OpenAIAnswer(wanted, False, asked.stream_options.include_usage, asked.timings_per_token)
         return await self._answer(request, wanted, answer, is_streamed=asked.stream)
 
     async def response(self, request: web.Request) -> web.StreamResponse:

@@ -56,6 +56,9 @@ class _Common(SamplingFields):
     n: Annotated[int, Field(ge=1, le=64)] = 1
     stop: _Stop | Annotated[list[_Stop], Field(max_length=_MAX_STOPS)] = Field(default_factory=list)
     user: Annotated[str, StringConstraints(max_length=256)] = ""
+    # llama-server's: how fast it went, in every chunk and not only in the last. What is cached is used in any case.
+    timings_per_token: bool = False
+    cache_prompt: Literal[True] = True
     grammar: _Grammar | None = None
     json_schema: dict[str, Any] | None = None
     regex: _Grammar | None = None

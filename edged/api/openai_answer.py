@@ -23,6 +23,32 @@ from edged.observe import Exchange
 DONE = b"data: [DONE]\n\n"
 
 
+def timings_body(exchange: Exchange) -> dict[str, float | int]:
+    """llama-server's `timings`: how long reading and writing took, from the first turn on the worker.
+
+    The speed of writing is that between the first and the last word; of a single one there is none.
+    """
+    usage = exchange.usage
+    assert exchange.admission is not None
+    first_s, last_s = exchange.first_token_s or 0.0, exchange.last_token_s or 0.0
+    read, written = usage.prompt_tokens - usage.cached_tokens, usage.completion_tokens
+    return {
+        "cache_n": usage.cached_tokens,
+        **_pace("prompt", read, max(0.0, first_s - exchange.admission.queue_s), read),
+        **_pace("predicted", written, max(0.0, last_s - first_s), written - 1),
+    }
+
+
+def _pace(what: str, tokens: int, took_s: float, timed: int) -> dict[str, float | int]:
+    """So many tokens, `timed` of them in `took_s`."""
+    return {
+        f"{what}_n": tokens,
+        f"{what}_ms": round(took_s * 1000, 3),
+        f"{what}_per_token_ms": round(took_s * 1000 / timed, 3) if timed > 0 else 0.0,
+        f"{what}_per_second": round(timed / took_s, 3) if took_s > 0 and timed > 0 else 0.0,
+    }
+
+
 def usage_body(usage: Usage) -> dict[str, Any]:
     """The `usage` object."""
     return {
@@ -41,6 +67,7 @@ class OpenAIAnswer:
     request: ChatRequest
     is_chat: bool
     include_usage: bool
+    with_timings: bool = False
     created_s: int = field(default_factory=lambda: int(time.time()))
     content_type: str = field(default="text/event-stream", init=False)
     heartbeat: bytes = field(default=b": still working\n\n", init=False)
@@ -54,7 +81,8 @@ class OpenAIAnswer:
             for index, choice in enumerate(choices)
         ]
         usage = usage_body(exchange.usage)
-        return self._envelope(exchange, bodies, streamed=False) | {"usage": usage, "edged": edged_facts(exchange)}
+        facts = {"usage": usage, "timings": timings_body(exchange), "edged": edged_facts(exchange)}
+        return self._envelope(exchange, bodies, streamed=False) | facts
 
     def opening(self, exchange: Exchange) -> bytes:
         """What goes in front of the first word: the role of each chat choice, or the echoed prompt."""
@@ -78,7 +106,7 @@ class OpenAIAnswer:
             case CallDelta():
                 return self._chunk(exchange, event.choice, {"tool_calls": [call_delta_body(event)]})
             case Finish():
-                extra = {"edged": edged_facts(exchange)} if is_last and not self.include_usage else {}
+                extra = _truth(exchange) if is_last and not self.include_usage else {}
                 return self._chunk(exchange, event.choice, {} if self.is_chat else "", event.reason, extra)
 
     def closing(self, exchange: Exchange) -> bytes:
@@ -86,7 +114,7 @@ class OpenAIAnswer:
         if not self.include_usage:
             return DONE
         body = self._envelope(exchange, [], streamed=True)
-        return _sse(body | {"usage": usage_body(exchange.usage), "edged": edged_facts(exchange)}) + DONE
+        return _sse(body | {"usage": usage_body(exchange.usage)} | _truth(exchange)) + DONE
 
     def failure(self, error: EdgedError) -> bytes:
         """An error after content: told in the stream, which then ends without its end mark."""
@@ -123,7 +151,8 @@ class OpenAIAnswer:
         choice = {"index": index, "delta" if self.is_chat else "text": content, "finish_reason": reason}
         if logprobs is not None:
             choice["logprobs"] = logprobs
-        return _sse(self._envelope(exchange, [choice], streamed=True) | (extra or {}))
+        timings = {"timings": timings_body(exchange)} if self.with_timings else {}
+        return _sse(self._envelope(exchange, [choice], streamed=True) | timings | (extra or {}))
 
     def _envelope(self, exchange: Exchange, choices: list[dict[str, Any]], *, streamed: bool) -> dict[str, Any]:
         assert exchange.admission is not None
@@ -135,6 +164,11 @@ class OpenAIAnswer:
             "model": exchange.admission.model,
             "choices": choices,
         }
+
+
+def _truth(exchange: Exchange) -> dict[str, Any]:
+    """What the last chunk of all carries."""
+    return {"timings": timings_body(exchange), "edged": edged_facts(exchange)}
 
 
 def _message_body(choice: Choice) -> dict[str, Any]:

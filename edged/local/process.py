@@ -296,7 +296,7 @@ class WorkerProcess:
         if output.text or output.logprobs:
             answers.put(Delta(choice, output.text, output.tokens, output.logprobs))
         if output.finish:
-            answers.put(Finish(choice, output.finish, output.total))
+            answers.put(Finish(choice, output.finish, output.total, output.stop))
             del self._owed[output.id]
 
     def _owing(self, id: int, kind: type[Asker]) -> Asker | None:

@@ -338,8 +338,7 @@ class Batcher:
         outputs = []
         for job, sequence in [(job, job.sequence) for job in jobs]:
             if sequence.said or sequence.finish:
-                said, scores = sequence.take_said(), sequence.take_scores()
-                outputs.append(Output(sequence.id, *said, sequence.finish, sequence.generated, scores))
+                outputs.append(sequence.take_news())
             if sequence.finish:
                 self._retire(job)
         return outputs

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from edged.chat import Lane
 from edged.completion import FinishReason, TokenLogprob
+from edged.wire import Output
 from edged.worker.prefixes import Prefix
 
 
@@ -22,6 +23,7 @@ class StopFilter:
     """Passes text through until a stop string appears; holds back what might be the beginning of one."""
 
     def __init__(self, stops: tuple[str, ...]) -> None:
+        self.met = ""  # the stop string that ended the text
         self._stops = stops
         self._held = ""
 
@@ -29,9 +31,9 @@ class StopFilter:
         """What may be shown now, and whether a stop string was met (it and all behind it are dropped)."""
         text = self._held + text
         # The one that is complete first, not the one that begins first: it must not matter how the text was cut.
-        met = min(((at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0), default=None)
+        met = min(((at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0), default=None)
         if met is not None:
-            self._held = ""
+            self._held, self.met = "", met[2]
             return text[: met[1]], True
         keep = max((_overlap(text, stop) for stop in self._stops), default=0)
         self._held = text[len(text) - keep :]
@@ -122,6 +124,11 @@ class Sequence:
             self.finish = "stop"
         elif self.generated >= self.max_tokens:
             self.end("length")
+
+    def take_news(self) -> Output:
+        """All that may be told and has not been."""
+        said, tokens = self.take_said()
+        return Output(self.id, said, tokens, self.finish, self.generated, self.take_scores(), self.stops.met)
 
     def take_said(self) -> tuple[str, int]:
         """Text that may be shown and has not been taken yet, and how many tokens were drawn since the last take."""

@@ -322,7 +322,7 @@ def test_text_is_counted_in_bytes_and_limited() -> None:
 def exchange() -> Exchange:
     made = Exchange("abc", "openai", "open", None)
     made.admission = Admission("guide", "local", prompt_tokens=5, route="default", queue_s=0.25)
-    made.completion_tokens, made.first_token_s = 3, 0.5
+    made.completion_tokens, made.first_token_s, made.last_token_s = 3, 0.5, 1.5
     return made
 
 
@@ -339,8 +339,12 @@ def asked(*, n: int = 1, is_chat: bool = True, usage: bool = False, echo: bool =
 
 
 CHUNK = '{"id":"chatcmpl-abc","object":"chat.completion.chunk","created":7,"model":"guide","choices":'
+TIMINGS = (
+    '"timings":{"cache_n":0,"prompt_n":5,"prompt_ms":250.0,"prompt_per_token_ms":50.0,"prompt_per_second":20.0,'
+    '"predicted_n":3,"predicted_ms":1000.0,"predicted_per_token_ms":500.0,"predicted_per_second":2.0}'
+)
 EDGED = (
-    '"edged":{"served_by":"local","model":"guide","route":"default","lane":"interactive","attempts":1,'
+    TIMINGS + ',"edged":{"served_by":"local","model":"guide","route":"default","lane":"interactive","attempts":1,'
     '"queue_ms":250.0,"ttft_ms":500.0,"ttft_predicted_ms":null,"cached_tokens":0,"dropped_messages":0}'
 )
 USAGE = (
