@@ -30,6 +30,7 @@ from edged.completion import FinishReason, TokenLogprob
 from edged.prefix_wire import PrefixNews, PrefixOrder
 from edged.sampling import Constraint, Sampling
 from edged.template_wire import Span, TemplateNews, TemplateOrder
+from edged.token_wire import TokenNews, TokenOrder
 
 KvType: TypeAlias = Literal["f16", "q8_0"]
 Pooling: TypeAlias = Literal["mean", "cls", "last", "rank"]
@@ -278,58 +279,6 @@ class Starved:
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many tokens are these prompts? Each is counted for itself, as if it were the whole."""
-
-    id: int
-    prompts: tuple[tuple[Span, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """The lengths that `Count` asked for, in its order."""
-
-    id: int
-    tokens: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Tokenize:
-    """Cut `text` into tokens."""
-
-    id: int
-    text: str
-    parses_special: bool
-    adds_special: bool
-    with_pieces: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Tokenized:
-    """The tokens, and the bytes of each where they were asked for."""
-
-    id: int
-    tokens: tuple[int, ...]
-    pieces: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Detokenize:
-    """Say what these tokens are; every one of them is in the vocabulary."""
-
-    id: int
-    tokens: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Detokenized:
-    """Their bytes, one after the other."""
-
-    id: int
-    text: bytes
-
-
 Frame: TypeAlias = (
     Load
     | Loading
@@ -349,12 +298,8 @@ Frame: TypeAlias = (
     | Embedded
     | Scored
     | Starved
-    | Count
-    | Counted
-    | Tokenize
-    | Tokenized
-    | Detokenize
-    | Detokenized
+    | TokenOrder
+    | TokenNews
     | TemplateOrder
     | TemplateNews
     | PrefixOrder

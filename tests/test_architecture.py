@@ -21,6 +21,7 @@ ROWS = (
     {"local", "observe"},
     {"store", "host", "framing"},
     {"wire", "header"},
+    {"token_wire"},
     {"template_wire", "completion"},
     {"chat", "config", "checked", "prefix_wire", "shares"},
     {"sampling"},
@@ -30,6 +31,7 @@ ROWS = (
 WORKER_MAY_IMPORT = {
     "wire",
     "template_wire",
+    "token_wire",
     "prefix_wire",
     "shares",
     "framing",

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from edged.errors import EdgedError
-from edged.wire import Count, Counted, Detokenize, Detokenized, Tokenize, Tokenized
-
-Question: TypeAlias = Count | Tokenize | Detokenize
-Reply: TypeAlias = Counted | Tokenized | Detokenized
+from edged.token_wire import TokenNews
 
 
 @dataclass(slots=True, eq=False)
 class Asking:
     """Those that are not answered yet, by id."""
 
-    _open: dict[int, asyncio.Future[Reply]] = field(default_factory=dict)
+    _open: dict[int, asyncio.Future[TokenNews]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self._open)
 
-    async def reply(self, id: int) -> Reply:
+    async def reply(self, id: int) -> TokenNews:
         """Wait for the answer to question `id`. Raises what ended the worker."""
         self._open[id] = asyncio.get_running_loop().create_future()
         try:
@@ -30,7 +26,7 @@ class Asking:
         finally:
             del self._open[id]
 
-    def put(self, reply: Reply) -> None:
+    def put(self, reply: TokenNews) -> None:
         """An answer has come; nobody may want it any more."""
         waiting = self._open.get(reply.id)
         if waiting is not None and not waiting.done():

@@ -28,7 +28,8 @@ from edged.local.predict import Effort
 from edged.local.resident import Lease
 from edged.store import Store
 from edged.template_wire import Span, Turn
-from edged.wire import Detokenize, Detokenized, Embed, Embedded, Loaded, Rank, Scored, Tokenize, Tokenized
+from edged.token_wire import Detokenize, Detokenized, Tokenize, Tokenized
+from edged.wire import Embed, Embedded, Loaded, Rank, Scored
 
 
 class Local:

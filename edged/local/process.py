@@ -28,19 +28,17 @@ from edged.errors import (
 )
 from edged.framing import WireError
 from edged.local.answers import FAILURES, Answers
-from edged.local.asking import Asking, Question, Reply
+from edged.local.asking import Asking
 from edged.local.child import Child
 from edged.local.measuring import Measured, Measuring
 from edged.local.outlook import Outlook, Run
 from edged.local.work import Work
 from edged.prefix_wire import AllPutAway, Discard, Keep, Kept, PrefixNews, PrefixOrder, Restoring, Used
 from edged.template_wire import Span
+from edged.token_wire import Count, Counted, Detokenized, Tokenized, TokenNews, TokenOrder
 from edged.wire import (
     Accepted,
     Cancel,
-    Count,
-    Counted,
-    Detokenized,
     DrafterLost,
     Embed,
     Embedded,
@@ -58,7 +56,6 @@ from edged.wire import (
     Share,
     Starved,
     Step,
-    Tokenized,
     Tuned,
 )
 
@@ -136,7 +133,7 @@ class WorkerProcess:
         assert isinstance(counted, Counted)
         return counted.tokens
 
-    async def ask(self, question: Callable[[int], Question]) -> Reply:
+    async def ask(self, question: Callable[[int], TokenOrder]) -> TokenNews:
         """What the worker says to a question that takes no place on it. Raises what the worker died of."""
         (id,) = self._take_ids(1)
         assert self._child is not None

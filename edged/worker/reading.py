@@ -16,7 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from edged.wire import Count, Embed, Generate, Rank, Tokenize
+from edged.token_wire import Count, Tokenize
+from edged.wire import Embed, Generate, Rank
 
 Readable: TypeAlias = Generate | Count | Embed | Rank | Tokenize
 Tokens: TypeAlias = list[list[int]]

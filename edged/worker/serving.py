@@ -12,13 +12,10 @@ from dataclasses import replace
 from time import perf_counter
 
 from edged.prefix_wire import Denied, Forget, Granted, Offer, PutAway
+from edged.token_wire import Count, Counted, Detokenize, Detokenized, Tokenize, Tokenized
 from edged.wire import (
     Accepted,
     Cancel,
-    Count,
-    Counted,
-    Detokenize,
-    Detokenized,
     DrafterLost,
     Embed,
     Failed,
@@ -30,8 +27,6 @@ from edged.wire import (
     Rejected,
     Share,
     Step,
-    Tokenize,
-    Tokenized,
     Tuned,
 )
 from edged.worker.background import Background

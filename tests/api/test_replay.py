@@ -223,7 +223,8 @@ async def test_a_new_answer_in_a_conversation_stops_the_one_before(tmp_path: Pat
 async def test_what_fails_before_the_first_word_is_a_status_here_too(
     error: Exception, status: int, tmp_path: Path
 ) -> None:
-    steps, script = (WORDS, {"admission": error}) if isinstance(error, QueueFull) else ((error,), {})
+    steps: tuple[Any, ...] = WORDS if isinstance(error, QueueFull) else (error,)
+    script: dict[str, Any] = {"admission": error} if isinstance(error, QueueFull) else {}
     async with serving(tmp_path, *steps, **script) as box:
         for _ in range(2):
             async with box.client.post(CHAT, json=STREAMED, headers=MINE) as response:

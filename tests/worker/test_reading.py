@@ -8,7 +8,8 @@ import pytest
 
 from edged.sampling import Sampling
 from edged.template_wire import Span
-from edged.wire import Count, Embed, Generate, Rank
+from edged.token_wire import Count
+from edged.wire import Embed, Generate, Rank
 from edged.worker.reading import LONGEST_AT_ONCE_BYTES, Read, Readable, Reading, Tokens, size_bytes
 
 LONG = "x" * (LONGEST_AT_ONCE_BYTES + 1)
