@@ -129,7 +129,7 @@ class Generate:
 
     The answers are called `id`, `id` + 1 …, each with a seed of its own. What they leave in memory may be reused by the
     same `partition` only. When cells run short those in the background lane give way first. `prediction` is text that
-    the answer may repeat.
+    the answer may repeat. Control tokens are no text, but for those in `markers`; whatever ends an answer still does.
     """
 
     id: int
@@ -143,6 +143,7 @@ class Generate:
     partition: str = ""
     lane: Lane = "interactive"
     prediction: str = ""
+    markers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
