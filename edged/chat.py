@@ -18,7 +18,8 @@ from typing import Literal, Protocol, Self, TypeAlias
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
-ConstraintKind: TypeAlias = Literal["json_schema", "regex", "gbnf", "lark"]
+# "calls" is a tree in JSON that only the daemon writes (worker/call_grammar.py).
+ConstraintKind: TypeAlias = Literal["json_schema", "regex", "gbnf", "lark", "calls"]
 # What a model's file was made for. A part (a projector, an adapter, one of several files) answers nothing alone.
 MadeFor: TypeAlias = Literal["words", "vectors", "scores", "part"]
 # Somebody waits for the words; or nobody does, and it gives way to those who do.
@@ -133,7 +134,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """What an answer must be: JSON of a schema, a match of a regex, a sentence of a grammar (GBNF or Lark).
+    """What an answer must be: JSON of a schema, a match of a regex, a sentence of a grammar (GBNF, Lark, or calls).
 
     A lenient schema may hold keywords that cannot be enforced; they are left to the model. A strict one must not.
     """
