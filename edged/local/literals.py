@@ -32,6 +32,11 @@ def python_calls(text: str) -> list[tuple[str, dict[str, Any]]] | None:
         return None
 
 
+def python_value(text: str) -> Any:
+    """The value that `text` is, all of it. Raises `ValueError` where it is none."""
+    return _Literals(text).whole_value()
+
+
 def gemma_arguments(text: str) -> dict[str, Any] | None:
     """The arguments in `{key:value,…}`; None where it is something else."""
     try:
@@ -60,6 +65,11 @@ class _Literals:
     def whole_object(self) -> dict[str, Any]:
         self._must("{")
         value = self._object(1)
+        self._end()
+        return value
+
+    def whole_value(self) -> Any:
+        value = self._value(1)
         self._end()
         return value
 
@@ -121,7 +131,7 @@ class _Literals:
             text, self._at = self._text[self._at : end], end + len(GEMMA_QUOTE)
             return text
         quoted = self._match(_STRING, is_needed=False)
-        return _ESCAPE.sub(_unescaped, quoted[1:-1]) if quoted else None
+        return _whole(_ESCAPE.sub(_unescaped, quoted[1:-1])) if quoted else None
 
     def _takes(self, text: str) -> bool:
         self._skip()
@@ -165,6 +175,10 @@ def _number(text: str) -> int | float:
 def _unescaped(found: re.Match[str]) -> str:
     escape = found[1]
     if len(escape) > 1:
-        character = chr(int(escape[1:], 16))
-        return "\ufffd" if "\ud800" <= character <= "\udfff" else character
+        return chr(int(escape[1:], 16))
     return _ESCAPES.get(escape, escape)
+
+
+def _whole(text: str) -> str:
+    """Pairs of surrogates are one character, and one alone is none."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

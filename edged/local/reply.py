@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from edged.chat import Tool
-from edged.local.calls import Format
+from edged.local.calls import Format, JsonCalls
 from edged.local.scanner import WHITE, Reading, Scanner
 
 
@@ -219,7 +219,7 @@ class TaggedParser(Parser):
         self._dropped = dropped
         self._is_thinking = is_thinking
         self._openers = {opener for format in formats for opener in format.openers}
-        self._bare = [format for format in formats if getattr(format, "is_bare", False)]
+        self._bare = [format for format in formats if isinstance(format, JsonCalls) and format.is_bare]
         super().__init__(tools, new_id)
 
     def _read(self) -> Reading[None]:

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 
 from edged.local.calls import LONGEST_NAME, Report, is_name
+from edged.local.literals import python_value
 from edged.local.scanner import Reading, Scanner
 
 _CDATA, _CDATA_END = "<![CDATA[", "]]>"
@@ -125,21 +126,31 @@ def _word(scanner: Scanner) -> Reading[str]:
 
 def typed(text: str, types: frozenset[str]) -> str:
     """A parameter's text as JSON: what the schema allows, or a string where it is nothing else."""
-    plain = {"True": "true", "False": "false", "None": "null"}.get(text.strip(), text.strip())
     if types != {"string"}:
-        pieces: list[str] = []
-        scanner = Scanner()
-        scanner.feed(plain)
-        scanner.is_over = True
-        if _run(scanner.json(pieces.append)) and scanner.at == len(plain):
-            value = "".join(pieces)
-            if not types or _kind(value) & types:
-                return value
+        value = _json(text.strip())
+        if value is not None and (not types or _kind(value) & types):
+            return value
     return json.dumps(text, ensure_ascii=False)
 
 
+def _json(text: str) -> str | None:
+    """`text` where it is JSON, or as JSON where it is Python, as some templates write values; None for a string."""
+    if text.startswith(('"', "'")):
+        return None
+    pieces: list[str] = []
+    scanner = Scanner()
+    scanner.feed(text)
+    scanner.is_over = True
+    if _run(scanner.json(pieces.append)) and scanner.at == len(text):
+        return "".join(pieces)
+    try:
+        return json.dumps(python_value(text), ensure_ascii=False)
+    except ValueError:
+        return None
+
+
 def _run(reading: Reading[bool]) -> bool:
-    """The outcome of a reading that needs not wait."""
+    """The outcome of a reading that need not wait."""
     try:
         next(reading)
     except StopIteration as over:

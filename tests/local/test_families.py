@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from benchmarks import engine
 from edged.chat import Tool
 from edged.local.families import GENERIC, family_named, family_of
+from edged.worker.template import _Generation
+from tests.local.test_reply import read
 
 TOOLS = (Tool("f"),)
+ARGUMENTS = {"city": 'the "old" town', "days": 3, "near": ["a", "b"], "exact": True}
+TOOL = Tool(
+    "weather",
+    parameters=json.dumps(
+        {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "description": "where"},
+                "days": {"type": "integer", "description": "how many"},
+                "near": {"type": "array", "items": {"type": "string"}, "description": "what"},
+                "exact": {"type": "boolean", "description": "whether"},
+            },
+            "required": ["city"],
+        }
+    ),
+)
 
 # Template of llama.cpp's models/templates: its family, and what opens a thought.
 TEMPLATES = {
@@ -125,6 +147,75 @@ def test_a_prompt_opens_a_thought() -> None:
     assert not family_named("hermes").opens_thought("<think>")
     assert family_named("harmony").opens_thought("<|start|>assistant<|channel|>analysis<|message|>")
     assert not family_named("harmony").opens_thought("<|start|>assistant")
+
+
+# What each of these templates lays out is read back: a thought where the template takes one, words, a call.
+ROUND_TRIPS = [
+    "Qwen-Qwen3-0.6B.jinja",
+    "Qwen-Qwen2.5-7B-Instruct.jinja",
+    "Qwen3-Coder.jinja",
+    "Qwen3.5-4B.jinja",
+    "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16.jinja",
+    "NousResearch-Hermes-3-Llama-3.1-8B-tool_use.jinja",
+    "ibm-granite-granite-4.0.jinja",
+    "ByteDance-Seed-OSS.jinja",
+    "GLM-4.6.jinja",
+    "GLM-4.7-Flash.jinja",
+    "google-gemma-4-31B-it.jinja",
+    "LFM2.5-8B-A1B.jinja",
+    "MiniMax-M2.jinja",
+    "deepseek-ai-DeepSeek-V3.1.jinja",
+    "deepseek-ai-DeepSeek-V3.2.jinja",
+    "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja",
+    "mistralai-Mistral-Nemo-Instruct-2407.jinja",
+    "Mistral-Small-3.2-24B-Instruct-2506.jinja",
+    "mistralai-Ministral-3-14B-Reasoning-2512.jinja",
+    "meta-llama-Llama-3.2-3B-Instruct.jinja",
+    "openai-gpt-oss-120b.jinja",
+    "moonshotai-Kimi-K2.jinja",
+    "NVIDIA-Nemotron-Nano-v2.jinja",
+    "CohereForAI-c4ai-command-r7b-12-2024-tool_use.jinja",
+    "meetkai-functionary-medium-v3.1.jinja",
+    "openbmb-MiniCPM5-1B.jinja",
+]
+
+
+@pytest.mark.parametrize("name", ROUND_TRIPS)
+def test_a_call_that_a_template_lays_out_is_read_back(templates: Path, name: str) -> None:
+    source = (templates / name).read_text()
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
+    )
+    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False)
+    environment.filters["from_json"] = json.loads
+    environment.globals |= {"strftime_now": lambda format: "now", "raise_exception": _refuse}
+    template = environment.from_string(source)
+    function = {"name": "weather", "arguments": ARGUMENTS}
+    call = {"id": "abcdefgh9", "type": "function", "function": function}
+    asked = [{"role": "user", "content": "Rain?"}]
+    answer = {"role": "assistant", "content": "", "tool_calls": [call]}
+    tool = {"name": "weather", "description": "", "parameters": json.loads(TOOL.parameters)}
+    names = {
+        "tools": [{"type": "function", "function": tool}],
+        "bos_token": "",
+        "eos_token": "",
+        "enable_thinking": True,
+    }
+    prompt = template.render(messages=asked, add_generation_prompt=True, **names)
+    whole = template.render(messages=[*asked, answer], add_generation_prompt=False, **names)
+    common = next((n for n, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(prompt))
+    if common < len(prompt):  # a thought was opened that this turn has not: both begin with the same line
+        common = whole.rindex("\n", 0, common) + 1 if "\n" in whole[:common] else common
+
+    family = family_of(source)
+    found = read(family, [whole[common:]], (TOOL,), is_thinking=False)[0]
+    ((called, arguments),) = found.calls
+    assert (called, json.loads(arguments), found.complete) == ("weather", ARGUMENTS, 1)
+    assert "weather" not in found.words
+
+
+def _refuse(message: str) -> NoReturn:
+    raise AssertionError(message)
 
 
 def test_markers_are_all_that_the_parser_must_see() -> None:

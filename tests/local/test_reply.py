@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from edged.chat import Tool
 from edged.local.families import Family, family_named
+from edged.local.literals import gemma_arguments, python_calls
 from edged.local.reply import Arguments, CallOpened, Piece, Thinking, Words
+from edged.local.tagged_calls import typed
 
 WEATHER = Tool(
     "get_weather",
@@ -433,6 +435,34 @@ def test_noise_is_read_the_same_at_any_chunking(name: str, text: str, data: st.D
     places = sorted({0, len(text), *cuts})
     pieces = [text[start:stop] for start, stop in pairwise(places)]
     assert read(kind, pieces)[0] == read(kind, [text])[0]
+
+
+@given(st.sampled_from(["hermes", "qwen-xml", "glm", "mistral", "lfm2", "llama", "generic", "deepseek", "kimi"]), NOISE)
+def test_where_there_is_no_call_all_of_the_text_is_shown(name: str, text: str) -> None:
+    found, _ = read(family(name), [text])
+    assert found.calls or found.words == text
+
+
+def test_values_are_what_the_schema_says_they_are() -> None:
+    assert [typed("3", frozenset(kinds)) for kinds in (["string"], ["integer"], [], ["string", "integer"])] == [
+        '"3"', "3", "3", "3",
+    ]  # fmt: skip
+    assert typed("3.5", frozenset({"integer"})) == '"3.5"'
+    assert typed(" ['a', None, True] ", frozenset({"array"})) == '["a", null, true]'
+    assert typed("True", frozenset({"boolean"})) == "true"
+    assert typed("'quoted'", frozenset()) == "\"'quoted'\""
+    assert typed('"quoted"', frozenset()) == '"\\"quoted\\""'
+    assert typed("{x", frozenset({"object"})) == '"{x"'
+
+
+def test_literals_are_read_like_python_and_like_json() -> None:
+    assert python_calls("a.b(x='\\ud83d\\ude42 \\x41\\'', y=-1.5e3, z=(1, [true, None]),)") == [
+        ("a.b", {"x": "🙂 A'", "y": -1500.0, "z": [1, [True, None]]})
+    ]
+    for text in ("", "a", "a(", "a(1)", "a(x=)", "a(x=1) b", "[a()", "a(x=1e999)", "a(x=" + "9" * 5000 + ")", "a(x='"):
+        assert python_calls(text) is None
+    assert gemma_arguments('{a:{<|"|>b c<|"|>:[1,true]},d:<|"|>}"<|"|>}') == {"a": {"b c": [1, True]}, "d": '}"'}
+    assert gemma_arguments("{a:}") is None
 
 
 @pytest.mark.parametrize("name", NAMES)
