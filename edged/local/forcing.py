@@ -23,6 +23,7 @@ from edged.local.grammar import (
     maybe,
     regex,
     repeated,
+    rule,
     schema,
     sequence,
     text,
@@ -36,6 +37,8 @@ from edged.local.tagged_calls import TaggedCalls
 # More thoughts in a row than gpt-oss writes before it calls.
 _MOST_MESSAGES = 8
 _ANY_TEXT = regex("(?s:.*)")
+_LINE = maybe(text("\n"))
+_CALL = rule("call")
 _SPACE = maybe(regex(r"\s{1,4}"))
 
 
@@ -53,35 +56,37 @@ def constraint(
 
     `is_thinking`: the prompt has opened a thought, which must be ended first; otherwise one may come if it `may_think`.
     Strict tools that need not be called are held to their schemas where the family announces its calls by a marker.
-    Raises `InvalidRequest` or `CapabilityMissing` for what cannot be had together.
+    Where a call must be made there is no answer that could have a format. Raises `InvalidRequest` or
+    `CapabilityMissing` for what cannot be had together.
     """
     offered = () if choice.kind == "none" else [tool for tool in tools if choice.name in (None, tool.name)]
     must_call = choice.kind == "required"
     if not must_call and content is None:
         return _strict(family, offered, parallel=parallel)
-    if content is not None and must_call:
-        raise InvalidRequest(
-            "A call must be made, and the answer must have a format: there will be no answer. Leave out one of them.",
-            param="response_format",
-        )
-    if not offered and not _is_headed(family, is_thinking=is_thinking, may_think=may_think):
+    content = None if must_call else content
+    if content is not None and not offered and _is_first(family, content, is_thinking=is_thinking, may_think=may_think):
         return content
     nodes = [] if content is None else [_content(family, content)]
     if nodes and _is_bare(family):
         nodes += [_bare(family, tool) for tool in offered]
+        offered = []
     elif offered:
-        nodes.append(_call(family, offered, parallel=parallel))
-    return _constraint(sequence(*_thought(family, is_thinking=is_thinking, may_think=may_think), alternatives(*nodes)))
+        nodes.append(_calls(family, parallel=parallel))
+    start = sequence(*_thought(family, is_thinking=is_thinking, may_think=may_think), alternatives(*nodes))
+    return _constraint(start, _call(family, offered) if offered else None)
 
 
-def _constraint(start: Node) -> Constraint:
-    tree = {"start": start, "rules": {"value": ANY_VALUE}}
+def _constraint(start: Node, call: Node | None = None) -> Constraint:
+    rules = {"value": ANY_VALUE} if call is None else {"value": ANY_VALUE, "call": call}
+    tree = {"start": start, "rules": rules}
     return Constraint("calls", json.dumps(tree, ensure_ascii=False, separators=(",", ":")))
 
 
-def _is_headed(family: Family, *, is_thinking: bool, may_think: bool) -> bool:
-    """Whether something may stand in front of what the answer is to look like."""
-    return family.is_harmony or is_thinking or (may_think and family.thought is not None)
+def _is_first(family: Family, content: Constraint, *, is_thinking: bool, may_think: bool) -> bool:
+    """Whether nothing stands in front of the answer. A grammar leaves no room for a thought that need not be."""
+    if family.is_harmony or is_thinking:
+        return False
+    return not may_think or family.thought is None or content.kind in ("gbnf", "lark")
 
 
 def _content(family: Family, content: Constraint) -> Node:
@@ -124,8 +129,8 @@ def _strict(family: Family, tools: Sequence[Tool], *, parallel: bool) -> Constra
         return None
     if _is_bare(family):
         return None
-    opener, rest = until(format.openers[0]), _behind_opener(format, tools, parallel=parallel)
-    return _constraint(sequence(repeated(sequence(opener, rest), 0, None if parallel else 1), _ANY_TEXT))
+    call = sequence(until(format.openers[0]), _behind_opener(format, parallel=parallel))
+    return _constraint(sequence(repeated(call, 0, None if parallel else 1), _ANY_TEXT), _call(family, tools))
 
 
 def _is_bare(family: Family) -> bool:
@@ -146,45 +151,40 @@ def _bare(family: Family, tool: Tool) -> Node:
     return schema(definitions_of(parameters) | whole, is_lenient=not tool.is_strict)
 
 
-def _call(family: Family, tools: Sequence[Tool], *, parallel: bool) -> Node:
-    if family.is_harmony:
-        return alternatives(*[_harmony(tool) for tool in tools])
+def _calls(family: Family, *, parallel: bool) -> Node:
+    """Calls with all that stands around them; one of gpt-oss ends its message, since `<|call|>` ends the generation."""
     if family.controls:
         raise CapabilityMissing(
             "This model's calls cannot be forced, nor combined with a response format. Send tool_choice: auto without "
             "one, or use another model.",
             param="tool_choice",
         )
+    if family.is_harmony:
+        return _CALL
     format = family.formats[0]
-    behind = _behind_opener(format, tools, parallel=parallel)
+    behind = _behind_opener(format, parallel=parallel)
     return sequence(marker(format.openers[0]), behind) if format.openers else behind
 
 
-def _harmony(tool: Tool) -> Node:
-    """One call ends the message: `<|call|>` ends the generation."""
-    to = sequence(
-        marker(CHANNEL), text(f"commentary to=functions.{tool.name} "), maybe(marker(CONSTRAIN)), text("json")
-    )
-    return sequence(to, marker(MESSAGE), _arguments(tool))
-
-
-def _behind_opener(format: Format, tools: Sequence[Tool], *, parallel: bool) -> Node:
+def _behind_opener(format: Format, *, parallel: bool) -> Node:
+    most = None if parallel else 1
     match format:
-        case JsonCalls():
-            return _json(format, tools, parallel=parallel)
-        case NamedCalls():
-            return _named(format, tools, parallel=parallel)
-        case TaggedCalls():
-            return _tagged(format, tools, parallel=parallel)
-        case PythonCalls():
-            calls = [sequence(text(f"{tool.name}("), python_arguments(_schema(tool)), text(")")) for tool in tools]
-            listed = joined(alternatives(*calls), ", ", 1, None if parallel else 1)
-            return sequence(text("["), listed, text("]"), marker(format.close))
-        case GemmaCalls():
-            calls = [sequence(text(format.before_name + tool.name), gemma_object(_schema(tool))) for tool in tools]
-            one = sequence(alternatives(*calls), marker(format.close))
+        case JsonCalls() if format.is_list:
+            close = (marker(format.close),) if format.close else ()
+            return sequence(text("["), joined(_CALL, ", ", 1, most), text("]"), *close)
+        case JsonCalls() if format.close:
+            one = sequence(text("\n"), _CALL, text("\n"), marker(format.close))
             return _several(one, format.open, parallel=parallel)
-    raise AssertionError(f"no grammar for {type(format).__name__}")
+        case NamedCalls() if format.call_open:
+            first = sequence(marker(format.call_open), _CALL)
+            return sequence(_several(first, "", parallel=parallel), marker(format.close))
+        case TaggedCalls() if format.call_open:
+            return _sections(format, parallel=parallel)
+        case PythonCalls():
+            return sequence(text("["), joined(_CALL, ", ", 1, most), text("]"), marker(format.close))
+        case NamedCalls() | TaggedCalls() | GemmaCalls():
+            return _several(_CALL, format.open, parallel=parallel)
+    return _CALL
 
 
 def _several(one: Node, opener: str, *, parallel: bool) -> Node:
@@ -192,58 +192,66 @@ def _several(one: Node, opener: str, *, parallel: bool) -> Node:
     return sequence(one, repeated(sequence(_SPACE, marker(opener), one), 0, None)) if parallel else one
 
 
-def _json(format: JsonCalls, tools: Sequence[Tool], *, parallel: bool) -> Node:
-    calls = []
-    for tool in tools:
-        name = json.dumps(tool.name)
-        head = f"{name}: " if format.name_is_key else f'{format.inner}"{format.name_key}": {name}, '
-        head += "" if format.name_is_key else f'"{format.arguments_key}": '
-        calls.append(sequence(text("{" + head), _arguments(tool), text("}")))
-    call, most = alternatives(*calls), None if parallel else 1
-    if format.is_bare:
-        return call
-    if format.is_list:
-        close = (marker(format.close),) if format.close else ()
-        return sequence(text("["), joined(call, ", ", 1, most), text("]"), *close)
-    if format.close:
-        return _several(sequence(text("\n"), call, text("\n"), marker(format.close)), format.open, parallel=parallel)
-    return call
-
-
-def _named(format: NamedCalls, tools: Sequence[Tool], *, parallel: bool) -> Node:
-    calls = []
-    for tool in tools:
-        before: list[Node] = [text(format.before_name), marker(format.name_behind)] if format.name_behind else []
-        behind: list[Node] = [marker(format.name_end)]
-        if format.name_is_id:
-            before, behind = [text(format.before_name)], [text(":"), regex("[0-9]{1,4}"), *behind]
-        if format.id_open:
-            behind = [maybe(marker(format.id_open), regex("[A-Za-z0-9]{9}")), *behind]
-        if format.behind_name:
-            behind.append(text(format.behind_name + "\n"))
-        end: list[Node] = [text("\n" + format.behind_arguments)] if format.behind_arguments else []
-        end += [marker(format.call_close)] if format.call_close else []
-        calls.append(sequence(*before, text(tool.name), *behind, _arguments(tool), *end))
-    one = alternatives(*calls)
-    if not format.call_open:
-        return _several(one, format.open, parallel=parallel)
-    first = sequence(marker(format.call_open), one)
-    return sequence(_several(first, "", parallel=parallel), *([marker(format.close)] if format.close else []))
-
-
-def _tagged(format: TaggedCalls, tools: Sequence[Tool], *, parallel: bool) -> Node:
-    line = maybe(text("\n"))
-    calls = [
-        sequence(text(tool.name + format.name_end), line, tagged_parameters(format, _schema(tool))) for tool in tools
-    ]
-    one = alternatives(*calls)
-    if not format.call_open:
-        end = marker(format.call_close or format.close)
-        return _several(sequence(one, end), format.open, parallel=parallel)
-    body = sequence(text(format.call_open), one, text(format.call_close), line)
+def _sections(format: TaggedCalls, *, parallel: bool) -> Node:
+    body = sequence(text(format.call_open), _CALL, text(format.call_close), _LINE)
     if format.call_close == "</function>":  # a section for each call
-        return _several(sequence(line, body, marker(format.close)), format.open, parallel=parallel)
-    return sequence(line, repeated(body, 1, None if parallel else 1), marker(format.close))
+        return _several(sequence(_LINE, body, marker(format.close)), format.open, parallel=parallel)
+    return sequence(_LINE, repeated(body, 1, None if parallel else 1), marker(format.close))
+
+
+def _call(family: Family, tools: Sequence[Tool]) -> Node:
+    """One call, of one of the tools."""
+    if family.is_harmony:
+        return alternatives(*map(_harmony, tools))
+    format = family.formats[0]
+    return alternatives(*[_one(format, tool) for tool in tools])
+
+
+def _one(format: Format, tool: Tool) -> Node:
+    match format:
+        case JsonCalls():
+            return _json(format, tool)
+        case NamedCalls():
+            return _named(format, tool)
+        case TaggedCalls():
+            head, parameters = text(tool.name + format.name_end), tagged_parameters(format, _schema(tool))
+            end = [] if format.call_open else [marker(format.call_close or format.close)]
+            return sequence(head, _LINE, parameters, *end)
+        case PythonCalls():
+            return sequence(text(f"{tool.name}("), python_arguments(_schema(tool)), text(")"))
+        case GemmaCalls():
+            return sequence(text(format.before_name + tool.name), gemma_object(_schema(tool)), marker(format.close))
+    raise AssertionError(f"no grammar for {type(format).__name__}")
+
+
+def _harmony(tool: Tool) -> Node:
+    to = sequence(
+        marker(CHANNEL), text(f"commentary to=functions.{tool.name} "), maybe(marker(CONSTRAIN)), text("json")
+    )
+    return sequence(to, marker(MESSAGE), _arguments(tool))
+
+
+def _json(format: JsonCalls, tool: Tool) -> Node:
+    name = json.dumps(tool.name)
+    if format.name_is_key:
+        head = f"{name}: "
+    else:
+        head = f'{format.inner}"{format.name_key}": {name}, "{format.arguments_key}": '
+    return sequence(text("{" + head), _arguments(tool), text("}"))
+
+
+def _named(format: NamedCalls, tool: Tool) -> Node:
+    before: list[Node] = [text(format.before_name), marker(format.name_behind)] if format.name_behind else []
+    behind: list[Node] = [marker(format.name_end)]
+    if format.name_is_id:
+        before, behind = [text(format.before_name)], [text(":"), regex("[0-9]{1,4}"), *behind]
+    if format.id_open:
+        behind = [maybe(marker(format.id_open), regex("[A-Za-z0-9]{9}")), *behind]
+    if format.behind_name:
+        behind.append(text(format.behind_name + "\n"))
+    end: list[Node] = [text("\n" + format.behind_arguments)] if format.behind_arguments else []
+    end += [marker(format.call_close)] if format.call_close else []
+    return sequence(*before, text(tool.name), *behind, _arguments(tool), *end)
 
 
 def _arguments(tool: Tool) -> Node:

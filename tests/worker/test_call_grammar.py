@@ -287,10 +287,13 @@ def test_strict_tools_are_held_to_their_schemas_and_words_are_free(bench: Bench)
 
 
 def test_what_cannot_be_had_together_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="there will be no answer"):
-        wanted("hermes", content=COLOUR)
+    assert wanted("hermes", content=COLOUR) == wanted("hermes")  # there will be no answer to have that format
+    grammar = Constraint("gbnf", 'root ::= "a"')
+    assert wanted("hermes", "<think>", tools=(), choice=ToolChoice(), content=grammar) is grammar
     with pytest.raises(InvalidRequest, match="A grammar cannot be combined with tools"):
-        wanted("hermes", choice=ToolChoice(), content=Constraint("gbnf", 'root ::= "a"'))
+        wanted("hermes", choice=ToolChoice(), content=grammar)
+    with pytest.raises(InvalidRequest, match="turn thinking off"):
+        wanted("hermes", "<think>", tools=(), choice=ToolChoice(), content=grammar, is_thinking=True)
     with pytest.raises(CapabilityMissing, match="cannot be forced"):
         wanted("dsml")
 
