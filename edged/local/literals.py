@@ -19,7 +19,8 @@ _BARE_KEY = re.compile(r"[^:,{}\[\]\"'<>]+")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?")
 _WORDS = {"True": True, "true": True, "False": False, "false": False, "None": None, "null": None}
 _WORD = re.compile(f"(?:{'|'.join(_WORDS)})(?!\\w)")
-_STRING = re.compile(r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+\"""", re.DOTALL)
+# Possessive, and content with a missing end: the other way, a text of quotes takes the square of its length.
+_STRING = re.compile(r"""'((?:[^'\\]|\\.)*+)('?)|"((?:[^"\\]|\\.)*+)("?)""", re.DOTALL)
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "\n": "", "0": "\0"}
 
@@ -130,8 +131,14 @@ class _Literals:
                 raise ValueError("a string without an end")
             text, self._at = self._text[self._at : end], end + len(GEMMA_QUOTE)
             return text
-        quoted = self._match(_STRING, is_needed=False)
-        return _whole(_ESCAPE.sub(_unescaped, quoted[1:-1])) if quoted else None
+        self._skip()
+        quoted = _STRING.match(self._text, self._at)
+        if quoted is None:
+            return None
+        if not quoted[quoted.lastindex or 0]:
+            raise ValueError("a string without an end")
+        self._at = quoted.end()
+        return _whole(_ESCAPE.sub(_unescaped, quoted[1] or quoted[3] or ""))
 
     def _takes(self, text: str) -> bool:
         self._skip()
