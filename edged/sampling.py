@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-ConstraintKind: TypeAlias = Literal["json_schema", "regex", "gbnf", "lark"]
+# "calls" is a tree in JSON that only the daemon writes (worker/call_grammar.py).
+ConstraintKind: TypeAlias = Literal["json_schema", "regex", "gbnf", "lark", "calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """What an answer must be: JSON of a schema, a match of a regex, a sentence of a grammar (GBNF or Lark).
+    """What an answer must be: JSON of a schema, a match of a regex, a sentence of a grammar (GBNF, Lark, or calls).
 
     A lenient schema may hold keywords that cannot be enforced; they are left to the model. A strict one must not.
     """

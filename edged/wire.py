@@ -132,7 +132,8 @@ class Generate:
 
     The answers are called `id`, `id` + 1 …, each with a seed of its own. What they leave in memory may be reused by the
     same `partition` only. When cells run short those in the background lane give way first. `prediction` is text that
-    the answer may repeat. Where there are `tokens` they are the prompt, as they are.
+    the answer may repeat. Where there are `tokens` they are the prompt, as they are. Control tokens are no text, but for
+    those in `markers`; whatever ends an answer still does.
     """
 
     id: int
@@ -146,6 +147,7 @@ class Generate:
     partition: str = ""
     lane: Lane = "interactive"
     prediction: str = ""
+    markers: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
 
 

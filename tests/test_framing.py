@@ -184,6 +184,7 @@ def test_a_generate_frame_keeps_none_apart_from_zero() -> None:
         Sampling(temperature=0.0, seed=None),
         ("x",),
         lane="background",
+        markers=("[TOOL_CALLS]", "<｜tool▁sep｜>"),
     )
 
     assert decode(encode(frame)) == frame

@@ -1,4 +1,4 @@
-"""The answers to one request as they arrive from a worker, and what a worker's refusals are called here."""
+"""A request as a worker is asked for it, the answers as they arrive, and what a worker's refusals are called here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from edged.chat import ChatRequest
 from edged.completion import Event, Finish
 from edged.errors import (
     CapabilityMissing,
@@ -17,7 +18,8 @@ from edged.errors import (
     RequestError,
     Unavailable,
 )
-from edged.wire import Accepted, FailureCode
+from edged.template_wire import Span
+from edged.wire import Accepted, FailureCode, Generate
 
 FAILURES: dict[FailureCode, type[RequestError | Unavailable]] = {
     "grammar_invalid": GrammarInvalid,
@@ -25,6 +27,27 @@ FAILURES: dict[FailureCode, type[RequestError | Unavailable]] = {
     "invalid_request": InvalidRequest,
     "queue_full": QueueFull,
 }
+
+
+def frame_of(
+    id: int, request: ChatRequest, prompt: tuple[Span, ...], max_tokens: int, markers: tuple[str, ...]
+) -> Generate:
+    """What to ask of a worker for the answers `id`, `id` + 1 … to `prompt`."""
+    return Generate(
+        id,
+        prompt,
+        max_tokens,
+        request.sampling,
+        request.stop,
+        request.n,
+        request.logprobs,
+        request.constraint,
+        request.caller.account,
+        request.lane,
+        request.prediction,
+        markers,
+        request.raw_prompt if isinstance(request.raw_prompt, tuple) else (),
+    )
 
 
 News: TypeAlias = Event | Accepted | EdgedError

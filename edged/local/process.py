@@ -27,7 +27,7 @@ from edged.errors import (
     WorkerStalled,
 )
 from edged.framing import WireError
-from edged.local.answers import FAILURES, Answers
+from edged.local.answers import FAILURES, Answers, frame_of
 from edged.local.asking import Asking
 from edged.local.child import Child
 from edged.local.measuring import Measured, Measuring
@@ -143,30 +143,22 @@ class WorkerProcess:
 
     @contextmanager
     def answering(
-        self, request: ChatRequest, prompt: tuple[Span, ...], max_tokens: int, run: Run | None = None
+        self,
+        request: ChatRequest,
+        prompt: tuple[Span, ...],
+        max_tokens: int,
+        run: Run | None = None,
+        markers: tuple[str, ...] = (),
     ) -> Iterator[Answers]:
         """Ask for the `n` answers that `request` wants to `prompt`; leaving cancels what still runs.
 
-        `run` is their entry in `outlook`, which follows them.
+        `run` is their entry in `outlook`, which follows them. Control tokens in `markers` are text to whoever reads on.
         """
         answers = Answers(self._take_ids(request.n))
         with self._cancelling(answers.ids):
             if run is not None:
                 self._runs |= dict.fromkeys(answers.ids, run)
-            frame = Generate(
-                answers.ids.start,
-                prompt,
-                max_tokens,
-                request.sampling,
-                request.stop,
-                request.n,
-                request.logprobs,
-                request.constraint,
-                request.caller.account,
-                request.lane,
-                request.prediction,
-                request.raw_prompt if isinstance(request.raw_prompt, tuple) else (),
-            )
+            frame = frame_of(answers.ids.start, request, prompt, max_tokens, markers)
             self._ask(answers, frame)
             self._owed |= dict.fromkeys(answers.ids, answers)
             yield answers

@@ -19,7 +19,7 @@ import json
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from edged.sampling import Constraint
 from edged.worker.bindings import lib
+from edged.worker.call_grammar import to_lark as calls_to_lark
 from edged.worker.context import Logits
 from edged.worker.gbnf import to_lark
 from edged.worker.job import CannotDraw
@@ -63,6 +64,11 @@ class Grammars:
         self._lock = threading.Lock()
         self._tokenizer: LLTokenizer | None = None
         self._left: list[Guard] = []
+
+    @property
+    def controls(self) -> dict[str, int]:
+        """Control tokens by their text."""
+        return {text: control.id for text, control in self._model.controls.items()}
 
     def guard(self, wanted: Constraint) -> Guard:
         """Start to follow a grammar. Raises `CannotDraw` while too much work is left of others."""
@@ -189,7 +195,7 @@ class Guard:
         try:
             tokenizer = self._grammars.tokenizer()
             self._since_s = monotonic()
-            self._follow(_matcher(tokenizer, self._wanted))
+            self._follow(_matcher(tokenizer, self._wanted, self._grammars.controls))
         except CannotDraw as error:
             self._error = error
         finally:
@@ -258,11 +264,11 @@ def _tokenizer(model: Model) -> LLTokenizer:
     return tokenizer
 
 
-def _matcher(tokenizer: LLTokenizer, wanted: Constraint) -> LLMatcher:
+def _matcher(tokenizer: LLTokenizer, wanted: Constraint, controls: Mapping[str, int]) -> LLMatcher:
     from llguidance import LLMatcher, LLParserLimits
 
     try:
-        grammar = _grammar(wanted)
+        grammar = _grammar(wanted, controls)
     except (ValueError, RecursionError) as error:
         raise CannotDraw(_complaint(str(error))) from error
     limits = LLParserLimits(max_lexer_states=_LEXER_STATES, verbose_errors=False)
@@ -271,7 +277,7 @@ def _matcher(tokenizer: LLTokenizer, wanted: Constraint) -> LLMatcher:
     return matcher
 
 
-def _grammar(wanted: Constraint) -> str:
+def _grammar(wanted: Constraint, controls: Mapping[str, int]) -> str:
     from llguidance import LLMatcher
 
     match wanted.kind:
@@ -283,6 +289,8 @@ def _grammar(wanted: Constraint) -> str:
             return LLMatcher.grammar_from_lark(to_lark(wanted.text))
         case "lark":
             return LLMatcher.grammar_from_lark(_simple(wanted.text))
+        case "calls":
+            return LLMatcher.grammar_from_lark(calls_to_lark(wanted.text, controls, _WHITE_SPACE))
 
 
 def _json_grammar(wanted: Constraint) -> str:

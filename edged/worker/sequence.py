@@ -11,7 +11,8 @@ the first character that it made.
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from edged.chat import Lane
 from edged.completion import FinishReason, TokenLogprob
@@ -55,7 +56,7 @@ class Sequence:
     """All state of one answer. `place` is what the memory holds of it while it runs, else None.
 
     `partition` names whose prefixes it may share; None for prompts of the owner, which everybody may share. `marks` are
-    lengths of the prompt at which the next turn may want to begin.
+    lengths of the prompt at which the next turn may want to begin. `shown` are control tokens that are text here.
     """
 
     id: int
@@ -66,6 +67,7 @@ class Sequence:
     partition: str | None = ""
     lane: Lane = "interactive"
     marks: tuple[int, ...] = ()
+    shown: Mapping[int, bytes] = field(default_factory=dict)
     place: Prefix | None = None
     finish: FinishReason | None = None
     said: str = ""
@@ -108,13 +110,14 @@ class Sequence:
 
         An end token makes no text and is not scored.
         """
+        piece = self.shown.get(token, piece)
         self.tokens.append(token)
         self.said_tokens += 1
         if is_end:
             self.end("stop")
             return
         if score is not None:
-            self._scores.append((self._decoded, score))
+            self._scores.append((self._decoded, score if score.piece == piece else replace(score, piece=piece)))
         decoded = self._decoder.decode(piece)
         self._decoded += len(decoded)
         text, met_stop = self.stops.push(decoded)

@@ -216,9 +216,11 @@ class Worker:
             return
         self._unaccepted.add(wanted.id)
         marks = marks_of(tokens, self._controls)
+        controls = self._context.model.controls
+        shown = {controls[text].id: text.encode() for text in wanted.markers if text in controls}
         for id, sampler in enumerate(samplers, start=wanted.id):
             stops, own = StopFilter(wanted.stop), list(tokens)
-            sequence = Sequence(id, own, len(own), most, stops, wanted.partition, wanted.lane, marks)
+            sequence = Sequence(id, own, len(own), most, stops, wanted.partition, wanted.lane, marks, shown)
             guesses = guesses_for(own, expected, looks_up=self._looks_up) if self._drafts else None
             self._batcher.submit(Job(sequence, sampler, guesses))
 

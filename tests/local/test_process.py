@@ -19,7 +19,7 @@ from edged.errors import ContextLengthExceeded, EdgedError, LoadTimeout, ModelIn
 from edged.local import process as module
 from edged.local.child import Child, cause_of_death, environment
 from edged.local.process import WorkerProcess, load_deadline_s
-from edged.sampling import Sampling
+from edged.sampling import Constraint, Sampling
 from edged.template_wire import Span
 from edged.wire import Load, Tuned
 from edged.worker.worth import QUIET_S
@@ -96,6 +96,19 @@ async def test_at_temperature_zero_it_says_the_same_twice_alone_or_in_company(na
         assert [text(events) for events in together] == [text(alone)] * 4
         assert alone[-1] == Finish(0, "length", 20)
         assert process.work.completion_tokens == 100
+
+
+async def test_control_tokens_are_text_only_where_they_are_markers(nano_file: Path) -> None:
+    forced = Constraint("lark", 'start: "a" <|assistant|> "b" <|system|> "c"')
+    async with worker(nano_file) as process:
+        said = []
+        for markers in ((), ("<|assistant|>", "<|end|>", "[nothing]")):
+            with process.answering(replace(request(), constraint=forced), PROMPT, 20, markers=markers) as answers:
+                await answers.admitted()
+                said.append([event async for event in answers.events()])
+
+        assert [text(events) for events in said] == ["abc", "a<|assistant|>bc"]
+        assert [events[-1] for events in said] == [Finish(0, "stop", 6)] * 2
 
 
 async def test_an_answer_that_is_guessed_ahead_is_the_same_in_fewer_steps(nano_file: Path) -> None:

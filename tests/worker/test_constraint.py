@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from edged.chat import Tool, ToolChoice
 from edged.completion import TokenLogprob
+from edged.local.families import family_named
+from edged.local.forcing import constraint
 from edged.sampling import Bias, Constraint, Sampling
 from edged.wire import Failed, Output
 from edged.worker import constraint as module
@@ -22,6 +25,7 @@ from edged.worker.job import CannotDraw, Job
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
 from tests.fakes import KnownDrafts
+from tests.local.test_reply import read
 
 NOISE = Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0, seed=7)
 PERSON = {
@@ -106,6 +110,24 @@ def bench(context: Context, grammars: Grammars) -> Bench:
 
 def schema(value: object, *, is_lenient: bool = False) -> Constraint:
     return Constraint("json_schema", json.dumps(value), is_lenient)
+
+
+@pytest.mark.parametrize("family", ["hermes", "qwen-xml", "gemma", "harmony", "lfm2", "mistral"])
+def test_a_call_that_must_be_made_is_made_by_a_model_that_talks_noise(bench: Bench, family: str) -> None:
+    properties = {"city": {"type": "string", "maxLength": 4}, "unit": {"enum": ["celsius", "kelvin"]}}
+    required = ["unit"] if family in ("qwen-xml", "gemma") else ["city", "unit"]  # any text would be noise for ever
+    parameters = {"type": "object", "properties": {name: properties[name] for name in required}, "required": required}
+    tool = Tool("weather", parameters=json.dumps({**parameters, "additionalProperties": False}))
+    kind = family_named(family)
+    wanted = constraint(kind, [tool], ToolChoice("required"), None, parallel=False, is_thinking=False, may_think=False)
+    bench.ask(1, wanted, most=400)
+    bench.run()
+
+    assert bench.finish(1) == "stop"
+    found = read(kind, [bench.text(1)], (tool,))[0]
+    ((name, arguments),) = found.calls
+    assert (found.words, found.complete, name) == ("", 1, "weather")
+    assert list(json.loads(arguments)) == required
 
 
 def test_json_of_a_schema_from_a_model_that_talks_noise(bench: Bench) -> None:

@@ -231,3 +231,22 @@ def test_an_end_token_is_not_scored() -> None:
     sequence.accept(3, b"", is_end=True, score=TokenLogprob(b"", -2.0))
 
     assert sequence.take_scores() == (TokenLogprob(b"a", -1.0),)
+
+
+def test_a_control_token_is_text_only_where_it_is_a_marker() -> None:
+    score = TokenLogprob(b"", -1.0)
+    sequence = Sequence(1, [7], 1, 10, StopFilter(()), shown={5: b"[TOOL_CALLS]"})
+
+    for token, piece in ((4, b""), (5, b""), (6, b"f")):
+        sequence.accept(token, piece, is_end=False, score=score)
+
+    assert sequence.take_said() == ("[TOOL_CALLS]f", 3)
+    assert [score.piece for score in sequence.take_scores()] == [b"", b"[TOOL_CALLS]", b"f"]
+
+
+def test_a_marker_that_ends_the_turn_still_ends_it() -> None:
+    sequence = Sequence(1, [7], 1, 10, StopFilter(()), shown={5: b"<|call|>"})
+
+    sequence.accept(5, b"", is_end=True)
+
+    assert (sequence.finish, sequence.take_said()) == ("stop", ("", 1))

@@ -1,0 +1,179 @@
+"""Arguments that are not JSON, as a grammar: what a tool's schema allows, in a family's own notation.
+
+Only what decides how a value is written is taken from a schema: types, properties, required, items, enum, const. Where
+it says more, JSON inside of these notations is held to it, and the rest is left to the model.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from edged.local.grammar import (
+    Node,
+    alternatives,
+    joined,
+    marker,
+    maybe,
+    regex,
+    repeated,
+    rule,
+    schema,
+    sequence,
+    text,
+    until,
+)
+from edged.local.literals import GEMMA_QUOTE
+from edged.local.reply import types_of
+from edged.local.tagged_calls import TaggedCalls
+
+_DEFINITIONS = ("$defs", "definitions")
+# Deeper than tools' schemas nest; below that any value will do.
+_MOST_DEPTH = 6
+# Parameters of a tool that does not say which it has.
+_MOST_UNKNOWN = 16
+_KEY = regex(r"[A-Za-z_][\w\-]{0,63}")
+_INTEGER = regex(r"-?(0|[1-9][0-9]{0,15})")
+_NUMBER = regex(r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,15})?")
+_GEMMA_STRING = sequence(marker(GEMMA_QUOTE), until(GEMMA_QUOTE))
+_GEMMA_PAIR = sequence(alternatives(_KEY, _GEMMA_STRING), text(":"), rule("value"))
+_WORDS = {"boolean": ("true", "false"), "null": ("null",)}
+# Any value in Gemma's notation.
+ANY_VALUE = alternatives(
+    _GEMMA_STRING,
+    _NUMBER,
+    *map(text, ("true", "false", "null")),
+    sequence(text("["), joined(rule("value"), ",", 0, None), text("]")),
+    sequence(text("{"), joined(_GEMMA_PAIR, ",", 0, None), text("}")),
+)
+
+
+def tagged_parameters(format: TaggedCalls, whole: Any) -> Node:
+    """A tag per parameter: those that are required, and any of the others, in the schema's order."""
+    line = maybe(text("\n"))
+    properties, required = _properties(whole)
+    if not properties:
+        key_open = sequence(text(format.key_open), _KEY, _key_end(format, is_string=True))
+        value = sequence(key_open, until(format.value_space + format.value_close), line)
+        return repeated(value, 0, _MOST_UNKNOWN) if _is_open(whole) else text("")
+    nodes = []
+    for key, inner in properties.items():
+        types = types_of(_resolved(inner, whole))
+        head = sequence(text(format.key_open + key), _key_end(format, is_string="string" in types or not types))
+        end = format.value_space + format.value_close
+        if values := _texts(inner):
+            body = sequence(alternatives(*map(text, values)), text(end))
+        elif types and "string" not in types:
+            body = sequence(schema(_with_definitions(inner, whole)), text(end))
+        else:
+            body = until(end)
+        node = sequence(head, body, line)
+        nodes.append(node if key in required else maybe(node))
+    return sequence(*nodes)
+
+
+def _key_end(format: TaggedCalls, *, is_string: bool) -> Node:
+    ends = format.key_ends
+    end = ends[0] if len(ends) == 1 else ends[1 if is_string else 2]
+    opening = [maybe(text("\n")), text(format.value_open)] if format.value_open else []
+    return sequence(text(end), *opening, *([text(format.value_space)] if format.value_space else []))
+
+
+def python_arguments(whole: Any) -> Node:
+    """`key=value, …`; values are JSON, which llama.cpp takes for LFM2 too."""
+    properties, required = _properties(whole)
+    return _listed(
+        {key: sequence(text(f"{key}="), schema(_with_definitions(inner, whole))) for key, inner in properties.items()},
+        required,
+        ", ",
+    )
+
+
+def gemma_object(whole: Any) -> Node:
+    """`{key:value,…}`."""
+    return _gemma_object(whole, whole, 0)
+
+
+def _gemma_object(inner: Any, whole: Any, depth: int) -> Node:
+    properties, required = _properties(inner)
+    if not properties and _is_open(inner):
+        return sequence(text("{"), joined(_GEMMA_PAIR, ",", 0, None), text("}"))
+    pairs = {key: sequence(text(f"{key}:"), _gemma_value(one, whole, depth + 1)) for key, one in properties.items()}
+    return sequence(text("{"), _listed(pairs, required, ","), text("}"))
+
+
+def _gemma_value(inner: Any, whole: Any, depth: int) -> Node:
+    inner = _resolved(inner, whole)
+    types = types_of(inner)
+    if not types or depth > _MOST_DEPTH:
+        return rule("value")
+    if values := _texts(inner):
+        return alternatives(*[sequence(marker(GEMMA_QUOTE), text(value), marker(GEMMA_QUOTE)) for value in values])
+    nodes = []
+    for kind in sorted(types):
+        match kind:
+            case "string":
+                nodes.append(_GEMMA_STRING)
+            case "integer":
+                nodes.append(_INTEGER)
+            case "number":
+                nodes.append(_NUMBER)
+            case "boolean" | "null":
+                nodes += map(text, _WORDS[kind])
+            case "array":
+                item = _gemma_value(inner.get("items", {}), whole, depth + 1)
+                nodes.append(sequence(text("["), joined(item, ",", 0, None), text("]")))
+            case "object":
+                nodes.append(_gemma_object(inner, whole, depth))
+    return alternatives(*nodes) if nodes else rule("value")
+
+
+def _listed(pairs: dict[str, Node], required: frozenset[str], separator: str) -> Node:
+    """The required ones, and any of the others behind them, with separators only between."""
+    must = [node for key, node in pairs.items() if key in required]
+    may = [node for key, node in pairs.items() if key not in required]
+    behind = [maybe(text(separator), node) for node in may]
+    if must:
+        return sequence(must[0], *[sequence(text(separator), node) for node in must[1:]], *behind)
+    first = [sequence(node, *behind[index + 1 :]) for index, node in enumerate(may)]
+    return maybe(alternatives(*first)) if first else text("")
+
+
+def _properties(inner: Any) -> tuple[dict[str, Any], frozenset[str]]:
+    properties = inner.get("properties") if isinstance(inner, dict) else None
+    required = inner.get("required") if isinstance(inner, dict) else None
+    names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+    return properties if isinstance(properties, dict) else {}, frozenset(names)
+
+
+def _is_open(inner: Any) -> bool:
+    """Whether it may have properties that it does not name."""
+    return isinstance(inner, dict) and "properties" not in inner and inner.get("additionalProperties") is not False
+
+
+def _texts(inner: Any) -> list[str]:
+    """The strings that it must be one of; empty where it may be others."""
+    values = inner.get("enum", [inner["const"]] if "const" in inner else []) if isinstance(inner, dict) else []
+    return values if isinstance(values, list) and all(isinstance(value, str) and value for value in values) else []
+
+
+def _resolved(inner: Any, whole: Any) -> Any:
+    """What a reference to a definition means; anything else as it is."""
+    reference = inner.get("$ref") if isinstance(inner, dict) else None
+    for name in _DEFINITIONS:
+        if isinstance(reference, str) and reference.startswith(f"#/{name}/"):
+            found = whole.get(name)
+            return found.get(reference.removeprefix(f"#/{name}/"), inner) if isinstance(found, dict) else inner
+    return inner
+
+
+def _with_definitions(inner: Any, whole: Any) -> Any:
+    """A part of a schema with the definitions that it may refer to."""
+    if not isinstance(inner, dict) or "$ref" not in json.dumps(inner):
+        return inner
+    return definitions_of(whole) | inner
+
+
+def definitions_of(whole: Any) -> dict[str, Any]:
+    """What parts of a schema may refer to."""
+    return {name: whole[name] for name in _DEFINITIONS if name in whole} if isinstance(whole, dict) else {}
