@@ -132,8 +132,8 @@ class Generate:
 
     The answers are called `id`, `id` + 1 …, each with a seed of its own. What they leave in memory may be reused by the
     same `partition` only. When cells run short those in the background lane give way first. `prediction` is text that
-    the answer may repeat. Where there are `tokens` they are the prompt, as they are. Control tokens are no text, but for
-    those in `markers`; whatever ends an answer still does.
+    the answer may repeat. Where there are `tokens` they are the prompt, as they are. Control tokens are no text, but
+    for those in `markers`; whatever ends an answer still does.
     """
 
     id: int
