@@ -58,9 +58,10 @@ class Capabilities:
 
     `takes_strings`: content is a string; otherwise it is a list of parts. `opens_with_user`: a conversation has to
     begin with a user's turn. `calls` is how a call's arguments are handed over: as an object or as JSON text; "none":
-    neither calls nor the turns of tools have a place. A turn that calls may have words too (`takes_words_with_calls`),
-    and words and a thought (`takes_words_with_thought`). `takes_word_after_result`: a user may speak right behind a
-    tool. `switches_thinking`: thinking can be had and be left out; `efforts` are the degrees of it that are known.
+    calls have no place, and the turns of tools only with `takes_results`. What was said with a call stands beside it,
+    in a turn before, or nowhere (`words_with_calls`), and beside a call and a thought only with
+    `takes_words_with_thought`. `takes_word_after_result`: a user may speak right behind a tool. `switches_thinking`:
+    thinking can be had and be left out; `efforts` are the degrees of it that are known.
     """
 
     takes_strings: bool = True
@@ -69,8 +70,9 @@ class Capabilities:
     takes_tools: bool = False
     calls: Literal["none", "object", "text"] = "none"
     call_ids: CallIds = "any"
+    takes_results: bool = False
     takes_parallel_calls: bool = False
-    takes_words_with_calls: bool = False
+    words_with_calls: Literal["beside", "before", "none"] = "none"
     takes_word_after_result: bool = False
     thought: ThoughtPlace = "none"
     takes_words_with_thought: bool = False

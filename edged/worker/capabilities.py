@@ -7,9 +7,10 @@ leaves it out is one that cannot.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, get_args
 
 from edged.chat import ReasoningEffort, Role, TextPart, Tool, ToolCall
 from edged.template_wire import Capabilities, ThoughtPlace, Turn
@@ -54,16 +55,16 @@ class _Question:
 
 
 USER = "probe"
-_SYSTEM, _ANSWER, _THOUGHT, _RESULT = "probe-system", "probe-answer", "probe-thought", "probe-result"
+_SYSTEM, _ANSWER, _LATER, _THOUGHT, _RESULT = "try-system", "try-answer", "try-later", "try-thought", "try-result"
 _TOOL = Tool(
-    "probe_tool",
-    "probe-about",
-    '{"type":"object","properties":{"probe_field":{"type":"string","description":"probe-field"}},"required":["probe_field"]}',
+    "try_tool",
+    "try-about",
+    '{"type":"object","properties":{"try_field":{"type":"string","description":"try-description"}},"required":["try_field"]}',
 )
-_CALL = ToolCall("call_probe_0001", "probe_tool", '{"probe_key":"probe-value"}')
-_OTHER = ToolCall("call_probe_0002", "probe_other", '{"probe_key":"probe-more"}')
+_CALL = ToolCall("call_try_0001", "try_tool", '{"try_key":"try-value"}')
+_OTHER = ToolCall("call_try_0002", "try_other", '{"try_key":"try-more"}')
 # How arguments are printed that were handed over in the wrong form: as Python, or as JSON twice.
-_WRONG = ("'probe_key'", '\\"probe_key')
+_WRONG = ("'try_key'", '\\"try_key')
 
 
 def _turn(role: Role, text: str = "", calls: tuple[ToolCall, ...] = (), thought: str = "") -> Turn:
@@ -75,39 +76,45 @@ _TOLD = _turn("system", _SYSTEM)
 _ANSWERED = _turn("assistant", _ANSWER)
 _CALLED = (_ASKED, _turn("assistant", calls=(_CALL,)), _turn("tool", _RESULT))
 _CALLED_BOTH = (_ASKED, _turn("assistant", calls=(_CALL, _OTHER)), _turn("tool", _RESULT), _turn("tool", _ANSWER))
-_CALLED_WITH_WORDS = (_ASKED, _turn("assistant", _ANSWER, (_CALL,)), _turn("tool", _RESULT))
+_CALLED_WITH_WORDS = (
+    _ASKED,
+    _turn("assistant", _ANSWER, (_CALL,)),
+    _turn("tool", _RESULT),
+    _turn("assistant", _LATER),
+    _ASKED,
+)
 
 # In this order: later conversations are laid out with what the earlier ones showed.
 _QUESTIONS = (
     _Question(({"takes_system": True},), ((_TOLD, _ASKED),)),
     _Question(({"takes_tools": True},), ((_ASKED,), (_TOLD, _ASKED)), (_TOOL,)),
     _Question(
-        tuple({"calls": form, "call_ids": ids} for ids in ("any", "nine", "named") for form in ("object", "text")),
+        tuple(
+            {"calls": form, "call_ids": ids, "takes_results": True}
+            for ids in ("any", "nine", "named")
+            for form in ("object", "text")
+        ),
         (_CALLED,),
         (_TOOL,),
     ),
+    _Question(({"takes_results": True},), (_CALLED,), (_TOOL,)),
     _Question(({"takes_parallel_calls": True},), (_CALLED_BOTH,), (_TOOL,)),
-    _Question(({"takes_words_with_calls": True},), (_CALLED_WITH_WORDS,), (_TOOL,)),
+    _Question(({"words_with_calls": "beside"}, {"words_with_calls": "before"}), (_CALLED_WITH_WORDS,), (_TOOL,)),
     _Question(({"takes_word_after_result": True},), ((*_CALLED, _turn("user", _ANSWER)),), (_TOOL,)),
     _Question(({"opens_with_user": False},), ((_ANSWERED, _ASKED), (_TOLD, _ANSWERED), (_TOLD,))),
 )
-_THOUGHT_PLACES: tuple[ThoughtPlace, ...] = (
-    "reasoning_content",
-    "thinking",
-    "reasoning",
-    "thought",
-    "part",
-    "inline",
-)
+_THOUGHT_PLACES: tuple[ThoughtPlace, ...] = get_args(ThoughtPlace)[1:]  # all but "none", a field before a way around
 _REASONED = (
     (_ASKED, _turn("assistant", calls=(_CALL,), thought=_THOUGHT), _turn("tool", _RESULT)),
     (_ASKED, _turn("assistant", _ANSWER, thought=_THOUGHT)),
     (_ASKED, _turn("assistant", _ANSWER, thought=_THOUGHT), _turn("user", USER)),
 )
 
+# Enough to recognise the end of an opened turn, and too few to hold the end of the turn before.
+_OPENING_CHARACTERS = 8
 _EFFORTS: tuple[ReasoningEffort, ...] = ("low", "medium", "high")
 _EFFORT_NAMES = ("reasoning_effort", "reasoning_strength", "thinking_effort")
-_NONSENSE = "probe-degree"
+_NONSENSE = "try-degree"
 # What switches thinking on and off, by family: Qwen, GLM, Gemma and most others; DeepSeek, Granite, Kimi K3; MiniMax
 # M3; Seed-OSS; Cohere; Hunyuan 3; Solar.
 _THINKING: tuple[tuple[str, Variable, Variable], ...] = (
@@ -128,20 +135,33 @@ def probed(lay_out: LayOut, *, takes_strings: bool) -> tuple[Capabilities, Switc
     for question in _QUESTIONS:
         tried = (replace(can, **answer) for answer in question.answers)
         can = next((other for other in tried if _does(lay_out, question, other)), can)
+    if can.calls == "none":  # then calls were laid out as words, which says nothing of the template
+        can = replace(can, takes_parallel_calls=False, words_with_calls="none")
+    if not _opens_an_answer(lay_out, can):
+        can = replace(can, opens_with_user=True)
     can = _with_thoughts(lay_out, can, switches.on)
     return replace(can, switches_thinking=bool(switches.off), efforts=switches.efforts), switches
 
 
+def _opens_an_answer(lay_out: LayOut, can: Capabilities) -> bool:
+    """Whether the assistant's turn is opened where only the system spoke; some templates open it behind users alone."""
+    opening = lay_out((_ASKED,), (), can, {}).rpartition(USER)[2]
+    return lay_out((_TOLD,), (), can, {}).endswith(opening[-_OPENING_CHARACTERS:])
+
+
 def _does(lay_out: LayOut, question: _Question, can: Capabilities) -> bool:
-    return all(_prints(lay_out, turns, question.tools, can) for turns in question.conversations)
+    tools = question.tools if can.takes_tools else ()  # told in words, their names would be found there
+    return all(_prints(lay_out, turns, tools, can) for turns in question.conversations)
 
 
 def _prints(lay_out: LayOut, turns: Turns, tools: tuple[Tool, ...], can: Capabilities) -> bool:
-    """Whether everything is there, and arguments as they should be."""
+    """Whether everything is there, what was said in the order of its saying, and arguments as they should be."""
     text = lay_out(turns, tools, can, {})
-    words = [turn.text for turn in turns] + [tool.name for tool in tools]
+    words = [tool.name for tool in tools]
     words += [word for turn in turns for call in turn.calls for word in (call.name, *_values(call))]
-    return all(word in text for word in words) and not any(wrong in text for wrong in _WRONG)
+    said = ".*".join(re.escape(turn.text) for turn in turns)
+    is_there = all(word in text for word in words) and re.search(said, text, re.DOTALL)
+    return bool(is_there) and not any(wrong in text for wrong in _WRONG)
 
 
 def _values(call: ToolCall) -> list[str]:
@@ -158,7 +178,8 @@ def _with_thoughts(lay_out: LayOut, can: Capabilities, on: Variables) -> Capabil
     can = replace(can, thought=place, takes_words_with_thought=True)
     both = (_ASKED, _turn("assistant", _ANSWER, (_CALL,), _THOUGHT), _turn("tool", _RESULT))
     text = lay_out(both, (_TOOL,), can, on)
-    return replace(can, takes_words_with_thought=_THOUGHT in text and _ANSWER in text)
+    has_both = _THOUGHT in text and re.search(f"{_ANSWER}.*{_RESULT}", text, re.DOTALL)
+    return replace(can, takes_words_with_thought=bool(has_both))
 
 
 def _prints_thoughts(lay_out: LayOut, can: Capabilities, on: Variables) -> bool:

@@ -3,15 +3,15 @@
 Templates differ in what they know (a system's turn, tools, calls, a tool's turn) and in what they insist on (roles that
 alternate, a user's turn first, ids of nine characters). Clients send what they like. What a template does not know is
 said in words, in a generic form that every model can read. One thing is lost: what an assistant said beside a call,
-with templates that print only one of the two.
+where a template prints only one of the two and has no other place for it.
 
     calls:    {"tool_calls": [{"name": "weather", "arguments": {"city": "Ulm"}}]}
     result:   Result of weather:
               12 degrees
 
 What is certain to hold afterwards: at most one system's turn, at the beginning; no assistant's turn without words and
-calls; no two users' or assistants' turns in a row; every tool's turn follows an assistant's that made the call, in the
-order of the calls, and where other turns follow, every call has its result.
+calls; no two users' turns in a row, nor assistants' but for words before a call; behind every turn that calls stand the
+turns of tools, one for each call and in the calls' order, and nowhere else.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def normalised(
 
     said = [turn for turn in turns if turn.role != "system" and not _is_empty(turn)]
     said = list(_with_ids(said, can))
-    said = [_placed(turn, can) for turn in joined(_paired(said, can))]
+    said = [placed for turn in joined(_paired(said, can)) for placed in _placed(turn, can)]
     if not can.takes_parallel_calls:
         said = list(_one_call_at_a_time(said))
     if not can.takes_word_after_result:
@@ -139,17 +139,16 @@ def _paired(turns: Iterable[Turn], can: Capabilities) -> Iterator[Turn]:
     """Every call with its result behind it, in the calls' order; in words what has no place or no partner."""
     names: dict[str, str] = {}
     for turn, results in _with_results(turns):
-        names |= {call.id: call.name for call in turn.calls} if turn else {}
-        if turn is None or can.calls == "none":
-            if turn is not None:
-                yield _calls_in_words(turn)
-            yield from (_result_in_words(result, names) for result in results)
-            continue
-        found, strays = _matched(turn.calls, results)
-        yield turn
-        for call, result in zip(turn.calls, found, strict=True):
-            text = _NO_RESULT if result is None else result.text
-            yield Turn("tool", _parts(text), call_id=call.id, tool=call.name)
+        calls = turn.calls if turn else ()
+        names |= {call.id: call.name for call in calls}
+        found, strays = _matched(calls, results)
+        if turn is not None:
+            yield _calls_in_words(turn) if can.calls == "none" else turn
+        for call, result in zip(calls, found, strict=True):
+            if result is not None or can.calls != "none":
+                text = _NO_RESULT if result is None else result.text
+                told = Turn("tool", _parts(text), call_id=call.id, tool=call.name)
+                yield told if can.takes_results else _result_in_words(told, names)
         yield from (_result_in_words(stray, names) for stray in strays)
 
 
@@ -209,16 +208,21 @@ def _one_call_at_a_time(turns: Iterable[Turn]) -> Iterator[Turn]:
 # What a template insists on.
 
 
-def _placed(turn: Turn, can: Capabilities) -> Turn:
+def _placed(turn: Turn, can: Capabilities) -> Iterator[Turn]:
     """The turn with its thought and words where the template has a place for them.
 
-    Words that have none beside a call join the thought; where there is no thought either, the call matters more.
+    Words that have none near a call join the thought; where there is no thought either, the call matters more.
     """
     thought = turn.thought if can.thought != "none" else ""
-    has_place = can.takes_words_with_thought if thought else can.takes_words_with_calls
-    if not turn.calls or not turn.text or has_place:
-        return replace(turn, thought=thought)
-    return replace(turn, thought=_BREAK.join((thought, turn.text)) if thought else "", parts=())
+    is_narrow = turn.calls and turn.text and not (thought and can.takes_words_with_thought)
+    if not is_narrow or (can.words_with_calls == "beside" and not thought):
+        yield replace(turn, thought=thought)
+        return
+    if can.words_with_calls == "before":
+        yield replace(turn, thought="", calls=())
+    elif thought:
+        thought = _BREAK.join((thought, turn.text))
+    yield replace(turn, parts=(), thought=thought)
 
 
 def _bridged(turns: Sequence[Turn]) -> Iterator[Turn]:

@@ -27,6 +27,7 @@ _SCHEMA_WORDS = frozenset(
     "minimum minItems minLength not null nullable number object oneOf pattern prefixItems properties required return "
     "string title type uniqueItems".split()
 )
+_LEAST: dict[str, Json] = {"type": "object", "properties": {}}
 # What `filled` keeps in its place.
 _TOLD = frozenset({"type", "description", "properties", "required", "items", "enum"})
 
@@ -45,7 +46,8 @@ def message(turn: Turn, can: Capabilities, mark: Mark) -> dict[str, Json]:
 
 def tool_schema(tool: Tool, mark: Mark) -> dict[str, Json]:
     """One tool as a function's schema. Its parameters have `type` and `properties`, which templates rely on."""
-    parameters = {"type": "object", "properties": {}} | json.loads(tool.parameters)
+    parameters = json.loads(tool.parameters)
+    parameters |= {key: value for key, value in _LEAST.items() if key not in parameters}
     function = {
         "name": mark(tool.name),
         "description": mark(tool.description),
@@ -67,7 +69,7 @@ def _filled(schema: Json) -> dict[str, Json]:
         return {"type": "string", "description": "" if schema is True else json.dumps(schema, ensure_ascii=False)}
     more = {key: value for key, value in schema.items() if key not in _TOLD}
     words = [str(schema.get("description", "")), json.dumps(more, ensure_ascii=False) if more else ""]
-    result = {"type": _type_of(schema), "description": " ".join(filter(None, words))}
+    result: dict[str, Json] = {"type": _type_of(schema), "description": " ".join(filter(None, words))}
     if result["type"] == "object":
         properties = schema.get("properties")
         known = properties if isinstance(properties, dict) else {}

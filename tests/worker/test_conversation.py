@@ -16,14 +16,21 @@ from edged.worker.conversation import arguments_of, normalised
 
 PLAIN = Capabilities()
 # As Mistral's, as Llama 3.1's, and as one that takes everything.
-STRICT = Capabilities(takes_system=True, takes_tools=True, calls="object", call_ids="nine", takes_parallel_calls=True)
+STRICT = Capabilities(
+    takes_system=True, takes_tools=True, calls="object", takes_results=True, call_ids="nine", takes_parallel_calls=True
+)
 SINGLE = Capabilities(
-    takes_system=True, opens_with_user=False, takes_tools=True, calls="object", takes_word_after_result=True
+    takes_system=True,
+    opens_with_user=False,
+    takes_tools=True,
+    calls="object",
+    takes_results=True,
+    takes_word_after_result=True,
 )
 ABLE = replace(
     SINGLE,
     takes_parallel_calls=True,
-    takes_words_with_calls=True,
+    words_with_calls="beside",
     thought="reasoning_content",
     takes_words_with_thought=True,
 )
@@ -133,6 +140,17 @@ def test_where_calls_have_no_place_they_and_their_results_are_words() -> None:
     ]
 
 
+def test_where_only_calls_have_no_place_results_have_theirs() -> None:
+    said = (turn("user", "a"), turn("assistant", calls=[ULM]), result("12", "call_ulm"), result("x", tool="sky"))
+
+    assert laid_out(replace(PLAIN, takes_results=True, takes_word_after_result=True), *said) == [
+        "user a",
+        'assistant {"tool_calls": [{"name": "weather", "arguments": {"city": "Ulm"}}]}',
+        "tool 12",
+        "user Result of sky:\nx",
+    ]
+
+
 def test_where_tools_have_no_place_the_system_describes_them() -> None:
     said, tools = normalised(
         (turn("system", "Be brief."), turn("user", "a")), (WEATHER,), replace(PLAIN, takes_system=True)
@@ -153,7 +171,7 @@ def test_one_call_at_a_time_where_a_template_takes_only_one() -> None:
     calls = turn("assistant", "Wait.", [ULM, ROM])
     said = (turn("user", "a"), calls, result("25", "call_rom"), result("12", "call_ulm"))
 
-    assert laid_out(replace(SINGLE, takes_words_with_calls=True), *said) == [
+    assert laid_out(replace(SINGLE, words_with_calls="beside"), *said) == [
         "user a",
         'assistant Wait. →weather{"city":"Ulm"}',
         "tool 12",
@@ -175,6 +193,16 @@ def test_thoughts_go_where_the_template_has_a_place_for_them() -> None:
     assert laid_out(ABLE, said)[0] == 'assistant (Hm) Wait. →weather{"city":"Ulm"}'
     assert laid_out(narrow, said)[0] == 'assistant (Hm\n\nWait.) →weather{"city":"Ulm"}'
     assert laid_out(replace(ABLE, thought="none"), said)[0] == 'assistant Wait. →weather{"city":"Ulm"}'
+
+
+def test_words_beside_a_call_go_before_it_or_are_left_out_where_they_have_no_place() -> None:
+    said = (turn("user", "a"), turn("assistant", "Wait.", [ULM]), result("12", "call_ulm"))
+
+    assert laid_out(replace(ABLE, words_with_calls="before"), *said)[1:3] == [
+        "assistant Wait.",
+        'assistant →weather{"city":"Ulm"}',
+    ]
+    assert laid_out(replace(ABLE, words_with_calls="none"), *said)[1] == 'assistant →weather{"city":"Ulm"}'
 
 
 def ids(can: Capabilities, *turns: Turn) -> list[str]:

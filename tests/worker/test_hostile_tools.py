@@ -129,7 +129,8 @@ EVERYTHING = [
     "{% if tools %}{{ tools | tojson }}{% endif %}{{ messages | tojson }}",
     "{% if tools %}{{ tools | tojson(indent=2) }}{% endif %}{{ messages | tojson(indent=4) }}",
     "{% if tools %}{{ tools | tojson(ensure_ascii=True) }}{% endif %}{{ messages | tojson(ensure_ascii=true) }}",
-    "{% if tools %}{{ tools | tojson(separators=(',', ':')) }}{% endif %}{{ messages | tojson(separators=(',', ':')) }}",
+    "{% set s = (',', ':') %}{% if tools %}{{ tools | tojson(separators=s) }}{% endif %}"
+    "{{ messages | tojson(separators=s) }}",
     "{% for t in tools %}{{ t.function.name ~ t.function.description }}"
     "{% for k, v in t.function.parameters.properties.items() %}{{ k ~ v.description ~ v }}{% endfor %}{% endfor %}"
     "{% for m in messages %}{{ m.content ~ m.name ~ m.reasoning_content }}{% for c in m.tool_calls %}"
