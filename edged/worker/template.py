@@ -233,8 +233,8 @@ def serve(pipe: Pipe) -> None:
                 raise TypeError(f"a template process renders; it does not take {type(frame).__name__}")
             try:
                 pipe.send(answer(renderer, frame))
-            except WireError as error:
-                pipe.send(Refused(frame.id, str(error)))
+            except (WireError, UnicodeEncodeError) as error:  # too long, or half a surrogate pair out of JSON's escapes
+                pipe.send(_refused(frame.id, error))
         frames = pipe.receive(wait=True)
 
 

@@ -66,6 +66,19 @@ async def test_tools_calls_and_results_are_laid_out_and_what_the_template_can_is
         assert (can.takes_tools, can.calls, can.switches_thinking, can.thought) == (True, "object", True, "none")
 
 
+async def test_half_a_surrogate_pair_in_arguments_is_refused_in_words_and_costs_no_child() -> None:
+    called = Turn("assistant", (), calls=(ToolCall("1", "weather", '{"city":"\\ud800"}'),))
+    async with rendering("{{ messages[-1].content }}" + "{{ messages | tojson }}") as renderer:
+        await renderer.start()
+        child = renderer._child
+
+        with pytest.raises(InvalidRequest, match="can't encode character"):
+            await renderer.render((*typed("hi"), called))
+
+        assert await renderer.render(typed("hi"))
+        assert renderer._child is child
+
+
 def many_tools() -> tuple[Tool, ...]:
     """As many as a request may have, with schemas of 8 kB."""
     about = {f"property_{n}": {"type": "string", "description": "what it is for " * 6} for n in range(64)}
