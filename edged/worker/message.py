@@ -79,7 +79,9 @@ def _filled(schema: Json) -> dict[str, Json]:
     if result["type"] == "array":
         result["items"] = _filled(schema.get("items", True))
     if "enum" in schema:
-        result["enum"] = [each if isinstance(each, str) else json.dumps(each) for each in schema["enum"]]
+        result["enum"] = [
+            each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in schema["enum"]
+        ]
     return result
 
 
@@ -128,9 +130,8 @@ def _content(turn: Turn, can: Capabilities, mark: Mark) -> Json:
 
 
 def _call(call: ToolCall, can: Capabilities, mark: Mark) -> dict[str, Json]:
-    arguments = marked(arguments_of(call), mark)
-    if can.calls == "text":
-        arguments = json.dumps(arguments, ensure_ascii=False)
+    found = arguments_of(call)
+    arguments = mark(json.dumps(found, ensure_ascii=False)) if can.calls == "text" else marked(found, mark)
     return {
         "type": "function",
         "id": mark(call.id),

@@ -22,7 +22,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from functools import partial
 from itertools import accumulate
 from typing import Any, NoReturn
 
@@ -45,6 +44,9 @@ MEMORY_BYTES = 64 * 1024 * 1024
 # Private-use characters (Unicode plane 15) that no vocabulary spends a token on; the first that a conversation does
 # not contain serves as its sentinel, so a person cannot forge one.
 _SENTINELS = tuple(map(chr, range(0xF0000, 0xF0010)))
+_NOT_ASCII = re.compile(f"[^\x00-\x7f{_SENTINELS[0]}-{_SENTINELS[-1]}]")
+# As `repr` prints them: behind an even number of backslashes, so that a person who types one forges nothing.
+_ESCAPED_SENTINEL = re.compile(r"(?<!\\)((?:\\\\)*)\\U(000f000[0-9a-f])")
 _LONGEST_OBJECTION = 500  # characters; a sentence, and not a page of the conversation
 # A template is foreign code: whatever it raises is its own answer. What is not an answer (no memory, no time) ends this
 # process, and the daemon knows what that means.
@@ -137,10 +139,11 @@ class Renderer:
 
     def _render(self, said: tuple[Turn, ...], offered: tuple[Tool, ...], variables: Variables) -> tuple[Span, ...]:
         sentinel = _unused(typed(said, offered))
-        mark = partial(self._marks.mark, sentinel=sentinel)
+
+        def mark(text: str) -> str:
+            return _Marked(self._marks.mark(text, sentinel))
+
         rendered = self._lay_out(said, offered, self.capabilities, variables, mark)
-        for escaped in _escaped(sentinel):
-            rendered = rendered.replace(escaped, sentinel)
         return tuple(span for span in self._marks.spans(rendered, sentinel) if span.text)
 
     def _tried(self, turns: tuple[Turn, ...], tools: Sequence[Tool], can: Capabilities, variables: Variables) -> str:
@@ -169,18 +172,22 @@ def _extra(schemas: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return names | {"tools": schemas} if schemas else names
 
 
+class _Marked(str):
+    """Text whose sentinels stay what they are where Python prints it inside of a list or an object."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return _ESCAPED_SENTINEL.sub(lambda found: found[1] + chr(int(found[2], 16)), super().__repr__())
+
+
 def _unused(said: Iterable[str]) -> str:
     everything = "".join(said)
-    lowered = everything.lower()
+    lowered = everything.lower()  # JSON may hold a sentinel as an escape, in letters of either case
     for candidate in _SENTINELS:
-        if candidate not in everything and not any(escaped.lower() in lowered for escaped in _escaped(candidate)):
+        if candidate not in everything and json.dumps(candidate)[1:-1] not in lowered:
             return candidate
     raise TemplateError("the conversation uses every reserved private-use character U+F0000 to U+F000F")
-
-
-def _escaped(sentinel: str) -> tuple[str, str]:
-    """The sentinel as Python and as ASCII JSON print it inside of other values."""
-    return repr(sentinel)[1:-1], json.dumps(sentinel)[1:-1]
 
 
 def _to_json(
@@ -191,8 +198,9 @@ def _to_json(
     sort_keys: bool = False,
     **_ignored: Any,
 ) -> str:
-    """Plain JSON: jinja2's own filter escapes for HTML, which no model was trained on."""
-    return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii, separators=separators, sort_keys=sort_keys)
+    """Plain JSON: jinja2's own filter escapes for HTML, which no model was trained on. Sentinels are never escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, separators=separators, sort_keys=sort_keys)
+    return _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text) if ensure_ascii else text
 
 
 def _raise(message: str) -> NoReturn:
