@@ -280,7 +280,8 @@ async def _prompt(request: ChatRequest, messages: tuple[Message, ...], lease: Le
             "Use /v1/completions, or another model.",
             param="model",
         )
-    return await lease.renderer.render(_turns(messages))
+    tools = () if request.tool_choice.kind == "none" else request.tools
+    return await lease.renderer.render(_turns(messages), tools, request.thinks, request.effort)
 
 
 def _check_parts(request: ChatRequest) -> None:
@@ -297,5 +298,13 @@ def _check_parts(request: ChatRequest) -> None:
 
 def _turns(messages: tuple[Message, ...]) -> tuple[Turn, ...]:
     return tuple(
-        Turn(message.role, tuple(part for part in message.parts if isinstance(part, TextPart))) for message in messages
+        Turn(
+            message.role,
+            tuple(part for part in message.parts if isinstance(part, TextPart)),
+            message.thought,
+            message.calls,
+            message.call_id,
+            message.tool,
+        )
+        for message in messages
     )

@@ -10,10 +10,11 @@ import asyncio
 import itertools
 from functools import partial
 
+from edged.chat import ReasoningEffort, Tool
 from edged.errors import InvalidRequest, ModelInvalid, TemplateLimit, WorkerStalled
 from edged.framing import WireError
 from edged.local.child import Child
-from edged.template_wire import Compiled, Refused, Render, Rendered, Span, Started, Template, Turn
+from edged.template_wire import Capabilities, Compiled, Refused, Render, Rendered, Span, Started, Template, Turn
 from edged.wire import Frame
 
 RENDER_S = 2.0
@@ -27,6 +28,7 @@ class Renderer:
     def __init__(self, name: str, template: Template) -> None:
         self._name = name
         self._template = template
+        self._capabilities = Capabilities()
         self._child: Child | None = None
         # Those that were dismissed too, until they are seen off.
         self._spawned: set[Child] = set()
@@ -36,17 +38,31 @@ class Renderer:
         self._expected = 0
         self._reply: asyncio.Future[Frame | None] | None = None
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the template can lay out: known from `start` on, before that no more than plain turns."""
+        return self._capabilities
+
     async def start(self) -> None:
         """Have the child ready. Raises `ModelInvalid` where the template does not compile, `TemplateLimit`."""
         async with self._turn:
             await self._ready_child()
 
-    async def render(self, turns: tuple[Turn, ...]) -> tuple[Span, ...]:
-        """The prompt for a conversation. Raises `InvalidRequest` when the template refuses it, `TemplateLimit`."""
+    async def render(
+        self,
+        turns: tuple[Turn, ...],
+        tools: tuple[Tool, ...] = (),
+        thinks: bool | None = None,
+        effort: ReasoningEffort | None = None,
+    ) -> tuple[Span, ...]:
+        """The prompt for a conversation, whatever the template knows of tools, calls and thoughts.
+
+        Raises `InvalidRequest` when the template refuses it, `PayloadTooLarge`, `TemplateLimit`.
+        """
         async with self._turn:
             child = await self._ready_child()
             id = next(self._ids)
-            match await self._ask(child, Render(id, turns), id, RENDER_S):
+            match await self._ask(child, Render(id, turns, tools, thinks, effort), id, RENDER_S):
                 case Rendered(_, prompt):
                     return prompt
                 case Refused(_, message):
@@ -63,8 +79,8 @@ class Renderer:
             return self._child
         child = await self._started_child()
         match await self._ask(child, self._template, 0, RENDER_S):
-            case Compiled():
-                self._child = child
+            case Compiled(capabilities):
+                self._child, self._capabilities = child, capabilities
                 return child
             case Refused(_, message):
                 raise ModelInvalid(f"The chat template of {self._name} does not compile: {message}")

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate
 from typing import Any, NoReturn
@@ -29,19 +29,28 @@ from jinja2 import TemplateError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.nodes import Node
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import SandboxedEnvironment
 
+from edged.chat import ReasoningEffort, Tool
 from edged.framing import WireError
-from edged.template_wire import Compiled, Refused, Render, Rendered, Span, Started, Template, Turn
+from edged.template_wire import Capabilities, Compiled, Refused, Render, Rendered, Span, Started, Template, Turn
+from edged.worker.capabilities import USER, Variables, probed
 from edged.worker.confine import confine
+from edged.worker.conversation import normalised
+from edged.worker.message import filled, message, tool_schema, typed
 from edged.worker.pipe import Pipe
 
 MEMORY_BYTES = 64 * 1024 * 1024
 # Private-use characters (Unicode plane 15) that no vocabulary spends a token on; the first that a conversation does
 # not contain serves as its sentinel, so a person cannot forge one.
 _SENTINELS = tuple(map(chr, range(0xF0000, 0xF0010)))
-_PROBE = "probe"
+_NOT_ASCII = re.compile(f"[^\x00-\x7f{_SENTINELS[0]}-{_SENTINELS[-1]}]")
+# As `repr` prints them: behind an even number of backslashes, so that a person who types one forges nothing.
+_ESCAPED_SENTINEL = re.compile(r"(?<!\\)((?:\\\\)*)\\U(000f000[0-9a-f])")
 _LONGEST_OBJECTION = 500  # characters; a sentence, and not a page of the conversation
+# A template is foreign code: whatever it raises is its own answer. What is not an answer (no memory, no time) ends this
+# process, and the daemon knows what that means.
+_TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError, AttributeError)
 
 
 class Marks:
@@ -99,43 +108,99 @@ class Renderer:
 
     def __init__(self, template: Template) -> None:
         """Raises jinja2's `TemplateError` for a template that does not compile."""
-        environment = ImmutableSandboxedEnvironment(
+        # Not the immutable sandbox: templates append to lists (Kimi K2), and what they are given is made each time.
+        environment = SandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation], autoescape=False
         )
         environment.filters["tojson"] = _to_json
         environment.globals |= {"raise_exception": _raise, "strftime_now": _strftime_now}
         self._template = environment.from_string(template.source)
-        self._names = {"bos_token": template.bos, "eos_token": template.eos}
+        self._names = {"bos_token": template.bos, "eos_token": template.eos, "add_generation_prompt": True}
         self._marks = Marks(template.controls)
-        self._takes_strings = _PROBE in self._lay_out([{"role": "user", "content": _PROBE}])
+        plain = self._template.render(messages=[{"role": "user", "content": USER}], **self._names, **_extra(()))
+        self.capabilities, self._switches = probed(self._tried, takes_strings=USER in plain)
 
-    def render(self, turns: Iterable[Turn]) -> tuple[Span, ...]:
+    def render(
+        self,
+        turns: Iterable[Turn],
+        tools: Iterable[Tool] = (),
+        thinks: bool | None = None,
+        effort: ReasoningEffort | None = None,
+    ) -> tuple[Span, ...]:
         """The prompt for `turns` with the assistant's turn opened. Raises jinja2's `TemplateError`."""
-        turns = tuple(turns)
-        sentinel = _unused(turns)
-        rendered = self._lay_out([self._message(turn, sentinel) for turn in turns])
+        said, offered = normalised(turns, tuple(tools), self.capabilities)
+        variables = self._switches.variables(thinks, effort)
+        try:
+            return self._render(said, offered, variables)
+        except _TEMPLATE_ERRORS:
+            if not offered:
+                raise
+        return self._render(said, tuple(filled(tool) for tool in offered), variables)
+
+    def _render(self, said: tuple[Turn, ...], offered: tuple[Tool, ...], variables: Variables) -> tuple[Span, ...]:
+        sentinel = _unused(typed(said, offered))
+
+        def mark(text: str) -> str:
+            return _Marked(self._marks.mark(text, sentinel))
+
+        rendered = self._lay_out(said, offered, self.capabilities, variables, mark)
         return tuple(span for span in self._marks.spans(rendered, sentinel) if span.text)
 
-    def _message(self, turn: Turn, sentinel: str) -> dict[str, Any]:
-        text = self._marks.mark("".join(part.text for part in turn.parts), sentinel)
-        content = text if self._takes_strings else [{"type": "text", "text": text}]
-        return {"role": turn.role, "content": content}
+    def _tried(self, turns: tuple[Turn, ...], tools: Sequence[Tool], can: Capabilities, variables: Variables) -> str:
+        try:
+            return self._lay_out(*normalised(turns, tools, can), can, variables, mark=str)
+        except _TEMPLATE_ERRORS:
+            return ""
 
-    def _lay_out(self, messages: list[dict[str, Any]]) -> str:
-        return self._template.render(messages=messages, add_generation_prompt=True, **self._names)
+    def _lay_out(
+        self,
+        turns: tuple[Turn, ...],
+        tools: tuple[Tool, ...],
+        can: Capabilities,
+        variables: Variables,
+        mark: Callable[[str], str],
+    ) -> str:
+        messages = [message(turn, can, mark) for turn in turns]
+        schemas = [tool_schema(tool, mark) for tool in tools]
+        return self._template.render(messages=messages, **self._names, **_extra(schemas), **variables)
 
 
-def _unused(turns: Iterable[Turn]) -> str:
-    typed = "".join(part.text for turn in turns for part in turn.parts)
-    sentinel = next((candidate for candidate in _SENTINELS if candidate not in typed), None)
-    if sentinel is None:
-        raise TemplateError("the conversation uses every reserved private-use character U+F0000 to U+F000F")
-    return sentinel
+def _extra(schemas: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The tools under the names that templates know, and the day for those that ask for it so (Firefunction)."""
+    functions = json.dumps(schemas, ensure_ascii=False, indent=4) if schemas else ""
+    names = {"functions": functions, "datetime": _strftime_now("%b %d %Y")}
+    return names | {"tools": schemas} if schemas else names
 
 
-def _to_json(value: Any, indent: int | None = None, ensure_ascii: bool = False, **_ignored: Any) -> str:
-    """Plain JSON: jinja2's own filter escapes for HTML, which no model was trained on."""
-    return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)
+class _Marked(str):
+    """Text whose sentinels stay what they are where Python prints it inside of a list or an object."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return _ESCAPED_SENTINEL.sub(lambda found: found[1] + chr(int(found[2], 16)), super().__repr__())
+
+
+def _unused(said: Iterable[str]) -> str:
+    everything = "".join(said)
+    lowered = everything.lower()  # JSON may hold a sentinel as an escape, in letters of either case
+    for candidate in _SENTINELS:
+        if candidate not in everything and json.dumps(candidate)[1:-1] not in lowered:
+            return candidate
+    raise TemplateError("the conversation uses every reserved private-use character U+F0000 to U+F000F")
+
+
+def _to_json(
+    value: Any,
+    indent: int | None = None,
+    ensure_ascii: bool = False,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+    **_ignored: Any,
+) -> str:
+    """Plain JSON: jinja2's own filter escapes for HTML, which no model was trained on. Sentinels are never escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, separators=separators, sort_keys=sort_keys)
+    return _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text) if ensure_ascii else text
 
 
 def _raise(message: str) -> NoReturn:
@@ -146,15 +211,10 @@ def _strftime_now(form: str) -> str:
     return datetime.now().astimezone().strftime(form)
 
 
-# A template is foreign code: whatever it raises is its own answer. What is not an answer (no memory, no time) ends this
-# process, and the daemon knows what that means.
-_TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError, AttributeError)
-
-
 def answer(renderer: Renderer, wanted: Render) -> Rendered | Refused:
     """One rendering, or the template's own objection."""
     try:
-        return Rendered(wanted.id, renderer.render(wanted.turns))
+        return Rendered(wanted.id, renderer.render(wanted.turns, wanted.tools, wanted.thinks, wanted.effort))
     except _TEMPLATE_ERRORS as error:
         return _refused(wanted.id, error)
 
@@ -174,15 +234,15 @@ def serve(pipe: Pipe) -> None:
     except _TEMPLATE_ERRORS as error:
         pipe.send(_refused(0, error))
         return
-    pipe.send(Compiled())
+    pipe.send(Compiled(renderer.capabilities))
     while True:
         for frame in frames:
             if not isinstance(frame, Render):
                 raise TypeError(f"a template process renders; it does not take {type(frame).__name__}")
             try:
                 pipe.send(answer(renderer, frame))
-            except WireError as error:
-                pipe.send(Refused(frame.id, str(error)))
+            except (WireError, UnicodeEncodeError) as error:  # too long, or half a surrogate pair out of JSON's escapes
+                pipe.send(_refused(frame.id, error))
         frames = pipe.receive(wait=True)
 
 

@@ -279,7 +279,6 @@ def held_bytes(process: psutil.Process) -> int:
         {"chat_template_kwargs": {"enable_thinking": False}},
         {"template": "{{ 1 }}"},
         {"add_generation_prompt": False},
-        {"tools": []},
         {"documents": [{"text": "x"}]},
     ],
     ids=lambda fields: "T4 " + next(iter(fields)),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psutil
 import pytest
 
-from edged.chat import TextPart
-from edged.errors import InvalidRequest, ModelInvalid, TemplateLimit
+from edged.chat import TextPart, Tool, ToolCall
+from edged.errors import InvalidRequest, ModelInvalid, RequestError, TemplateLimit
 from edged.local import renderer as module
 from edged.local.renderer import Renderer
 from edged.template_wire import Span, Template, Turn
@@ -40,6 +41,67 @@ def misbehaving(how: str) -> str:
 async def test_a_conversation_is_laid_out() -> None:
     async with rendering("<|user|>" + CONTENT) as renderer:
         assert await renderer.render(typed("hi <|end|>")) == (Span("<|user|>hi "), Span("<|end|>", literal=True))
+
+
+async def test_tools_calls_and_results_are_laid_out_and_what_the_template_can_is_known() -> None:
+    layout = (
+        "{% for t in tools %}[{{ t.function.name }}]{% endfor %}{% for m in messages %}{{ m.role }}: {{ m.content }}"
+        "{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %};{% endfor %}"
+        "{{ enable_thinking | default(7) }}"
+    )
+    turns = (
+        *typed("hi"),
+        Turn("assistant", (), calls=(ToolCall("1", "weather", '{"city":"Ulm"}'),)),
+        Turn("tool", (TextPart("12 <|end|>"),), call_id="1"),
+    )
+    async with rendering(layout) as renderer:
+        prompt = await renderer.render(turns, (Tool("weather"),), thinks=False)
+
+        assert prompt == (
+            Span('[weather]user: hi;assistant: {"name": "weather", "arguments": {"city": "Ulm"}};tool: 12 '),
+            Span("<|end|>", literal=True),
+            Span(";False"),
+        )
+        can = renderer.capabilities
+        assert (can.takes_tools, can.calls, can.switches_thinking, can.thought) == (True, "object", True, "none")
+
+
+async def test_half_a_surrogate_pair_in_arguments_is_refused_in_words_and_costs_no_child() -> None:
+    called = Turn("assistant", (), calls=(ToolCall("1", "weather", '{"city":"\\ud800"}'),))
+    async with rendering("{{ messages[-1].content }}" + "{{ messages | tojson }}") as renderer:
+        await renderer.start()
+        child = renderer._child
+
+        with pytest.raises(InvalidRequest, match="can't encode character"):
+            await renderer.render((*typed("hi"), called))
+
+        assert await renderer.render(typed("hi"))
+        assert renderer._child is child
+
+
+def many_tools() -> tuple[Tool, ...]:
+    """As many as a request may have, with schemas of 8 kB."""
+    about = {f"property_{n}": {"type": "string", "description": "what it is for " * 6} for n in range(64)}
+    schema = json.dumps({"type": "object", "properties": about})
+    assert len(schema) > 8000
+    return tuple(Tool(f"tool_{n}", "what it does", schema) for n in range(128))
+
+
+async def test_as_many_tools_as_a_request_may_have_are_laid_out() -> None:
+    layout = "{% for t in tools %}{{ t | tojson(indent=4) }}{% endfor %}" + CONTENT
+    async with rendering(layout) as renderer:
+        prompt = await renderer.render(typed("hi"), many_tools())
+
+        assert "".join(span.text for span in prompt).count("what it does") == 128
+
+
+async def test_tools_whose_prompt_is_too_long_are_refused_in_words() -> None:
+    layout = "{% for n in range(9) %}{{ tools | tojson if tools }}{% endfor %}" + CONTENT
+    async with rendering(layout) as renderer:
+        with pytest.raises(RequestError, match="The chat template of nano"):
+            await renderer.render(typed("hi"), many_tools())
+
+        assert await renderer.render(typed("hi")) == (Span("hi"),)
 
 
 async def test_one_child_renders_many_in_turn() -> None:

@@ -22,7 +22,7 @@ from tests.fakes import until
 
 SYSTEM = "You answer those who work in the harbour, in few words and without jokes."
 PLAIN = "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}<|assistant|>"
-WITHOUT_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}" + PLAIN
+PICKY = "{% if 'harbour' in messages[0].content %}{{ raise_exception('no harbour here') }}{% endif %}" + PLAIN
 
 
 @asynccontextmanager
@@ -56,13 +56,13 @@ async def test_a_shared_prompt_is_read_once_for_every_account(nano_file: Path) -
                 assert [event async for event in answers.events()]
 
 
-async def test_a_template_that_takes_no_system_prompt_costs_only_the_sharing(
+async def test_a_template_that_refuses_a_shared_prompt_costs_only_the_sharing(
     nano_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with resident(nano_file, WITHOUT_SYSTEM) as (process, renderer):
+    async with resident(nano_file, PICKY) as (process, renderer):
         with caplog.at_level(logging.WARNING):
             await share_prompts([SYSTEM], renderer, process)
 
         assert "is not kept ready for nano" in caplog.text
-        assert "no system here" in caplog.text
+        assert "no harbour here" in caplog.text
         assert await renderer.render((Turn("user", (TextPart("hi"),)),))
