@@ -19,6 +19,7 @@ ROWS = (
     {"api", "doctor", "bench"},
     {"routing", "metrics", "several"},
     {"local", "observe"},
+    {"speech"},
     {"store", "host", "framing"},
     {"wire", "header"},
     {"token_wire"},

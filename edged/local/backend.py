@@ -21,6 +21,7 @@ from edged.completion import Admission, Completion, Counted, Embeddings, Ranking
 from edged.config import Limits
 from edged.errors import CapabilityMissing, ContextLengthExceeded, InputTooLong, InvalidRequest, UnsupportedParameter
 from edged.local.estimate import Size, Sizes
+from edged.local.manner import Counting, Manner, Thoughts, manner_of
 from edged.local.measuring import Measured, MeasureRefused, floats_of, shortened
 from edged.local.overflow import is_too_long, to_drop, turns_of, with_marks
 from edged.local.pool import Pool
@@ -41,6 +42,7 @@ class Local:
         self._limits = limits
         self._shared_prompts = shared_prompts
         self._sizes: dict[str, Sizes] = {}
+        self._thoughts: dict[str, Thoughts] = {}
 
     def models(self) -> list[ModelCard]:
         """Everything installed, whether in memory or not."""
@@ -64,6 +66,7 @@ class Local:
     async def complete(self, request: ChatRequest) -> Completion:
         """Wait for a place, render, and have the worker accept. `request.model` names an installed model."""
         assert request.model is not None
+        model = request.model
         _check_parts(request)
         sizes = self._sizes.setdefault(request.model, Sizes(self._shared_prompts))
         estimated = sizes.estimate(request)
@@ -72,9 +75,14 @@ class Local:
             _must_write(request.model, lease)
             self._pool.keep(request.model, request.keep_alive_s)
             granted_s = monotonic()
+            request = self._thoughtful(request, model, lease)
             prompt, dropped = await _fitting_prompt(request, lease)
             lease.process.outlook.speed.note_hand_over(monotonic() - granted_s)
-            answers = stack.enter_context(lease.process.answering(request, prompt, self._most(request), lease.run))
+            manner = _manner(request, lease, prompt)
+            asked = manner.asked(request) if manner else request
+            markers = manner.markers if manner else ()
+            answering = lease.process.answering(asked, prompt, self._most(request), lease.run, markers)
+            answers = stack.enter_context(answering)
             try:
                 accepted = await answers.admitted()
             except ContextLengthExceeded as error:
@@ -84,7 +92,7 @@ class Local:
                 sizes.learn(request, estimated, accepted.prompt_tokens, accepted.cached_tokens)
                 stack.callback(lambda: sizes.answered(request, lease.drawn))
             admission = Admission(
-                request.model,
+                model,
                 "local",
                 accepted.prompt_tokens,
                 queue_s=lease.queue_s,
@@ -92,7 +100,11 @@ class Local:
                 dropped_messages=dropped,
                 first_token_predicted_s=lease.forecast.first_token_s if lease.forecast.is_measured else None,
             )
-            return Completion(admission, answers.events(), stack.pop_all())
+            events = answers.events()
+            if manner:
+                events = manner.read(events)
+                events = Counting(self._thoughts_of(model)).through(events) if manner.family.thinks else events
+            return Completion(admission, events, stack.pop_all())
         raise AssertionError("unreachable: the block above returns or raises")
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
@@ -177,6 +189,17 @@ class Local:
             effort=Effort(estimated.unread_tokens, self._most(request), request.n),
             deadline_s=request.deadline_s if request.deadline_s is not None else default_s,
         )
+
+    def _thoughts_of(self, model: str) -> Thoughts:
+        return self._thoughts.setdefault(model, Thoughts())
+
+    def _thoughtful(self, request: ChatRequest, model: str, lease: Lease) -> ChatRequest:
+        """`request`, where it leaves that to the device, with thinking switched off if it would take too long."""
+        if request.thinks is not None or request.raw_prompt is not None:
+            return request
+        speed = lease.process.outlook.speed
+        token_s = speed.step_s(1, 0) if speed.is_measured else None
+        return request if self._thoughts_of(model).are_bearable(token_s) else replace(request, thinks=False)
 
     def _most(self, request: ChatRequest) -> int:
         return self._limits.answer_tokens if request.max_tokens is None else request.max_tokens
@@ -282,6 +305,13 @@ async def _prompt(request: ChatRequest, messages: tuple[Message, ...], lease: Le
         )
     tools = () if request.tool_choice.kind == "none" else request.tools
     return await lease.renderer.render(_turns(messages), tools, request.thinks, request.effort)
+
+
+def _manner(request: ChatRequest, lease: Lease, prompt: tuple[Span, ...]) -> Manner | None:
+    """How the model's reply is to be read; None where nobody laid out a conversation."""
+    if request.raw_prompt is not None:
+        return None
+    return manner_of(request, _card(lease).template, lease.renderer.capabilities, prompt)
 
 
 def _check_parts(request: ChatRequest) -> None:

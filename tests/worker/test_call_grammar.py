@@ -11,14 +11,14 @@ import pytest
 
 from edged.chat import Tool, ToolChoice
 from edged.errors import CapabilityMissing, InvalidRequest
-from edged.local.families import family_named
-from edged.local.forcing import constraint
 from edged.sampling import Constraint
+from edged.speech.families import family_named
+from edged.speech.forcing import constraint
 from edged.worker.call_grammar import to_lark
 from edged.worker.constraint import _matcher, _tokenizer
 from edged.worker.job import CannotDraw
 from edged.worker.model import Model
-from tests.local.test_reply import read
+from tests.speech.test_reply import read
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer

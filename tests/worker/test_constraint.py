@@ -11,9 +11,9 @@ import pytest
 
 from edged.chat import Tool, ToolChoice
 from edged.completion import TokenLogprob
-from edged.local.families import family_named
-from edged.local.forcing import constraint
 from edged.sampling import Bias, Constraint, Sampling
+from edged.speech.families import family_named
+from edged.speech.forcing import constraint
 from edged.wire import Failed, Output
 from edged.worker import constraint as module
 from edged.worker.batcher import Batcher
@@ -25,7 +25,7 @@ from edged.worker.job import CannotDraw, Job
 from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
 from tests.fakes import KnownDrafts
-from tests.local.test_reply import read
+from tests.speech.test_reply import read
 
 NOISE = Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0, seed=7)
 PERSON = {

@@ -13,9 +13,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from benchmarks import engine
 from edged.chat import Tool
-from edged.local.families import GENERIC, family_named, family_of
+from edged.speech.families import GENERIC, family_named, family_of
 from edged.worker.template import _Generation
-from tests.local.test_reply import read
+from tests.speech.test_reply import read
 
 TOOLS = (Tool("f"),)
 ARGUMENTS = {"city": 'the "old" town', "days": 3, "near": ["a", "b"], "exact": True}

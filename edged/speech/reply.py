@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from edged.chat import Tool
-from edged.local.calls import Format, JsonCalls
-from edged.local.scanner import WHITE, Reading, Scanner
+from edged.speech.calls import Format, JsonCalls
+from edged.speech.scanner import WHITE, Reading, Scanner
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from edged.chat import Tool
-from edged.local.calls import Format, JsonCalls
-from edged.local.harmony import MARKERS as HARMONY_MARKERS
-from edged.local.harmony import HarmonyParser
-from edged.local.literal_calls import GemmaCalls, PythonCalls
-from edged.local.named_calls import NamedCalls
-from edged.local.reply import Parser, TaggedParser, ThoughtTags
-from edged.local.tagged_calls import TaggedCalls
+from edged.speech.calls import Format, JsonCalls
+from edged.speech.harmony import MARKERS as HARMONY_MARKERS
+from edged.speech.harmony import HarmonyParser
+from edged.speech.literal_calls import GemmaCalls, PythonCalls
+from edged.speech.named_calls import NamedCalls
+from edged.speech.reply import Parser, TaggedParser, ThoughtTags
+from edged.speech.tagged_calls import TaggedCalls
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ class Family:
             is_thinking=is_thinking,
             calls_in_thoughts=self.calls_in_thoughts,
         )
+
+    @property
+    def thinks(self) -> bool:
+        """Whether its models may think before they answer."""
+        return self.is_harmony or self.thought is not None
 
     def reads(self, tools: Sequence[Tool]) -> bool:
         """Whether a reply must be read at all: otherwise all of it is for the caller."""

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from edged.local.calls import Report, is_name
-from edged.local.literals import gemma_arguments, python_calls
-from edged.local.scanner import Reading, Scanner
+from edged.speech.calls import Report, is_name
+from edged.speech.literals import gemma_arguments, python_calls
+from edged.speech.scanner import Reading, Scanner
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ import codecs
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 
 from edged.chat import Tool
 from edged.completion import CallDelta, Delta, Event, Finish, Thought, TokenLogprob
-from edged.local.families import Family
-from edged.local.reply import Arguments, CallOpened, Parser, Piece, Thinking, Words
+from edged.speech.families import Family
+from edged.speech.reply import Arguments, CallOpened, Parser, Piece, Thinking, Words
 
 
 def read(
@@ -79,7 +80,7 @@ class _Choice:
         """What was held back, and the end."""
         yield from self._events(self._parser.finish())
         has_calls = self._parser.complete_calls > 0 and finish.reason != "length"
-        yield Finish(self._choice, "tool_calls" if has_calls else finish.reason, finish.completion_tokens)
+        yield replace(finish, reason="tool_calls") if has_calls else finish
 
     def _events(self, pieces: Sequence[Piece]) -> Iterator[Event]:
         opened: CallOpened | None = None

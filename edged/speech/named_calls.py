@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from edged.local.calls import LONGEST_NAME, Report, is_name
-from edged.local.scanner import Reading
+from edged.speech.calls import LONGEST_NAME, Report, is_name
+from edged.speech.scanner import Reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from edged.chat import Tool
 from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Thought, TokenLogprob
-from edged.local.families import GENERIC, Family, family_named
-from edged.local.replies import new_call_id, read
+from edged.speech.families import GENERIC, Family, family_named
+from edged.speech.replies import new_call_id, read
 
 TOOLS = (Tool("now"),)
 QWEN = family_named("hermes", "<think>")

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from edged.local.scanner import Reading, Scanner
+from edged.speech.scanner import Reading, Scanner
 
 _NAME = re.compile(r"[\w.:\-/]{1,128}")
 # With what stands around it: behind that no name comes any more.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from edged.local.grammar import (
+from edged.speech.grammar import (
     Node,
     alternatives,
     joined,
@@ -23,9 +23,9 @@ from edged.local.grammar import (
     text,
     until,
 )
-from edged.local.literals import GEMMA_QUOTE
-from edged.local.reply import types_of
-from edged.local.tagged_calls import TaggedCalls
+from edged.speech.literals import GEMMA_QUOTE
+from edged.speech.reply import types_of
+from edged.speech.tagged_calls import TaggedCalls
 
 _DEFINITIONS = ("$defs", "definitions")
 # Deeper than tools' schemas nest; below that any value will do.

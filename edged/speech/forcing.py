@@ -12,10 +12,11 @@ from typing import Any
 
 from edged.chat import Tool, ToolChoice
 from edged.errors import CapabilityMissing, InvalidRequest
-from edged.local.calls import Format, JsonCalls
-from edged.local.families import Family
-from edged.local.forced_arguments import ANY_VALUE, definitions_of, gemma_object, python_arguments, tagged_parameters
-from edged.local.grammar import (
+from edged.sampling import Constraint
+from edged.speech.calls import Format, JsonCalls
+from edged.speech.families import Family
+from edged.speech.forced_arguments import ANY_VALUE, definitions_of, gemma_object, python_arguments, tagged_parameters
+from edged.speech.grammar import (
     Node,
     alternatives,
     joined,
@@ -29,11 +30,10 @@ from edged.local.grammar import (
     text,
     until,
 )
-from edged.local.harmony import CHANNEL, CONSTRAIN, END, MESSAGE, START
-from edged.local.literal_calls import GemmaCalls, PythonCalls
-from edged.local.named_calls import NamedCalls
-from edged.local.tagged_calls import TaggedCalls
-from edged.sampling import Constraint
+from edged.speech.harmony import CHANNEL, CONSTRAIN, END, MESSAGE, START
+from edged.speech.literal_calls import GemmaCalls, PythonCalls
+from edged.speech.named_calls import NamedCalls
+from edged.speech.tagged_calls import TaggedCalls
 
 # More thoughts in a row than gpt-oss writes before it calls.
 _MOST_MESSAGES = 8

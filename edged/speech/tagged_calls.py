@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from edged.local.calls import LONGEST_NAME, Report, is_name
-from edged.local.literals import python_value
-from edged.local.scanner import Reading, Scanner
+from edged.speech.calls import LONGEST_NAME, Report, is_name
+from edged.speech.literals import python_value
+from edged.speech.scanner import Reading, Scanner
 
 _CDATA, _CDATA_END = "<![CDATA[", "]]>"
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.chat import Tool
-from edged.local.families import Family, family_named
-from edged.local.literals import gemma_arguments, python_calls
-from edged.local.reply import Arguments, CallOpened, Piece, Thinking, Words
-from edged.local.tagged_calls import typed
+from edged.speech.families import Family, family_named
+from edged.speech.literals import gemma_arguments, python_calls
+from edged.speech.reply import Arguments, CallOpened, Piece, Thinking, Words
+from edged.speech.tagged_calls import typed
 
 WEATHER = Tool(
     "get_weather",

@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Sequence
 
 from edged.chat import Tool
-from edged.local.reply import Parser
-from edged.local.scanner import Reading
+from edged.speech.reply import Parser
+from edged.speech.scanner import Reading
 
 START, CHANNEL, MESSAGE, END, CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|constrain|>"
 RETURN, CALL = "<|return|>", "<|call|>"

@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from edged.local.scanner import MOST_DEPTH
+from edged.speech.scanner import MOST_DEPTH
 
 GEMMA_QUOTE = '<|"|>'
 _SPACE = re.compile(r"\s*")

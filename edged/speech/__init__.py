@@ -1,0 +1,1 @@
+"""How families of models think and call in text: read, and asked for. Pure."""
