@@ -111,6 +111,8 @@ class Caller:
 class ChatRequest:
     """What a caller wants. Either `messages`, or `raw_prompt`, which bypasses the model's chat template.
 
+    With `tells_progress` the answer says how far its prompt is read, as long as it is.
+
     Beside a raw prompt there may be `further_prompts`, each with `n` answers of its own: their choices follow in order.
 
     `max_tokens` is an upper bound; the context is another. `n` answers share the prompt. `echo` repeats the raw prompt
@@ -145,6 +147,7 @@ class ChatRequest:
     effort: ReasoningEffort | None = None
     keep_alive_s: float | None = None
     further_prompts: tuple[RawPrompt, ...] = ()
+    tells_progress: bool = False
 
     @property
     def choices(self) -> int:

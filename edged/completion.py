@@ -83,6 +83,16 @@ class CallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the prompt is read: `processed` of `total` tokens, of which `cached` were in memory. No word yet."""
+
+    choice: int
+    total: int
+    cached: int
+    processed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The end of one choice. `completion_tokens` counts every token drawn for it, the end token included.
 
@@ -95,7 +105,7 @@ class Finish:
     stop: str = ""
 
 
-Event: TypeAlias = Delta | Thought | CallDelta | Finish
+Event: TypeAlias = Delta | Thought | CallDelta | Progress | Finish
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,19 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from edged.chat import ChatRequest, EmbedRequest, Lane, RerankRequest
-from edged.completion import Admission, Backend, Completion, Counted, Embeddings, Event, Finish, Ranking, Thought, Usage
+from edged.completion import (
+    Admission,
+    Backend,
+    Completion,
+    Counted,
+    Embeddings,
+    Event,
+    Finish,
+    Progress,
+    Ranking,
+    Thought,
+    Usage,
+)
 from edged.errors import EdgedError
 
 log = logging.getLogger(__name__)
@@ -207,7 +219,7 @@ class Observed:
                 if isinstance(event, Finish):
                     exchange.completion_tokens += event.completion_tokens - counted.get(event.choice, 0)
                     outcome = event.reason
-                else:
+                elif not isinstance(event, Progress):
                     counted[event.choice] = counted.get(event.choice, 0) + event.tokens
                     exchange.completion_tokens += event.tokens
                     exchange.reasoning_tokens += event.tokens if isinstance(event, Thought) else 0

@@ -149,6 +149,7 @@ class Generate:
     prediction: str = ""
     markers: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
+    tells_progress: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,7 @@ class Failed:
 class Output:
     """News of one sequence: `text` made of `tokens` tokens; with `finish`, its last word (`total` tokens in all).
 
-    `stop` is the stop string that ended it.
+    `stop` is the stop string that ended it. `read_tokens` of its prompt are in memory now, where that is to be told.
     """
 
     id: int
@@ -225,6 +226,7 @@ class Output:
     total: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     stop: str = ""
+    read_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from edged.api.answer import Choice, edged_facts
 from edged.api.errors import anthropic_body
 from edged.api.tools import compact
 from edged.chat import ChatRequest
-from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Thought, Usage
+from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Progress, Thought, Usage
 from edged.errors import EdgedError
 from edged.observe import Exchange
 
@@ -83,6 +83,8 @@ class AnthropicAnswer:
                 return opened + (
                     self._delta("input_json_delta", partial_json=event.arguments) if event.arguments else b""
                 )
+            case Progress():
+                return b""
             case Finish():
                 delta = self._end(event.reason, event.completion_tokens, event.stop)
                 return self._close() + _sse("message_delta", delta=delta, usage=usage_body(exchange.usage))

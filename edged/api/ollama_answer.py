@@ -20,7 +20,7 @@ from edged.api.logprobs import chat_logprobs
 from edged.api.ollama_models import rfc3339, tagged
 from edged.api.tools import compact
 from edged.chat import ChatRequest, ToolCall
-from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Thought, TokenLogprob
+from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Progress, Thought, TokenLogprob
 from edged.errors import EdgedError
 from edged.observe import Exchange
 
@@ -64,6 +64,8 @@ class OllamaAnswer:
                 return before + self._line(exchange, self._said("", event.text))
             case CallDelta():
                 self._call = ToolCall(event.id, event.name, event.arguments)
+                return before
+            case Progress():
                 return before
             case Finish():
                 return before + self._line(exchange, self._said(""), event.reason)

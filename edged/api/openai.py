@@ -58,6 +58,7 @@ class _Common(SamplingFields):
     user: Annotated[str, StringConstraints(max_length=256)] = ""
     # llama-server's: how fast it went, in every chunk and not only in the last. What is cached is used in any case.
     timings_per_token: bool = False
+    return_progress: bool = False
     cache_prompt: Literal[True] = True
     grammar: _Grammar | None = None
     json_schema: dict[str, Any] | None = None
@@ -130,6 +131,7 @@ class ChatBody(_Common):
             lane=self._lane(messages),
             overflow="drop" if self.truncation == "auto" else "refuse",
             prediction=prediction,
+            tells_progress=self.return_progress and self.stream,
             tools=tools,
             tool_choice=choice,
             parallel_calls=self.parallel_tool_calls,
@@ -184,6 +186,7 @@ class CompletionBody(_Common):
             logprobs=self.logprobs,
             constraint=the_one(self.constraints()),
             caller=Caller("openai", address=address, user=self.user),
+            tells_progress=self.return_progress and self.stream,
         )
 
     def _check_choices(self, prompts: Sequence[RawPrompt]) -> None:

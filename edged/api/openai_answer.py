@@ -16,7 +16,7 @@ from edged.api.errors import openai_body
 from edged.api.logprobs import characters, chat_logprobs, completion_logprobs
 from edged.api.tools import call_body, call_delta_body, compact
 from edged.chat import ChatRequest
-from edged.completion import CallDelta, Delta, Event, Finish, Thought, TokenLogprob, Usage
+from edged.completion import CallDelta, Delta, Event, Finish, Progress, Thought, TokenLogprob, Usage
 from edged.errors import EdgedError
 from edged.observe import Exchange
 
@@ -105,6 +105,9 @@ class OpenAIAnswer:
                 return self._chunk(exchange, event.choice, {"reasoning_content": event.text})
             case CallDelta():
                 return self._chunk(exchange, event.choice, {"tool_calls": [call_delta_body(event)]})
+            case Progress():
+                read_s = exchange.age_s - (exchange.admission.queue_s if exchange.admission else 0.0)
+                return self._chunk(exchange, event.choice, {}, extra={"prompt_progress": _progress_body(event, read_s)})
             case Finish():
                 extra = _truth(exchange) if is_last and not self.include_usage else {}
                 return self._chunk(exchange, event.choice, {} if self.is_chat else "", event.reason, extra)
@@ -164,6 +167,16 @@ class OpenAIAnswer:
             "model": exchange.admission.model,
             "choices": choices,
         }
+
+
+def _progress_body(progress: Progress, read_s: float) -> dict[str, int]:
+    """llama-server's `prompt_progress`."""
+    return {
+        "total": progress.total,
+        "cache": progress.cached,
+        "processed": progress.processed,
+        "time_ms": round(max(0.0, read_s) * 1000),
+    }
 
 
 def _truth(exchange: Exchange) -> dict[str, Any]:

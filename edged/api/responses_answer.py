@@ -24,7 +24,7 @@ from edged.api.logprobs import chat_logprobs
 from edged.api.responses_input import wrapped
 from edged.api.tools import compact
 from edged.chat import ChatRequest
-from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Thought, TokenLogprob, Usage
+from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Progress, Thought, TokenLogprob, Usage
 from edged.errors import EdgedError, RateLimited, RequestError
 from edged.observe import Exchange
 
@@ -153,6 +153,8 @@ class ResponsesAnswer:
                 return self._add(_TEXT, event.text, scores=event.logprobs)
             case CallDelta():
                 return self._add(_CALL, event.arguments, (event.index, event.id, event.name))
+            case Progress():
+                return b""
             case Finish():
                 silent = b"" if self._items else self._open(self._begin(_TEXT))
                 self._status = _status_of(event.reason)

@@ -47,6 +47,7 @@ def frame_of(
         request.prediction,
         markers,
         request.raw_prompt if isinstance(request.raw_prompt, tuple) else (),
+        request.tells_progress,
     )
 
 
@@ -55,13 +56,16 @@ News: TypeAlias = Event | Accepted | EdgedError
 
 @dataclass(slots=True, eq=False)
 class Answers:
-    """The `n` answers to one request as they arrive."""
+    """The `n` answers to one request as they arrive; `accepted` is known before the first of them says anything."""
 
     ids: range
+    accepted: Accepted | None = None
     _news: asyncio.Queue[News] = field(default_factory=asyncio.Queue)
 
     def put(self, news: News) -> None:
         """Something happened; an error is the end of all of them."""
+        if isinstance(news, Accepted) and self.accepted is None:
+            self.accepted = news
         self._news.put_nowait(news)
 
     async def admitted(self) -> Accepted:

@@ -17,7 +17,7 @@ from typing import TypeVar
 import psutil
 
 from edged.chat import ChatRequest
-from edged.completion import Delta, Finish
+from edged.completion import Delta, Finish, Progress
 from edged.errors import (
     ContextLengthExceeded,
     EdgedError,
@@ -282,6 +282,9 @@ class WorkerProcess:
         if answers is None:
             return  # cancelled while the step was under way
         choice = output.id - answers.ids.start
+        if output.read_tokens and (accepted := answers.accepted):
+            cached = accepted.cached_tokens
+            answers.put(Progress(choice, accepted.prompt_tokens, cached, max(cached, output.read_tokens)))
         if output.text or output.logprobs:
             answers.put(Delta(choice, output.text, output.tokens, output.logprobs))
         if output.finish:

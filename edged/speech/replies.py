@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 
 from edged.chat import Tool
-from edged.completion import CallDelta, Delta, Event, Finish, Thought, TokenLogprob
+from edged.completion import CallDelta, Delta, Event, Finish, Progress, Thought, TokenLogprob
 from edged.speech.families import Family
 from edged.speech.reply import Arguments, CallOpened, Parser, Piece, Thinking, Words
 
@@ -51,7 +51,9 @@ async def _read(
         if choice is None:
             parser = family.parser(tools, new_id, is_thinking=is_thinking)
             choice = choices[event.choice] = _Choice(event.choice, parser)
-        if isinstance(event, Delta):
+        if isinstance(event, Progress):
+            yield event
+        elif isinstance(event, Delta):
             for read in choice.take(event):
                 yield read
         elif isinstance(event, Finish):

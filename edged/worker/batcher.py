@@ -337,7 +337,7 @@ class Batcher:
     def _collect(self, jobs: Iterable[Job]) -> list[Output]:
         outputs = []
         for job, sequence in [(job, job.sequence) for job in jobs]:
-            if sequence.said or sequence.finish:
+            if sequence.has_news:
                 outputs.append(sequence.take_news())
             if sequence.finish:
                 self._retire(job)

@@ -68,10 +68,12 @@ class Sequence:
     lane: Lane = "interactive"
     marks: tuple[int, ...] = ()
     shown: Mapping[int, bytes] = field(default_factory=dict)
+    tells_progress: bool = False
     place: Prefix | None = None
     finish: FinishReason | None = None
     said: str = ""
     said_tokens: int = 0
+    _told_tokens: int = 0
     _decoded: int = 0  # characters that the tokens so far have made, and how many of them were released
     _released: int = 0
     _scores: list[tuple[int, TokenLogprob]] = field(default_factory=list)  # each with the characters before it
@@ -88,6 +90,17 @@ class Sequence:
     def pending(self) -> int:
         """Tokens that must be decoded before the next one can be drawn; 1 while generating."""
         return len(self.tokens) - self.in_memory
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.said or self.finish or self._newly_read)
+
+    @property
+    def _newly_read(self) -> int:
+        """How much of the prompt is in memory, if that is to be told and is more than was told; else 0."""
+        read = min(self.in_memory, self.prompt_tokens) if self.tells_progress else 0
+        return read if read > self._told_tokens else 0
 
     @property
     def readable(self) -> int:
@@ -130,8 +143,9 @@ class Sequence:
 
     def take_news(self) -> Output:
         """All that may be told and has not been."""
-        said, tokens = self.take_said()
-        return Output(self.id, said, tokens, self.finish, self.generated, self.take_scores(), self.stops.met)
+        (said, tokens), scores, read = self.take_said(), self.take_scores(), self._newly_read
+        self._told_tokens = read or self._told_tokens
+        return Output(self.id, said, tokens, self.finish, self.generated, scores, self.stops.met, read)
 
     def take_said(self) -> tuple[str, int]:
         """Text that may be shown and has not been taken yet, and how many tokens were drawn since the last take."""

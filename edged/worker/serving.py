@@ -221,6 +221,7 @@ class Worker:
         for id, sampler in enumerate(samplers, start=wanted.id):
             stops, own = StopFilter(wanted.stop), list(tokens)
             sequence = Sequence(id, own, len(own), most, stops, wanted.partition, wanted.lane, marks, shown)
+            sequence.tells_progress = wanted.tells_progress
             guesses = guesses_for(own, expected, looks_up=self._looks_up) if self._drafts else None
             self._batcher.submit(Job(sequence, sampler, guesses))
 

@@ -113,3 +113,19 @@ def test_a_last_turn_that_is_too_long_by_itself_is_refused_all_the_same(client: 
 
     assert isinstance(refused.value.body, dict)
     assert refused.value.body["code"] == "context_length_exceeded"
+
+
+def test_how_far_a_long_prompt_is_read_is_told_to_whom_asks(client: OpenAI) -> None:
+    words = " ".join(f"word{number}" for number in range(250))
+    asked = {"model": "tiny", "messages": [SYSTEM, {"role": "user", "content": words}], "max_tokens": 4}
+    chunks = client.chat.completions.create(**asked, stream=True, extra_body={"return_progress": True})  # type: ignore[call-overload]
+    told: list[dict[str, int]] = []
+    timings: dict[str, int] = {}
+    for chunk in chunks:
+        extra = chunk.model_extra
+        told += [extra["prompt_progress"]] if "prompt_progress" in extra else []
+        timings = extra.get("timings", timings)
+
+    assert [step["processed"] for step in told] == sorted({step["processed"] for step in told})
+    assert told[-1]["processed"] == told[-1]["total"] == timings["prompt_n"] + timings["cache_n"]
+    assert {step["cache"] for step in told} == {timings["cache_n"]}

@@ -250,3 +250,15 @@ def test_a_marker_that_ends_the_turn_still_ends_it() -> None:
     sequence.accept(5, b"", is_end=True)
 
     assert (sequence.finish, sequence.take_said()) == ("stop", ("", 1))
+
+
+def test_how_far_a_prompt_is_read_is_told_where_it_was_asked_for_and_never_twice() -> None:
+    for tells in (True, False):
+        reading = Sequence(1, [1, 2, 3, 4], 4, 9, StopFilter(()))
+        reading.tells_progress = tells
+        told = []
+        for length in (2, 2, 4):
+            reading.place = Prefix([1, 2, 3, 4], "", length)
+            if reading.has_news:
+                told.append(reading.take_news().read_tokens)
+        assert told == ([2, 4] if tells else [])
