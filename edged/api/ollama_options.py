@@ -31,7 +31,8 @@ _EFFORTS: dict[str, ReasoningEffort] = {"low": "low", "medium": "medium", "high"
 
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
-_PIECE = re.compile(rf"({_NUMBER})(ns|us|µs|μs|ms|s|m|h)")
+# Not from the middle of a number on: a long one would be tried from every digit.
+_PIECE = re.compile(rf"(?<![0-9.])({_NUMBER})(ns|us|µs|μs|ms|s|m|h)")
 _DURATION = re.compile(rf"([+-]?)(?:({_NUMBER})|((?:{_PIECE.pattern})+))")
 _LONGEST_DURATION = 64  # characters
 
