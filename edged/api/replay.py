@@ -25,6 +25,8 @@ CONVERSATION = "X-Conversation-Id"
 TAPE_BYTES = 2**20
 # Of all together; what has ended goes first, oldest first.
 _ALL_BYTES = 16 * 2**20
+# What even an empty one counts, so that they are not endlessly many.
+_LEAST_BYTES = 4096
 # llama-server's, and long enough for a lift or a tunnel.
 KEPT_S = 300.0
 _LONGEST_ID = 256
@@ -58,8 +60,8 @@ class Tape:
 
     @property
     def kept_bytes(self) -> int:
-        """How much is still there."""
-        return len(self._kept)
+        """How much memory it counts for."""
+        return _LEAST_BYTES + len(self._kept)
 
     @property
     def age_s(self) -> float | None:

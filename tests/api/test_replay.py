@@ -81,7 +81,7 @@ async def test_what_ended_is_forgotten_after_a_while_and_the_oldest_first_where_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tapes = Tapes(Stops())
-    monkeypatch.setattr(replay, "_ALL_BYTES", 25)
+    monkeypatch.setattr(replay, "_ALL_BYTES", 2 * replay._LEAST_BYTES + 25)
     for id in ("a", "b", "c"):
         tapes.record(("open", id), written := tape(), writing(b"x" * 10))
         await read(written)
