@@ -19,6 +19,7 @@ from tests.end_to_end.weather import QUESTION, SCHEMA, checked
 
 ASKED: list[Any] = [{"role": "user", "content": QUESTION}]
 TOOL: Any = {"name": "weather", "description": "The weather to come", "input_schema": SCHEMA}
+UNTHINKING: Any = {"type": "disabled"}
 # The client has no word for it any more; who needs it says it so.
 GREEDY = {"temperature": 0}
 ONE: Any = {"type": "any", "disable_parallel_tool_use": True}
@@ -81,11 +82,10 @@ def test_the_guide_answers_word_for_word_whole_and_streamed(edged_daemon: Daemon
 
 
 def test_an_answer_at_its_limit_and_at_a_stop_string_says_so(client: Anthropic) -> None:
-    cut = client.messages.create(model="tiny", max_tokens=20, extra_body=GREEDY, messages=ASKED)
+    asked: Any = {"model": "tiny", "max_tokens": 20, "extra_body": GREEDY, "messages": ASKED}
+    cut = client.messages.create(**asked)
     stop = text_of(cut)[8:12]
-    stopped = client.messages.create(
-        model="tiny", max_tokens=20, extra_body=GREEDY, messages=ASKED, stop_sequences=[stop, "never said"]
-    )
+    stopped = client.messages.create(stop_sequences=[stop, "never said"], **asked)
 
     assert (cut.stop_reason, cut.usage.output_tokens) == ("max_tokens", 20)
     assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", stop)
@@ -94,9 +94,9 @@ def test_an_answer_at_its_limit_and_at_a_stop_string_says_so(client: Anthropic) 
 
 @pytest.mark.parametrize("model", ["tiny", "caller", "thinker"])
 def test_a_call_that_must_be_made_is_made(client: Anthropic, model: str) -> None:
-    asked: Any = {"model": model, "max_tokens": 200, "messages": ASKED, "tools": [TOOL]}
-    for choice in (ONE, {"type": "tool", "name": "weather", "disable_parallel_tool_use": True}):
-        input_of(client.messages.create(tool_choice=choice, thinking={"type": "disabled"}, **asked))
+    asked: Any = {"model": model, "max_tokens": 200, "messages": ASKED, "tools": [TOOL], "thinking": UNTHINKING}
+    for choice in (ONE, ONE | {"type": "tool", "name": "weather"}):
+        input_of(client.messages.create(**asked, tool_choice=choice))
 
 
 def test_a_streamed_call_is_put_together_by_the_client(client: Anthropic) -> None:
@@ -156,7 +156,7 @@ def test_thoughts_with_a_budget_come_back_in_the_next_turn(client: Anthropic) ->
 
 def test_thoughts_are_left_out_where_nobody_wants_them(client: Anthropic) -> None:
     asked: Any = {"model": "thinker", "max_tokens": 8, "messages": ASKED}
-    without = client.messages.create(thinking={"type": "disabled"}, **asked)
+    without = client.messages.create(thinking=UNTHINKING, **asked)
     unseen = client.messages.create(thinking={"type": "adaptive", "display": "omitted"}, **asked)
 
     assert [block.type for block in without.content] == ["text"]
