@@ -228,6 +228,9 @@ SHAPES: dict[str, Shape] = {
     "tiny-deep": replace(TINY, blocks=48, depth_gain=0.05),
     "tiny-deep-draft": replace(TINY, blocks=48, depth_gain=0.05, kept_blocks=(47,)),
     "tiny-window": replace(TINY, architecture="gemma3", query_key_norm=True, window=Window(32, 2, 10_000.0)),
+    # As tools are called by most models, and as most think: behind a marker, and in a thought that the prompt opens.
+    "tiny-caller": replace(TINY, template="Qwen-Qwen2.5-7B-Instruct.jinja"),
+    "tiny-thinker": replace(TINY, template="Qwen3.5-4B.jinja"),
     "tiny-bert": TINY_BERT,
     "tiny-bert-mean": replace(TINY_BERT, pooling="mean"),
     "tiny-reranker": replace(TINY_BERT, pooling="rank"),

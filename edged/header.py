@@ -25,6 +25,8 @@ _MOST_STRINGS = 2_000_000
 _MOST_ENTRIES = 4096  # real files have 20 to 60
 _LONGEST_KEY_BYTES = 65_535  # more than 2^16 - 1 is not allowed (docs/gguf.md of ggml)
 _LONGEST_TEXT_BYTES = 256
+_TEMPLATE = "tokenizer.chat_template"
+_LONGEST_TEMPLATE_BYTES = 64 * 1024  # the longest of llama.cpp's models/templates has 17 kB
 _LONGEST_KEPT_KEY = 128  # characters; no more of a file stays in memory than the entries that anybody may ask for
 _BUFFER_BYTES = 256 * 1024
 
@@ -44,11 +46,15 @@ class _Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself: every entry that is a number or a short text, by its key."""
+    """What a file says of itself: every entry that is a number or a short text, by its key, and its chat template.
+
+    `template` is empty where there is none, or one that is longer than any.
+    """
 
     made_for: MadeFor
     architecture: str
     entries: Mapping[str, int | float | str]
+    template: str = ""
 
 
 def made_for(path: Path) -> MadeFor | None:
@@ -74,8 +80,9 @@ def _header(said: dict[str, int | float | str]) -> Header:
     architecture = said.get("general.architecture")
     if not isinstance(architecture, str):
         raise _Unreadable
+    template = said.pop(_TEMPLATE, "")
     kept = {key: value for key, value in said.items() if len(key) <= _LONGEST_KEPT_KEY}
-    return Header(_purpose(said, architecture), architecture, kept)
+    return Header(_purpose(said, architecture), architecture, kept, template if isinstance(template, str) else "")
 
 
 def _purpose(said: dict[str, int | float | str], architecture: str) -> MadeFor:
@@ -93,7 +100,7 @@ def _purpose(said: dict[str, int | float | str], architecture: str) -> MadeFor:
 
 
 def _entries(reader: _Reader) -> dict[str, int | float | str]:
-    """Every entry of the header that is a number or a short text, by its key."""
+    """Every entry of the header that is a number or a short text, by its key; the chat template among them."""
     if reader.take(4) != _MAGIC or reader.number(_U32) not in _VERSIONS:
         raise _Unreadable
     reader.number(_U64)  # tensors
@@ -103,7 +110,8 @@ def _entries(reader: _Reader) -> dict[str, int | float | str]:
     found: dict[str, int | float | str] = {}
     for _ in range(int(count)):
         key = reader.text(_LONGEST_KEY_BYTES)
-        value = _value(reader, int(reader.number(_U32)))
+        longest_bytes = _LONGEST_TEMPLATE_BYTES if key == _TEMPLATE else _LONGEST_TEXT_BYTES
+        value = _value(reader, int(reader.number(_U32)), longest_bytes)
         if key is None or key in found:
             raise _Unreadable
         if value is not None:
@@ -111,12 +119,12 @@ def _entries(reader: _Reader) -> dict[str, int | float | str]:
     return found
 
 
-def _value(reader: _Reader, kind: int) -> int | float | str | None:
+def _value(reader: _Reader, kind: int, longest_bytes: int) -> int | float | str | None:
     """The value of this kind that comes next; None for an array or a long text, which are passed over."""
     if kind in _FORMATS:
         return reader.number(_FORMATS[kind])
     if kind == _STRING:
-        return reader.text(_LONGEST_TEXT_BYTES)
+        return reader.text(longest_bytes)
     if kind == _ARRAY:
         _pass_over(reader, int(reader.number(_U32)), int(reader.number(_U64)))
         return None

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from openai import OpenAI, Stream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from tests.daemon_process import PATIENCE_S, DaemonProcess
+from tests.daemon_process import PATIENCE_S, DaemonProcess, until
 
 CHAT = "/v1/chat/completions"
 
@@ -68,6 +68,12 @@ class Reply:
         assert error["message"]
         found: dict[str, Any] = error
         return found
+
+
+def until_idle(daemon: DaemonProcess) -> None:
+    """Return when no model's place is taken and the latest request was cancelled."""
+    until(lambda: daemon.requests()[0]["outcome"] == "cancelled", "the request was cancelled")
+    until(lambda: not any(found["busy"] for found in daemon.status()["residents"]), "all places are free")
 
 
 def sending(

@@ -92,14 +92,26 @@ def test_models_for_search_say_so(shape: str, purpose: str, tmp_path: Path) -> N
 def test_what_a_file_says_of_itself_is_kept_but_for_lists_long_texts_and_long_names(tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     said = [architecture("llama"), entry("general.file_type", U32, 15), entry("general.size_label", STRING, "1.7B")]
-    file.write_bytes(gguf(*said, TOKENS, entry("tokenizer.chat_template", STRING, "x" * 500), entry("k" * 129, U8, 1)))
+    file.write_bytes(gguf(*said, TOKENS, entry("general.description", STRING, "x" * 500), entry("k" * 129, U8, 1)))
 
     found = header.read(file)
     assert found is not None
-    assert (found.made_for, found.architecture) == ("words", "llama")
+    assert (found.made_for, found.architecture, found.template) == ("words", "llama", "")
     assert found.entries == {
         "general.architecture": "llama", "general.file_type": 15, "general.size_label": "1.7B"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("characters", "kept"), [(500, 500), (64 * 1024, 64 * 1024), (64 * 1024 + 1, 0)])
+def test_a_chat_template_is_kept_unless_it_is_longer_than_any(tmp_path: Path, characters: int, kept: int) -> None:
+    file = tmp_path / "m.gguf"
+    template = entry("tokenizer.chat_template", STRING, "x" * characters)
+    file.write_bytes(gguf(architecture("llama"), TOKENS, template, entry("general.file_type", U32, 15)))
+
+    found = header.read(file)
+    assert found is not None
+    assert found.template == "x" * kept
+    assert found.entries == {"general.architecture": "llama", "general.file_type": 15}
 
 
 HOSTILE = {

@@ -1,4 +1,4 @@
-"""The handlers that tell which models there are, and change it, in OpenAI's and Ollama's words."""
+"""The handlers that tell which models there are, and change it, in OpenAI's, Anthropic's and Ollama's words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from edged.api import body
+from edged.api import anthropic_models, body
 from edged.api.exposed import Exposed, Route
 from edged.api.ollama_models import (
     REFUSED,
@@ -42,6 +42,10 @@ class Catalogue:
         return [
             Route("GET", "/v1/models", "chat", self.models),
             Route("GET", "/v1/models/{id}", "chat", self.model),
+            Route("GET", "/openai/models", "chat", self.models),
+            Route("GET", "/openai/models/{id}", "chat", self.model),
+            Route("GET", "/openai/v1/models", "chat", self.models),
+            Route("GET", "/openai/v1/models/{id}", "chat", self.model),
             Route("GET", "/api/tags", "chat", self.tags),
             Route("GET", "/api/ps", "chat", self.ps),
             Route("POST", "/api/show", "chat", self.show),
@@ -52,16 +56,18 @@ class Catalogue:
             *(Route(method, path, "admin", self.refuse) for method, path in REFUSED),
         ]
 
-    async def models(self, _request: web.Request) -> web.StreamResponse:
-        """All of them, the default model first."""
-        return web.json_response(models_body([card for card, _ in await self._installed()]))
+    async def models(self, request: web.Request) -> web.StreamResponse:
+        """All of them, the default model first; OpenAI and Anthropic have the same path for it."""
+        describe = anthropic_models.models_body if anthropic_models.is_meant(request.headers) else models_body
+        return web.json_response(describe([card for card, _ in await self._installed()]))
 
     async def model(self, request: web.Request) -> web.StreamResponse:
         """One of them."""
         name = request.match_info["id"]
+        describe = anthropic_models.model_body if anthropic_models.is_meant(request.headers) else model_body
         for card, _ in await self._installed():
             if card.name == name:
-                return web.json_response(model_body(card))
+                return web.json_response(describe(card))
         raise NotFound(f"There is no model named {name!r} here.", param="model")
 
     async def tags(self, _request: web.Request) -> web.StreamResponse:
@@ -87,9 +93,7 @@ class Catalogue:
         installed = await self._installed()
         name = asked.found([card.name for card, _ in installed])
         card, file = next(found for found in installed if found[0].name == name)
-        resident = self._exposed.pool.residents.get(name)
-        template = resident.process.card.template if resident and resident.process.card else ""
-        return web.json_response(show_body(card, file.header, (), template))
+        return web.json_response(show_body(card, file.header))
 
     async def pull(self, request: web.Request) -> web.StreamResponse:
         """What is installed is there; anything else would have to be fetched, and says so."""

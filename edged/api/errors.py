@@ -71,6 +71,10 @@ def anthropic_body(error: EdgedError, request_id: str = "") -> dict[str, Any]:
     if isinstance(error, errors.ContextLengthExceeded):
         message = f"prompt is too long: {error.prompt_tokens} tokens > {error.context_tokens} maximum. {message}"
     named: dict[str, Any] = {"param": param} if param else {}
+    if param == "thread" and isinstance(error, errors.UnsupportedParameter):
+        # Anthropic's own word for it; the official client's tool runner then goes on without
+        # (`types/thread_unsupported_request_error.py` there).
+        named["details"] = {"error_code": "thread_unsupported_request"}
     identified: dict[str, Any] = {"request_id": request_id} if request_id else {}
     return {"type": "error", "error": {"type": kind, "message": message} | named | _own(error)} | identified
 

@@ -37,6 +37,7 @@ class Measures:
         return [
             Route("POST", "/v1/embeddings", "chat", self.embeddings),
             Route("POST", "/openai/deployments/{model}/embeddings", "chat", self.embeddings),
+            Route("POST", "/openai/v1/embeddings", "chat", self.embeddings),
             Route("POST", "/api/embed", "chat", self.ollama_embed),
             Route("POST", "/api/embeddings", "chat", self.ollama_embeddings),
             Route("POST", "/v1/rerank", "chat", self.rerank),

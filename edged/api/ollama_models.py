@@ -8,6 +8,7 @@ them. Pure functions: whoever calls them knows the store and the pool.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from edged.api.body import Strict
 from edged.chat import MadeFor, ModelCard
 from edged.errors import InvalidRequest, ModelNotFound, UnsupportedParameter
 from edged.header import Header
+from edged.speech.families import family_of
 
 # Which Ollama's API this is; programs compare it to know what they may ask for (`/api/version`).
 API_VERSION = "0.33.0"
@@ -36,6 +38,7 @@ _FILE_TYPES = {
     40: "Q1_0", 41: "Q2_0",
 }  # fmt: skip
 _GUESSED = 1024  # a bit that says that whoever wrote the type had to guess it
+_TOOLS = re.compile(r"\btools\b")
 _CAPABILITIES: dict[MadeFor | None, tuple[str, ...]] = {"words": ("completion",), "vectors": ("embedding",)}
 # What there is in Ollama and not here, and what to do instead; by method and path.
 REFUSED = {
@@ -158,12 +161,9 @@ def ps_body(running: Sequence[Running], headers: Mapping[str, Header | None], no
     return {"models": [_running_body(model, headers.get(model.card.name), now_s) for model in running]}
 
 
-def show_body(card: ModelCard, header: Header | None, capabilities: Sequence[str], template: str) -> dict[str, Any]:
-    """`POST /api/show`.
-
-    `capabilities` are those that only the model's template tells ("tools", "thinking", "vision"); `template` is empty
-    where nobody has opened the model.
-    """
+def show_body(card: ModelCard, header: Header | None) -> dict[str, Any]:
+    """`POST /api/show`. What the chat template speaks of the model can do, in memory or not, as in Ollama."""
+    template = header.template if header else ""
     return {
         "modelfile": f"# A GGUF file, no Modelfile\nFROM {tagged(card.name)}\n",
         "parameters": "",
@@ -171,7 +171,7 @@ def show_body(card: ModelCard, header: Header | None, capabilities: Sequence[str
         "license": str(header.entries.get("general.license", "")) if header else "",
         "details": _details(header),
         "model_info": _model_info(header),
-        "capabilities": [*_CAPABILITIES.get(card.made_for, ()), *capabilities],
+        "capabilities": _capabilities(card.made_for, template),
         "modified_at": rfc3339(card.modified_s * _NANO),
     }
 
@@ -194,6 +194,15 @@ def digest_of(card: ModelCard) -> str:
     the model, and has at least twelve characters (`ListHandler` in its cmd/cmd.go shows so many).
     """
     return sha256(f"{card.origin} {card.name} {card.size_bytes} {card.modified_s}".encode()).hexdigest()
+
+
+def _capabilities(made_for: MadeFor | None, template: str) -> list[str]:
+    """What programs look for before they offer tools or thinking (`Capabilities` in Ollama's server/images.go)."""
+    able = [*_CAPABILITIES.get(made_for, ())]
+    if made_for == "words":
+        able += ["tools"] if _TOOLS.search(template) else []
+        able += ["thinking"] if family_of(template).thinks else []
+    return able
 
 
 def _model_body(card: ModelCard, header: Header | None) -> dict[str, Any]:

@@ -40,7 +40,8 @@ _MOST_MESSAGES = 8
 _ANY_TEXT = regex("(?s:.*)")
 _LINE = maybe(text("\n"))
 _CALL = rule("call")
-_SPACE = maybe(regex(r"\s{1,4}"))
+# What the parser takes for white space (`scanner.WHITE`), and nothing else that Unicode has of it.
+_SPACE = maybe(regex(r"[ \t\r\n]{1,4}"))
 
 
 def constraint(

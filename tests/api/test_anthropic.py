@@ -15,8 +15,9 @@ from edged.api import body
 from edged.api.answer import Answer, Choice
 from edged.api.anthropic import CountBody, MessagesBody, count_body
 from edged.api.anthropic_answer import AnthropicAnswer
+from edged.api.anthropic_models import is_meant, models_body
 from edged.api.errors import anthropic_body, dialect_of, error_body
-from edged.chat import ChatRequest, ImagePart, Message, TextPart, Tool, ToolCall, ToolChoice
+from edged.chat import ChatRequest, ImagePart, Message, ModelCard, TextPart, Tool, ToolCall, ToolChoice
 from edged.completion import Admission, CallDelta, Counted, Delta, Event, Finish, Thought
 from edged.errors import (
     ContextLengthExceeded,
@@ -856,3 +857,47 @@ def test_a_prompt_that_is_too_long_is_refused_in_the_words_that_programs_look_fo
     message = anthropic_body(ContextLengthExceeded(9000, 8192))["error"]["message"]
 
     assert message.startswith("prompt is too long: 9000 tokens > 8192 maximum. The prompt has 9000 tokens")
+
+
+def test_a_conversation_that_the_server_shall_keep_is_refused_in_the_word_that_the_client_goes_on_without() -> None:
+    """The official client's tool runner asks for it first, and sends the whole conversation after this error."""
+    for thread in ({"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}):
+        with pytest.raises(UnsupportedParameter) as refused:
+            asked(thread=thread)
+        error = anthropic_body(refused.value)["error"]
+        assert error["details"] == {"error_code": "thread_unsupported_request"}
+        assert (error["type"], error["param"]) == ("invalid_request_error", "thread")
+    with pytest.raises(UnsupportedParameter) as other:
+        asked(container="x")
+    assert "details" not in anthropic_body(other.value)["error"]
+
+
+def test_models_in_anthropics_shape() -> None:
+    card = ModelCard("m", "local", 5, 1_690_000_000, 4096, True)
+
+    assert is_meant({"anthropic-version": "2023-06-01"})
+    assert not is_meant({})
+    assert models_body([card]) == {
+        "data": [
+            {
+                "type": "model",
+                "id": "m",
+                "display_name": "m",
+                "created_at": "2023-07-22T04:26:40Z",
+                "lifecycle": "active",
+                "max_input_tokens": 4096,
+                "max_tokens": 4096,
+                "edged": {
+                    "origin": "local",
+                    "context_tokens": 4096,
+                    "size_bytes": 5,
+                    "resident": True,
+                    "made_for": "words",
+                },
+            }
+        ],
+        "has_more": False,
+        "first_id": "m",
+        "last_id": "m",
+    }
+    assert models_body([]) == {"data": [], "has_more": False, "first_id": None, "last_id": None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,10 +112,10 @@ def test_what_is_in_memory_and_until_when() -> None:
 
 
 def test_what_a_model_is() -> None:
-    assert show_body(CARD, HEADER, ["tools"], "{{ x }}") == {
+    assert show_body(CARD, replace(HEADER, template="{{ tools }}")) == {
         "modelfile": "# A GGUF file, no Modelfile\nFROM qwen3-1.7b:latest\n",
         "parameters": "",
-        "template": "{{ x }}",
+        "template": "{{ tools }}",
         "license": "apache-2.0",
         "details": DETAILS,
         "model_info": {
@@ -131,10 +132,22 @@ def test_what_a_model_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made_for", "able"), [("words", ["completion"]), ("vectors", ["embedding"]), ("scores", []), (None, [])]
+    ("made_for", "template", "able"),
+    [
+        ("words", "", ["completion"]),
+        ("words", "{{ messages }}", ["completion"]),
+        ("words", "{% if tools %}<tool_call>{% endif %}", ["completion", "tools"]),
+        ("words", "{{ toolset }}<think></think>", ["completion", "thinking"]),
+        ("words", "<|channel|><|message|>{{ tools }}", ["completion", "tools", "thinking"]),
+        ("vectors", "{{ tools }}", ["embedding"]),
+        ("scores", "{{ tools }}", []),
+        (None, "", []),
+    ],
 )
-def test_what_a_model_can(made_for: Any, able: list[str]) -> None:
-    assert show_body(ModelCard("m", "local", 1, 1, made_for=made_for), None, (), "")["capabilities"] == able
+def test_what_a_model_can(made_for: Any, template: str, able: list[str]) -> None:
+    card = ModelCard("m", "local", 1, 1, made_for=made_for)
+    assert show_body(card, replace(HEADER, template=template))["capabilities"] == able
+    assert show_body(card, None)["capabilities"] == able[:1]
 
 
 def test_a_guessed_type_is_told_as_what_was_guessed_and_an_unknown_one_as_unknown() -> None:
@@ -306,7 +319,7 @@ def test_the_official_client_reads_them_all() -> None:
     headers: dict[str, Header | None] = {CARD.name: HEADER}
     (model,) = ollama.ListResponse(**tags_body([CARD], headers)).models
     (running,) = ollama.ProcessResponse(**ps_body([Running(CARD, 5)], headers, 0.0)).models
-    shown = ollama.ShowResponse(**show_body(CARD, HEADER, (), ""))
+    shown = ollama.ShowResponse(**show_body(CARD, HEADER))
 
     assert (model.model, model.size, model.details.quantization_level) == (
         "qwen3-1.7b:latest",

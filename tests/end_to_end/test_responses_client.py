@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 from openai import OpenAI
+from openai.types.responses import ResponseFunctionToolCall, ResponseReasoningItem
 
 from tests.asking import client_of
-from tests.daemon_process import running
+from tests.daemon_process import DaemonProcess, running
+from tests.end_to_end.weather import FUNCTION, QUESTION, checked
+
+CALLING: dict[str, Any] = {
+    "model": "caller",
+    "tools": [{"type": "function", "strict": True} | FUNCTION],
+    "tool_choice": {"type": "function", "name": "weather"},
+    "parallel_tool_calls": False,
+    "max_output_tokens": 200,
+}
+
+
+@pytest.fixture(scope="module")
+def client(all_kinds: DaemonProcess) -> Iterator[OpenAI]:
+    with client_of(all_kinds) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +81,44 @@ def test_an_answer_follows_a_schema(noise: OpenAI) -> None:
     )
 
     assert answer.output_text.replace(" ", "") == '{"a":7}'
+
+
+def test_a_call_is_made_and_what_it_came_to_goes_back(client: OpenAI) -> None:
+    first = client.responses.create(input=QUESTION, **CALLING)
+    (call,) = first.output
+    assert isinstance(call, ResponseFunctionToolCall)
+    assert (call.name, call.status, first.status) == ("weather", "completed", "completed")
+    checked(call.arguments)
+
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "Rain."}
+    told: Any = [{"role": "user", "content": QUESTION}, call, result]
+    second = client.responses.create(input=told, **CALLING | {"tool_choice": "none", "max_output_tokens": 16})
+
+    assert second.output_text
+    assert first.usage is not None
+    assert second.usage is not None
+    assert second.usage.output_tokens == 16
+
+
+def test_a_streamed_call_is_put_together_by_the_client(client: OpenAI) -> None:
+    with client.responses.stream(input=QUESTION, **CALLING) as stream:
+        told = [event for event in stream]
+        answer = stream.get_final_response()
+
+    pieces = [event.delta for event in told if event.type == "response.function_call_arguments.delta"]
+    (call,) = answer.output
+    assert isinstance(call, ResponseFunctionToolCall)
+    assert checked(call.arguments) == checked("".join(pieces))
+    assert len(pieces) > 1
+
+
+def test_thoughts_are_items_of_their_own(client: OpenAI) -> None:
+    asked: Any = {"model": "thinker", "input": QUESTION, "max_output_tokens": 16}
+    answer = client.responses.create(reasoning={"effort": "low", "summary": "auto"}, **asked)
+
+    (item,) = answer.output
+    assert isinstance(item, ResponseReasoningItem)
+    assert answer.status == "incomplete"
+    assert answer.usage is not None
+    assert answer.usage.output_tokens_details.reasoning_tokens == answer.usage.output_tokens == 16
+    assert client.responses.create(reasoning={"effort": "none"}, **asked).output_text

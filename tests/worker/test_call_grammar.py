@@ -248,6 +248,17 @@ def test_a_thought_that_the_prompt_has_opened_must_end_first(bench: Bench) -> No
     assert not bench.takes(wanted("hermes", "<think>", may_think=False), "<think>Hm.</think>" + call)
 
 
+def test_white_space_around_calls_is_what_the_parser_reads_over(bench: Bench) -> None:
+    """Any other of Unicode's would be shown as words, and keep a thought from being one."""
+    calls = wanted("hermes", "<think>", choice=ToolChoice("required", "clock.now"), parallel=True)
+    call = '<tool_call>\n{"name": "clock.now", "arguments": {}}\n</tool_call>'
+    for space, is_taken in ((" \t\n", True), ("\u2002", False), ("\x85", False)):
+        for text in (space + "<think>Hm.</think>" + call, "<think>Hm.</think>" + space + call, call + space + call):
+            assert bench.takes(calls, text) is is_taken
+            found = read(family_named("hermes", "<think>"), [text], TOOLS)[0]
+            assert (found.words == "") is is_taken
+
+
 def test_an_answer_in_a_format_or_a_call(bench: Bench) -> None:
     either = wanted("hermes", "<think>", choice=ToolChoice(), content=COLOUR)
     assert bench.takes(either, '"red"')
