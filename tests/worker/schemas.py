@@ -258,6 +258,13 @@ BOUNDED: dict[str, Any] = {
         "additionalItems": False,
         "minItems": 2,
     },
+    "an older exclusive bound": {
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "type": "integer",
+        "minimum": 0,
+        "exclusiveMinimum": True,
+        "maximum": 2,
+    },
     "what JavaScript calls an integer": {
         "type": "integer",
         "minimum": -9007199254740991,
