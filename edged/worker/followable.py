@@ -17,13 +17,20 @@ from typing import Any, TypeAlias
 Takes: TypeAlias = Callable[[dict[str, Any]], bool]
 
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+# Values with which a keyword says nothing; zod writes the first for every record. llguidance knows none of these words.
+_NOTHING_SAID: dict[str, tuple[Any, ...]] = {
+    "propertyNames": ({"type": "string"}, {}, True),
+    "uniqueItems": (False,),
+    "unevaluatedProperties": ({}, True),
+    "unevaluatedItems": ({}, True),
+}
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LISTED = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _NESTED = ("items", "additionalItems", "additionalProperties", "propertyNames", "contains", "not", "if", "then", "else")
 
 
 def modern(schema: Any) -> Any:
-    """`schema` in the words of draft 2020-12, as far as llguidance would misread it."""
+    """`schema` in the words of draft 2020-12, as far as llguidance would misread it, without those that say nothing."""
     return _changed(schema, _modern)
 
 
@@ -50,6 +57,7 @@ def _changed(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) ->
 
 
 def _modern(node: dict[str, Any]) -> dict[str, Any]:
+    node = _without(node, *(key for key, values in _NOTHING_SAID.items() if key in node and node[key] in values))
     for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if isinstance(is_exclusive := node.get(exclusive), bool):
             node = _without(node, exclusive)

@@ -287,6 +287,14 @@ BOUNDED: dict[str, Any] = {
     "pydantic: an owner": Owner.model_json_schema(),
     "zod: an object": ZOD,
     "zod: a union": ZOD_UNION,
+    "zod: a record": {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "propertyNames": {"type": "string"},
+        "additionalProperties": ID,
+        "maxProperties": 0,
+    },
+    "a list whose items need not differ": listed(ID, 3, uniqueItems=False),
     **{f"tool: {name}": parameters for name, parameters in TOOLS.items()},
 }
 

@@ -109,3 +109,22 @@ def test_draft_4s_exclusive_bounds_are_bounds() -> None:
         "const": {"exclusiveMinimum": True},
     }
     assert modern(True) is True
+
+
+@pytest.mark.parametrize(
+    "nothing", [{"propertyNames": {"type": "string"}}, {"uniqueItems": False}, {"unevaluatedProperties": True}], ids=str
+)
+def test_what_says_nothing_is_no_reason_to_refuse_a_strict_schema(grammars: Grammars, nothing: dict[str, Any]) -> None:
+    assert modern({"type": "object", **nothing}) == {"type": "object"}
+    follow(grammars, {"type": "object", **nothing}, is_lenient=False)
+
+
+@pytest.mark.parametrize(
+    "something", [{"propertyNames": {"maxLength": 3}}, {"uniqueItems": True}, {"unevaluatedProperties": False}], ids=str
+)
+def test_what_says_something_and_cannot_be_followed_is_refused_where_it_must_hold(
+    grammars: Grammars, something: dict[str, Any]
+) -> None:
+    follow(grammars, {"type": ["object", "array"], **something}, is_lenient=True)
+    with pytest.raises(CannotDraw):
+        follow(grammars, {"type": ["object", "array"], **something}, is_lenient=False)

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.timeout(60)
 
 RAW = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=11)
 # Ten of each take minutes, and showed no more.
-SAMPLES = 2
+SAMPLES = 3
 # What an answer may take; a bounded schema's seldom takes a tenth.
 MOST_TOKENS = 1024
 CONTEXT_TOKENS, SEQUENCES = 4096, 16
@@ -136,7 +136,7 @@ TEXTLESS = ["nothing", "move", "choose", "flags", "matrix"]
 # Their markers hold "▁", which this vocabulary of pieces takes for a blank; in their own it is a control token.
 OTHER_VOCABULARIES = ("deepseek", "deepseek-r1")
 FAMILIES = [family for family, _ in TABLE if family.name not in OTHER_VOCABULARIES] + [GENERIC]
-CALLS_EACH = 3
+CALLS_EACH = 4
 
 
 def forced(family: Family, tool: Tool) -> Constraint | None:
