@@ -26,7 +26,7 @@ from edged.api.anthropic_message import (
 )
 from edged.api.body import Strict, check_texts, one_of, texts_of
 from edged.api.constraint import of_schema, the_one
-from edged.api.tools import MAX_TOOLS, ToolName, check_choice, compact
+from edged.api.tools import MAX_TOOLS, ToolName, check_choice, check_results, compact
 from edged.api.wishes import is_housekeeping
 from edged.chat import Caller, ChatRequest, Lane, Message, ReasoningEffort, Tool, ToolChoice
 from edged.completion import Counted
@@ -220,6 +220,7 @@ class _Prompt(Strict):
         check_choice(tools, choice)
         messages = self.context_management.apply(conversation(self.system, self.messages))
         check_texts(texts_of(messages, tools), text_bytes)
+        check_results(messages, "messages")
         wanted = self.output_config.format
         # Anthropic promises that the answer matches, and refuses what it cannot promise.
         constraint = None if wanted is None else of_schema(wanted.schema_, is_lenient=False)

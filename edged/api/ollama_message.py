@@ -75,7 +75,8 @@ def images(encoded: Sequence[str], place: str) -> tuple[Part, ...]:
 def tied(messages: Sequence[Message]) -> tuple[Message, ...]:
     """The conversation with every result tied to its call: by id, else by the tool's name, else in order.
 
-    A result for which no call is left stays as it is.
+    A result for which no call is left stays as it is: Ollama takes it, and programs that know no ids shorten their
+    conversations wherever they like.
     """
     told: list[Message] = []
     open_calls: list[ToolCall] = []

@@ -16,7 +16,7 @@ from edged.api.body import Strict
 from edged.api.constraint import of_schema
 from edged.chat import ReasoningEffort
 from edged.errors import InvalidRequest, UnsupportedParameter
-from edged.sampling import Constraint, Sampling
+from edged.sampling import Constraint, Mirostat, Sampling
 
 # llama.cpp's seeds have 32 bits, of which the last value means "draw one".
 _SEEDS = 2**32 - 1
@@ -24,9 +24,10 @@ _LARGEST_COUNT = 2**31 - 1
 _MAX_STOPS = 16
 # Ollama counts nanoseconds in 63 bits: 292 years, and no client means more.
 _LONGEST_S = (2**63 - 1) / 1e9
-# Options that are accepted where they ask for what happens anyway: samplers that are off here, and how far back
-# repetition counts (`PENALTY_WINDOW_TOKENS` in worker/sampler.py).
-_ALWAYS = {"typical_p": 1.0, "tfs_z": 1.0, "mirostat": 0, "repeat_last_n": 64}
+# As far back as the longest context of a small device; what a window holds is searched for every token drawn.
+_MAX_WINDOW = 131_072
+# Tail-free sampling, which llama.cpp no longer has, switched off: what happens anyway.
+_NO_TAIL = 1.0
 _EFFORTS: dict[str, ReasoningEffort] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}
 
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -76,18 +77,25 @@ class OptionsBody(EmbedOptionsBody):
     # -1 is Ollama's default: every answer differs.
     seed: Annotated[Whole, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: _Stop | Annotated[list[_Stop], Field(max_length=_MAX_STOPS)] = Field(default_factory=list)
-    typical_p: float | None = None
+    typical_p: Annotated[float, Field(ge=0, le=1)] | None = None
     tfs_z: float | None = None
-    mirostat: Whole | None = None
-    repeat_last_n: Whole | None = None
+    # -1 is the whole context, 0 switches the penalties off.
+    repeat_last_n: Annotated[Whole, Field(ge=-1, le=_MAX_WINDOW)] | None = None
+    # With the defaults of Ollama's Modelfile, which programs still send though its documentation dropped them.
+    mirostat: Annotated[Literal[0, 1, 2], BeforeValidator(_whole)] | None = None
+    mirostat_tau: Annotated[float, Field(gt=0, le=100)] = 5.0
+    mirostat_eta: Annotated[float, Field(gt=0, le=1)] = 0.1
 
     def check(self) -> None:
         """Raises `UnsupportedParameter`, `InvalidRequest` for a value that cannot be honoured."""
-        for name, always in _ALWAYS.items():
-            value = getattr(self, name)
-            if value is not None and value != always:
-                raise UnsupportedParameter(
-                    f"options.{name} is {value}, and here it is always {always}; leave it out.", param=f"options.{name}"
+        if self.tfs_z not in (None, _NO_TAIL):
+            raise UnsupportedParameter(
+                f"options.tfs_z is {self.tfs_z}, and here it is always {_NO_TAIL}; leave it out.", param="options.tfs_z"
+            )
+        for detail in ("mirostat_tau", "mirostat_eta"):
+            if detail in self.model_fields_set and self.mirostat is None:
+                raise InvalidRequest(
+                    f"options.{detail} has no effect without options.mirostat.", param=f"options.{detail}"
                 )
         if self.num_predict == 0:
             raise InvalidRequest(
@@ -106,6 +114,9 @@ class OptionsBody(EmbedOptionsBody):
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
             seed=None if self.seed in (None, -1) else self.seed % _SEEDS,
+            typical_p=self.typical_p,
+            repeat_window_tokens=self.repeat_last_n,
+            mirostat=Mirostat(self.mirostat, self.mirostat_tau, self.mirostat_eta) if self.mirostat else None,
         )
 
     def most_tokens(self) -> int | None:

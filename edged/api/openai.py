@@ -16,7 +16,7 @@ from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema
 from edged.api.inputs import raw_inputs, size_bytes
 from edged.api.message import MessageBody, Prediction
 from edged.api.sampling import SamplingFields
-from edged.api.tools import MAX_TOOLS, ToolBody, ToolChoiceBody, check_choice, to_choice
+from edged.api.tools import MAX_TOOLS, ToolBody, ToolChoiceBody, check_choice, check_results, to_choice
 from edged.api.wishes import is_housekeeping
 from edged.chat import Caller, ChatRequest, Lane, Message, ModelCard, RawPrompt, ReasoningEffort
 from edged.errors import InvalidRequest, UnsupportedParameter
@@ -117,6 +117,7 @@ class ChatBody(_Common):
         tools, choice = tuple(tool.to_tool() for tool in self.tools), to_choice(self.tool_choice)
         check_choice(tools, choice)
         check_texts((prediction, *texts_of(messages, tools)), text_bytes)
+        check_results(messages, "messages")
         return ChatRequest(
             id=id,
             model=self.model,

@@ -15,7 +15,7 @@ from edged.api.body import Strict, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, TextFormat, the_one
 from edged.api.openai import effort_of, thinks
 from edged.api.responses_input import Elsewhere, Item, as_items, is_developers, kind_among, messages_of
-from edged.api.tools import MAX_TOOLS, ToolName, check_choice, compact
+from edged.api.tools import MAX_TOOLS, ToolName, check_choice, check_results, compact
 from edged.api.wishes import is_housekeeping
 from edged.chat import Caller, ChatRequest, Lane, Message, TextPart, Tool, ToolChoice
 from edged.errors import InvalidRequest, UnsupportedParameter
@@ -138,6 +138,7 @@ class ResponsesBody(Strict):
         messages, tools, choice = self._messages(), self._tools(), self._choice()
         check_choice(tools, choice)
         check_texts(texts_of(messages, tools), text_bytes)
+        check_results(messages, "input")
         return ChatRequest(
             id=id,
             model=self.model,

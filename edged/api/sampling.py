@@ -92,7 +92,12 @@ class SamplingFields(Strict):
         return Dry(self.dry_multiplier, self.dry_base, self.dry_allowed_length, self.dry_penalty_last_n, breakers)
 
     def _check_details(self) -> None:
-        switches = {"dry_": "dry_multiplier", "xtc_": "xtc_probability", "mirostat_": "mirostat"}
+        switches = {
+            "dry_": "dry_multiplier",
+            "dynatemp_exponent": "dynatemp_range",
+            "xtc_": "xtc_probability",
+            "mirostat_": "mirostat",
+        }
         for prefix, switch in switches.items():
             if switch not in self.model_fields_set:
                 detail = next((name for name in self.model_fields_set if name.startswith(prefix)), None)

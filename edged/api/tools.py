@@ -6,13 +6,13 @@ Shapes: platform.openai.com/docs/guides/function-calling and the API reference, 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import StringConstraints
 
 from edged.api.body import Strict
-from edged.chat import Tool, ToolCall, ToolChoice
+from edged.chat import Message, Tool, ToolCall, ToolChoice
 from edged.completion import CallDelta
 from edged.errors import InvalidRequest
 
@@ -89,11 +89,29 @@ def checked_arguments(text: str, place: str) -> str:
     """The arguments of a call that was made: JSON of an object, or nothing at all. Raises `InvalidRequest`."""
     try:
         value = json.loads(text or "{}")
+        written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        written.encode()  # half a surrogate pair, escaped, gets this far
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"The arguments are not JSON: {error}.", param=place) from None
     if not isinstance(value, dict):
         raise InvalidRequest("The arguments must be a JSON object.", param=place)
-    return compact(value)
+    return written
+
+
+def check_results(messages: Iterable[Message], param: str) -> None:
+    """Raises `InvalidRequest` where a tool's result answers a call that nobody made before.
+
+    OpenAI and Anthropic refuse it too. To a model it would be the answer to a question that it cannot see, and what was
+    lost on the way is the caller's to find.
+    """
+    made: set[str] = set()
+    for message in messages:
+        if message.role == "tool" and message.call_id not in made:
+            raise InvalidRequest(
+                f"A tool's result answers the call {message.call_id[:80]!r}, and nothing before it makes that call.",
+                param=param,
+            )
+        made.update(call.id for call in message.calls)
 
 
 def check_choice(tools: Sequence[Tool], choice: ToolChoice, param: str = "tool_choice") -> None:

@@ -1,7 +1,8 @@
 """Arguments that are not JSON, as a grammar: what a tool's schema allows, in a family's own notation.
 
-Only what decides how a value is written is taken from a schema: types, properties, required, items, enum, const. Where
-it says more, JSON inside of these notations is held to it, and the rest is left to the model.
+Only what decides how a value is written is taken from a schema: types, properties, required, items, enum, const, and
+the bounds of numbers and lists. Where it says more, JSON inside of these notations is held to it, and the rest is left
+to the model.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ _DEFINITIONS = ("$defs", "definitions")
 _MOST_DEPTH = 6
 # Parameters of a tool that does not say which it has.
 _MOST_UNKNOWN = 16
+# Longer lists are as good as unbounded, and each place costs the grammar.
+_MOST_COUNTED = 1000
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _KEY = regex(r"[A-Za-z_][\w\-]{0,63}")
 _INTEGER = regex(r"-?(0|[1-9][0-9]{0,15})")
 _NUMBER = regex(r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,15})?")
@@ -107,25 +111,47 @@ def _gemma_value(inner: Any, whole: Any, depth: int) -> Node:
     types = types_of(inner)
     if not types or depth > _MOST_DEPTH:
         return rule("value")
-    if values := _texts(inner):
-        return alternatives(*[sequence(marker(GEMMA_QUOTE), text(value), marker(GEMMA_QUOTE)) for value in values])
+    if values := _scalars(inner):
+        return alternatives(*map(_gemma_scalar, values))
     nodes = []
     for kind in sorted(types):
         match kind:
             case "string":
                 nodes.append(_GEMMA_STRING)
-            case "integer":
-                nodes.append(_INTEGER)
-            case "number":
-                nodes.append(_NUMBER)
+            case "integer" | "number":
+                nodes.append(_bounded_number(kind, inner))
             case "boolean" | "null":
                 nodes += map(text, _WORDS[kind])
             case "array":
                 item = _gemma_value(inner.get("items", {}), whole, depth + 1)
-                nodes.append(sequence(text("["), joined(item, ",", 0, None), text("]")))
+                nodes.append(sequence(text("["), joined(item, ",", *_item_counts(inner)), text("]")))
             case "object":
                 nodes.append(_gemma_object(inner, whole, depth))
     return alternatives(*nodes) if nodes else rule("value")
+
+
+def _gemma_scalar(value: Any) -> Node:
+    if isinstance(value, str):
+        return sequence(marker(GEMMA_QUOTE), text(value), marker(GEMMA_QUOTE))
+    return text(json.dumps(value))
+
+
+def _bounded_number(kind: str, inner: Any) -> Node:
+    """A number, which Gemma writes as JSON does; without bounds it ends after some digits all the same."""
+    bounds = {name: inner[name] for name in _BOUNDS if name in inner}
+    if bounds:
+        return schema({"type": kind, **bounds})
+    return _INTEGER if kind == "integer" else _NUMBER
+
+
+def _item_counts(inner: Any) -> tuple[int, int | None]:
+    """The fewest and the most items, where both are said in numbers that can be."""
+    least, most = inner.get("minItems", 0), inner.get("maxItems")
+    if not isinstance(least, int) or not 0 <= least <= _MOST_COUNTED:
+        least = 0
+    if not isinstance(most, int) or not max(1, least) <= most <= _MOST_COUNTED:
+        most = None
+    return least, most
 
 
 def _listed(pairs: dict[str, Node], required: frozenset[str], separator: str) -> Node:
@@ -155,6 +181,14 @@ def _texts(inner: Any) -> list[str]:
     """The strings that it must be one of; empty where it may be others."""
     values = inner.get("enum", [inner["const"]] if "const" in inner else []) if isinstance(inner, dict) else []
     return values if isinstance(values, list) and all(isinstance(value, str) and value for value in values) else []
+
+
+def _scalars(inner: Any) -> list[Any]:
+    """The values that it must be one of, where all are scalars; empty where it may be others."""
+    values = inner.get("enum", [inner["const"]] if "const" in inner else []) if isinstance(inner, dict) else []
+    if not isinstance(values, list) or "" in values:
+        return []
+    return values if all(value is None or isinstance(value, str | int | float) for value in values) else []
 
 
 def _resolved(inner: Any, whole: Any) -> Any:

@@ -22,6 +22,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from edged.worker.followable import Takes, modern, relaxed
 from edged.worker.schema import check
 
 # As much as a hundred tools of ordinary use take; what it costs to follow grows faster than its text.
@@ -33,12 +34,15 @@ _CLOSED = re.compile(r"(?:\\[^\n\r]|[^/\\\n\r])+")
 _OWN_OPTIONS = "x-guidance"
 
 
-def to_lark(text: str, controls: Mapping[str, int], white_space: str) -> str:
-    """`text` for a vocabulary with these control tokens; `white_space` may stand in JSON. Raises `ValueError`."""
+def to_lark(text: str, controls: Mapping[str, int], white_space: str, takes: Takes) -> str:
+    """`text` for a vocabulary with these control tokens; `white_space` may stand in JSON. Raises `ValueError`.
+
+    What a lenient schema says that `takes` refuses is left to the model.
+    """
     if (size_bytes := len(text.encode())) > MOST_BYTES:
         raise ValueError(f"the tools' schemas have {size_bytes} bytes; at most {MOST_BYTES} are followed")
     tree = json.loads(text)
-    writer = _Writer(controls, white_space)
+    writer = _Writer(controls, white_space, takes)
     rules = [f"{_named(name)}: {writer.expression(node)}" for name, node in tree["rules"].items()]
     start = writer.expression(tree["start"])
     return "\n".join(["%llguidance {}", f"start: {start}", *rules, *writer.rules])
@@ -51,10 +55,11 @@ def _named(name: str) -> str:
 class _Writer:
     """Writes expressions; what needs a rule of its own becomes one of `rules`, once."""
 
-    def __init__(self, controls: Mapping[str, int], white_space: str) -> None:
+    def __init__(self, controls: Mapping[str, int], white_space: str, takes: Takes) -> None:
         self._names: dict[str, str] = {}
         self._controls = controls
         self._white_space = white_space
+        self._takes = takes
         longest_first = sorted(controls, key=len, reverse=True)
         self._control = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")" if controls else r"(?!)")
 
@@ -106,6 +111,7 @@ class _Writer:
         if isinstance(schema, dict) and _OWN_OPTIONS in schema:
             raise ValueError(f"{_OWN_OPTIONS} is not taken; white space and separators are given")
         check(schema)
+        schema = relaxed(modern(schema), self._takes) if is_lenient else modern(schema)
         if not isinstance(schema, dict):
             schema = {} if schema else {"not": {}}
         options = {"whitespace_pattern": self._white_space, "lenient": is_lenient}

@@ -30,6 +30,7 @@ from edged.sampling import Constraint
 from edged.worker.bindings import lib
 from edged.worker.call_grammar import to_lark as calls_to_lark
 from edged.worker.context import Logits
+from edged.worker.followable import modern, relaxed
 from edged.worker.gbnf import to_lark
 from edged.worker.job import CannotDraw
 from edged.worker.model import Model
@@ -290,7 +291,7 @@ def _grammar(wanted: Constraint, controls: Mapping[str, int]) -> str:
         case "lark":
             return LLMatcher.grammar_from_lark(_simple(wanted.text))
         case "calls":
-            return LLMatcher.grammar_from_lark(calls_to_lark(wanted.text, controls, _WHITE_SPACE))
+            return LLMatcher.grammar_from_lark(calls_to_lark(wanted.text, controls, _WHITE_SPACE, _takes))
 
 
 def _json_grammar(wanted: Constraint) -> str:
@@ -300,9 +301,16 @@ def _json_grammar(wanted: Constraint) -> str:
     if isinstance(schema, dict) and _OWN_OPTIONS in schema:
         raise ValueError(f"{_OWN_OPTIONS} is not taken; white space and separators are given")
     check(schema)
-    return LLMatcher.grammar_from_json_schema(
-        wanted.text, {"whitespace_pattern": _WHITE_SPACE, "lenient": wanted.is_lenient}
-    )
+    schema = relaxed(modern(schema), _takes) if wanted.is_lenient else modern(schema)
+    options: Any = {"whitespace_pattern": _WHITE_SPACE, "lenient": wanted.is_lenient}
+    return LLMatcher.grammar_from_json_schema(json.dumps(schema, ensure_ascii=False), options)
+
+
+def _takes(schema: dict[str, Any]) -> bool:
+    """Whether llguidance can follow this schema; it only reads it, and counts nothing."""
+    from llguidance import LLMatcher
+
+    return not LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(json.dumps(schema)))
 
 
 def _simple(lark: str) -> str:

@@ -251,6 +251,7 @@ def test_calls_and_what_they_came_to() -> None:
         {"type": "text", "text": "I ask."},
         USE | CACHED | {"caller": {"type": "direct"}, "toolset_name": None},
         USE | {"id": "toolu_2", "input": {}},
+        USE | {"id": "toolu_3", "input": {}},
     )
 
     assert list(chat(messages=[*HI, called, answered]).messages)[1:] == [
@@ -258,11 +259,15 @@ def test_calls_and_what_they_came_to() -> None:
             "assistant",
             (TextPart("I ask."),),
             "I had better ask.",
-            (ToolCall("toolu_1", "weather", '{"place":"Łódź"}'), ToolCall("toolu_2", "weather", "{}")),
+            (
+                ToolCall("toolu_1", "weather", '{"place":"Łódź"}'),
+                ToolCall("toolu_2", "weather", "{}"),
+                ToolCall("toolu_3", "weather", "{}"),
+            ),
         ),
         Message("tool", (TextPart("Rain"),), call_id="toolu_1", tool="weather"),
         Message("tool", (TextPart("Sun"),), call_id="toolu_2", tool="weather"),
-        Message("tool", (), call_id="toolu_3"),
+        Message("tool", (), call_id="toolu_3", tool="weather"),
         Message("user", (TextPart("And now?"),)),
     ]
 
@@ -270,8 +275,8 @@ def test_calls_and_what_they_came_to() -> None:
 def test_the_model_reads_that_a_call_failed() -> None:
     failed = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "No such place", "is_error": True}
 
-    assert turns(said("user", failed))[0].text == "Error:\nNo such place"
-    assert turns(said("user", failed | {"is_error": False}))[0].text == "No such place"
+    assert turns(said("assistant", USE), said("user", failed))[1].text == "Error:\nNo such place"
+    assert turns(said("assistant", USE), said("user", failed | {"is_error": False}))[1].text == "No such place"
 
 
 def test_nulls_inside_what_is_the_callers_own_stay() -> None:

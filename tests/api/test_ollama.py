@@ -20,7 +20,7 @@ from edged.chat import ChatRequest, ImagePart, Message, Part, TextPart, Tool, To
 from edged.completion import Admission, CallDelta, Candidate, Delta, Event, Finish, Thought, TokenLogprob
 from edged.errors import InvalidRequest, PayloadTooLarge, RequestError, UnsupportedParameter, WorkerCrashed
 from edged.observe import Exchange
-from edged.sampling import Constraint, Sampling
+from edged.sampling import Constraint, Mirostat, Sampling
 
 HI = [{"role": "user", "content": "hi"}]
 LIMIT = 1000
@@ -54,6 +54,7 @@ def test_every_option_that_has_a_meaning_here_is_honoured() -> None:
         "frequency_penalty": -0.5,
         "presence_penalty": 0.5,
         "seed": 42,
+        "typical_p": 0.7,
     }
     rest = {"num_predict": 5, "stop": ["a", "b"], "num_ctx": 8192}
 
@@ -62,6 +63,7 @@ def test_every_option_that_has_a_meaning_here_is_honoured() -> None:
         assert (wanted.max_tokens, wanted.stop) == (5, ("a", "b"))
     assert chat().sampling == Sampling()
     assert chat(options={"stop": "x"}).stop == ("x",)
+    assert chat(options={"repeat_last_n": -1}).sampling == Sampling(repeat_window_tokens=-1)
 
 
 def test_whole_numbers_may_come_as_home_assistants_floats() -> None:
@@ -86,8 +88,7 @@ def test_a_seed_never_means_a_random_one_but_for_ollamas_own_mark(seed: int) -> 
 
 @pytest.mark.parametrize("name", [
     "numa", "num_batch", "num_gpu", "main_gpu", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mmap",
-    "use_mlock", "embedding_only", "num_thread", "draft_num_predict", "num_keep", "mirostat_tau", "mirostat_eta",
-    "penalize_newline",
+    "use_mlock", "embedding_only", "num_thread", "draft_num_predict", "num_keep", "penalize_newline",
 ])  # fmt: skip
 def test_where_and_how_a_model_runs_is_the_owners(name: str) -> None:
     refused = refusal({"options": {name: 1}})
@@ -96,12 +97,22 @@ def test_where_and_how_a_model_runs_is_the_owners(name: str) -> None:
     assert refused.param == f"options.{name}"
 
 
-@pytest.mark.parametrize(("name", "always"), [("typical_p", 1), ("tfs_z", 1.0), ("mirostat", 0), ("repeat_last_n", 64)])
-def test_a_sampler_that_is_not_here_may_be_switched_off(name: str, always: float) -> None:
-    assert chat(options={name: always}).sampling == Sampling()
-    refused = refusal({"options": {name: 2}})
+def test_a_sampler_that_the_engine_no_longer_has_may_be_switched_off() -> None:
+    assert chat(options={"tfs_z": 1.0}).sampling == Sampling()
+    refused = refusal({"options": {"tfs_z": 0.5}})
     assert isinstance(refused, UnsupportedParameter)
-    assert str(refused).startswith(f"options.{name} is 2")
+    assert str(refused).startswith("options.tfs_z is 0.5")
+
+
+def test_mirostat_has_ollamas_defaults_and_its_details_need_it() -> None:
+    assert chat(options={"mirostat": 2.0}).sampling.mirostat == Mirostat(2, 5.0, 0.1)
+    assert chat(options={"mirostat": 1, "mirostat_tau": 3, "mirostat_eta": 0.2}).sampling.mirostat == Mirostat(
+        1, 3.0, 0.2
+    )
+    assert chat(options={"mirostat": 0, "mirostat_tau": 5.0, "mirostat_eta": 0.1}).sampling == Sampling()
+    refused = refusal({"options": {"mirostat_eta": 0.1}})
+    assert isinstance(refused, InvalidRequest)
+    assert str(refused) == "options.mirostat_eta has no effect without options.mirostat."
 
 
 @pytest.mark.parametrize(
@@ -113,6 +124,10 @@ def test_a_sampler_that_is_not_here_may_be_switched_off(name: str, always: float
         ({"options": {"temperature": -1}}, "options.temperature"),
         ({"options": {"temperature": "1"}}, "options.temperature"),
         ({"options": {"top_k": True}}, "options.top_k"),
+        ({"options": {"typical_p": 1.5}}, "options.typical_p"),
+        ({"options": {"repeat_last_n": -2}}, "options.repeat_last_n"),
+        ({"options": {"mirostat": 3}}, "options.mirostat"),
+        ({"options": {"mirostat": 2, "mirostat_tau": 0}}, "options.mirostat_tau"),
         ({"options": {"stop": [""]}}, "options.stop"),
         ({"options": {"stop": ["x"] * 17}}, "options.stop"),
         ({"shift": True}, "shift"),

@@ -79,6 +79,10 @@ NO_REQUEST = {
     "J1 a NUL in a text": b'{"messages": "\x00"}',
     "J1 a line break in a text": b'{"messages": "\n"}',
     "J1 half a surrogate pair": rb'{"messages": [{"role": "user", "content": "\ud83d"}]}',
+    "J1 half a surrogate pair in a call's arguments": (
+        rb'{"messages": [{"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": '
+        rb'"{\"a\": \"\\ud83d\"}"}}]}]}'
+    ),
     "J1 half a surrogate pair as a key": rb'{"\udfff": 1}',
     "J1 an escape that breaks off": rb'{"messages": "\u12',
     "J1 escapes in an open text": b'{"a": "' + b'\\"' * (MIB // 2),

@@ -105,6 +105,11 @@ def wanted(
     return constraint(family, tools, choice, content, parallel=parallel, is_thinking=is_thinking, may_think=may_think)
 
 
+def any_schema(_schema: dict[str, Any]) -> bool:
+    """Everything can be followed."""
+    return True
+
+
 ARGUMENTS = '{"city": "Oslo", "unit": "celsius", "days": 3}'
 VALUE = json.loads(ARGUMENTS)
 # Family, its template's thoughts, and a call as the family writes it.
@@ -332,7 +337,7 @@ def test_hostile_schemas_are_refused_before_anything_compiles_them(bench: Bench,
 
 def test_what_a_stranger_writes_stays_inside_of_its_place() -> None:
     start = {"all": [{"regex": 'a/\nstart: "b" \\/'}, {"text": '"\nstart: <[1]>'}, {"marker": "<x>"}]}
-    lark = to_lark(json.dumps({"start": start, "rules": {}}), {"<x>": 7}, " ")
+    lark = to_lark(json.dumps({"start": start, "rules": {}}), {"<x>": 7}, " ", any_schema)
     assert lark.splitlines() == [
         "%llguidance {}",
         r'start: rule_0 "\"\nstart: <[1]>" <[7]>',
@@ -340,6 +345,6 @@ def test_what_a_stranger_writes_stays_inside_of_its_place() -> None:
     ]
     for bad in ("", "a\\", "a\\\\\\"):
         with pytest.raises(ValueError, match="half an escape"):
-            to_lark(json.dumps({"start": {"regex": bad}, "rules": {}}), {}, " ")
+            to_lark(json.dumps({"start": {"regex": bad}, "rules": {}}), {}, " ", any_schema)
     with pytest.raises(ValueError, match="at most 262144"):
-        to_lark(json.dumps({"start": {"text": "a" * 300_000}, "rules": {}}), {}, " ")
+        to_lark(json.dumps({"start": {"text": "a" * 300_000}, "rules": {}}), {}, " ", any_schema)
