@@ -132,7 +132,7 @@ class ChatBody(_Common):
             lane=self._lane(messages),
             overflow="drop" if self.truncation == "auto" else "refuse",
             prediction=prediction,
-            tells_progress=self.return_progress and self.stream,
+            tells_progress=self.return_progress,
             tools=tools,
             tool_choice=choice,
             parallel_calls=self.parallel_tool_calls,
@@ -187,7 +187,7 @@ class CompletionBody(_Common):
             logprobs=self.logprobs,
             constraint=the_one(self.constraints()),
             caller=Caller("openai", address=address, user=self.user),
-            tells_progress=self.return_progress and self.stream,
+            tells_progress=self.return_progress,
         )
 
     def _check_choices(self, prompts: Sequence[RawPrompt]) -> None:

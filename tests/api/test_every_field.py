@@ -131,6 +131,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "grammar": ('root ::= "a"', 'root ::= "b"'),
     "json_schema": ({"type": "integer"}, {"type": "null"}),
     "regex": ("a", "b"),
+    "return_progress": (True, False),
 }
 STREAMED: dict[str, tuple[Any, Any]] = {
     "stream_options": ({"include_usage": True}, {"include_usage": False}),
@@ -150,7 +151,6 @@ LLAMA_REFUSED: dict[str, Any] = {
     "id_slot": 0,
     "return_tokens": True,
     "samplers": ["top_k"],
-    "return_progress": True,
     "sse_ping_interval": 1,
     "post_sampling_probs": True,
     "response_fields": ["content"],

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.chat import Tool
-from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Thought, TokenLogprob
+from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Progress, Thought, TokenLogprob
 from edged.speech.families import GENERIC, Family, family_named
 from edged.speech.replies import new_call_id, read
 
@@ -104,7 +104,7 @@ async def test_log_probabilities_go_with_the_words_that_are_shown(most: int) -> 
     found = await heard(events)
     shown = [score.piece.decode() for event in found if isinstance(event, Delta) for score in event.logprobs]
     assert "".join(shown) == "It rains, ö."
-    assert sum(event.tokens for event in found if not isinstance(event, Finish)) <= len(scores)
+    assert sum(event.tokens for event in found if not isinstance(event, Finish | Progress)) <= len(scores)
     assert math.isclose(found[-1].completion_tokens if isinstance(found[-1], Finish) else 0, len(scores) + 1)
 
 
@@ -112,7 +112,7 @@ async def test_log_probabilities_go_with_the_words_that_are_shown(most: int) -> 
 async def test_tokens_add_up(text: str, size: int) -> None:
     pieces = [text[start : start + size] for start in range(0, len(text), size)] + ["!"]
     found = await heard([*[Delta(0, piece, 3) for piece in pieces], Finish(0, "length", 3 * len(pieces))])
-    assert sum(event.tokens for event in found if not isinstance(event, Finish)) == 3 * len(pieces)
+    assert sum(event.tokens for event in found if not isinstance(event, Finish | Progress)) == 3 * len(pieces)
 
 
 def test_ids_are_as_long_as_the_template_wants_them() -> None:
