@@ -142,7 +142,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "P9 no messages": (CHAT, {"messages": []}),
     "P9 messages without words": (CHAT, {"messages": [{"role": "user", "content": ""}] * 10}),
     "P9 a role that is none": (CHAT, {"messages": [{"role": "root", "content": "Hello"}]}),
-    "P9 a tool's result without a call": (CHAT, {"messages": [{"role": "tool", "content": "4", "tool_call_id": "x"}]}),
+    "P9 a tool's result of no call": (CHAT, {"messages": [{"role": "tool", "content": "4"}]}),
     "P9 a call of a tool": (CHAT, {"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}]}),
     "P9 ten thousand parts": (CHAT, {"messages": [{"role": "user", "content": [{"type": "text"}] * 10_000}]}),
     "P9 chats from a model for vectors": (CHAT, {"model": "bert"}),
