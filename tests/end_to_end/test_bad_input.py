@@ -168,7 +168,7 @@ def test_a_wrong_value_is_a_400_that_names_the_field(
     ("fields", "param"),
     [
         ({"shout": True}, "shout"),
-        ({"tools": []}, "tools"),
+        ({"functions": []}, "functions"),
         ({"top_a": 0.5}, "top_a"),
         ({"messages": [{"role": "user", "content": "Hello", "shout": True}]}, "messages.0.shout"),
     ],
