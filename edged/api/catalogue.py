@@ -9,7 +9,7 @@ from typing import NoReturn
 from aiohttp import web
 
 from edged.api import body
-from edged.api.exposed import Exposed, Route
+from edged.api.exposed import NDJSON, Exposed, Route, Told
 from edged.api.ollama_models import (
     REFUSED,
     CopyBody,
@@ -40,16 +40,16 @@ class Catalogue:
     def routes(self) -> list[Route]:
         """Where they are found."""
         return [
-            Route("GET", "/v1/models", "chat", self.models),
-            Route("GET", "/v1/models/{id}", "chat", self.model),
-            Route("GET", "/api/tags", "chat", self.tags),
-            Route("GET", "/api/ps", "chat", self.ps),
-            Route("POST", "/api/show", "chat", self.show),
-            Route("GET", "/api/version", "public", self.version),
-            Route("POST", "/api/pull", "admin", self.pull),
-            Route("POST", "/api/copy", "admin", self.copy),
-            Route("DELETE", "/api/delete", "admin", self.delete),
-            *(Route(method, path, "admin", self.refuse) for method, path in REFUSED),
+            Route("GET", "/v1/models", "chat", self.models, Told({200: "Models"})),
+            Route("GET", "/v1/models/{id}", "chat", self.model, Told({200: "Model"})),
+            Route("GET", "/api/tags", "chat", self.tags, Told({200: "OllamaModels"})),
+            Route("GET", "/api/ps", "chat", self.ps, Told({200: "OllamaModels"})),
+            Route("POST", "/api/show", "chat", self.show, Told({200: "OllamaModel"}, ShowBody)),
+            Route("GET", "/api/version", "public", self.version, Told({200: "Version"})),
+            Route("POST", "/api/pull", "admin", self.pull, Told({200: "Pulled"}, PullBody, streams=NDJSON)),
+            Route("POST", "/api/copy", "admin", self.copy, Told({200: ""}, CopyBody)),
+            Route("DELETE", "/api/delete", "admin", self.delete, Told({200: ""}, DeleteBody)),
+            *(Route(method, path, "admin", self.refuse, None) for method, path in REFUSED),
         ]
 
     async def models(self, _request: web.Request) -> web.StreamResponse:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 from aiohttp import web
+from pydantic import BaseModel
 
 from edged.api import body
 from edged.api.anthropic import CountBody, count_body
 from edged.api.embeddings import EmbeddingsBody, embeddings_body
-from edged.api.exposed import REQUEST_ID, Exposed, Route
+from edged.api.exposed import REQUEST_ID, Exposed, Route, Told
 from edged.api.ollama_embeddings import EmbedBody, OldEmbedBody, embed_body, no_vectors_body, old_embed_body
 from edged.api.ollama_models import tagged
 from edged.api.rerank import RerankBody, rerank_body
@@ -26,6 +27,14 @@ from edged.chat import Caller, EmbedRequest
 from edged.completion import Embeddings
 
 
+def _reads(shape: str, body: type[BaseModel]) -> Told:
+    """What is told of a route that has a model read."""
+    return Told({200: shape}, body, asks=True)
+
+
+_EMBEDDINGS = _reads("Embeddings", EmbeddingsBody)
+
+
 class Measures:
     """The handlers."""
 
@@ -35,15 +44,15 @@ class Measures:
     def routes(self) -> list[Route]:
         """Where they are found."""
         return [
-            Route("POST", "/v1/embeddings", "chat", self.embeddings),
-            Route("POST", "/openai/deployments/{model}/embeddings", "chat", self.embeddings),
-            Route("POST", "/api/embed", "chat", self.ollama_embed),
-            Route("POST", "/api/embeddings", "chat", self.ollama_embeddings),
-            Route("POST", "/v1/rerank", "chat", self.rerank),
-            Route("POST", "/v1/messages/count_tokens", "chat", self.count_tokens),
-            Route("POST", "/tokenize", "chat", self.tokenize),
-            Route("POST", "/detokenize", "chat", self.detokenize),
-            Route("POST", "/apply-template", "chat", self.apply_template),
+            Route("POST", "/v1/embeddings", "chat", self.embeddings, _EMBEDDINGS),
+            Route("POST", "/openai/deployments/{model}/embeddings", "chat", self.embeddings, _EMBEDDINGS),
+            Route("POST", "/api/embed", "chat", self.ollama_embed, _reads("OllamaVectors", EmbedBody)),
+            Route("POST", "/api/embeddings", "chat", self.ollama_embeddings, _reads("OllamaVector", OldEmbedBody)),
+            Route("POST", "/v1/rerank", "chat", self.rerank, _reads("Ranking", RerankBody)),
+            Route("POST", "/v1/messages/count_tokens", "chat", self.count_tokens, _reads("TokenCount", CountBody)),
+            Route("POST", "/tokenize", "chat", self.tokenize, _reads("Tokens", TokenizeBody)),
+            Route("POST", "/detokenize", "chat", self.detokenize, _reads("Text", DetokenizeBody)),
+            Route("POST", "/apply-template", "chat", self.apply_template, _reads("Prompt", ApplyTemplateBody)),
         ]
 
     async def embeddings(self, request: web.Request) -> web.StreamResponse:
