@@ -53,11 +53,11 @@ class Catalogue:
         ]
 
     async def models(self, _request: web.Request) -> web.StreamResponse:
-        """All of them, the default model first."""
+        """The installed models, the default one first."""
         return web.json_response(models_body([card for card, _ in await self._installed()]))
 
     async def model(self, request: web.Request) -> web.StreamResponse:
-        """One of them."""
+        """One installed model."""
         name = request.match_info["id"]
         for card, _ in await self._installed():
             if card.name == name:
@@ -65,12 +65,12 @@ class Catalogue:
         raise NotFound(f"There is no model named {name!r} here.", param="model")
 
     async def tags(self, _request: web.Request) -> web.StreamResponse:
-        """All of them, for Ollama's clients."""
+        """The installed models, for Ollama's clients."""
         installed = await self._installed()
         return web.json_response(tags_body([card for card, _ in installed], _headers(installed)))
 
     async def ps(self, _request: web.Request) -> web.StreamResponse:
-        """Those in memory."""
+        """The models in memory."""
         installed = await self._installed()
         residents = self._exposed.pool.residents
         running = [
@@ -81,7 +81,7 @@ class Catalogue:
         return web.json_response(ps_body(running, _headers(installed), time.time()))
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """What is known of one."""
+        """What is known of a model."""
         asked = await body.read(request, ShowBody)
         asked.check()
         installed = await self._installed()
@@ -92,21 +92,21 @@ class Catalogue:
         return web.json_response(show_body(card, file.header, (), template))
 
     async def pull(self, request: web.Request) -> web.StreamResponse:
-        """What is installed is there; anything else would have to be fetched, and says so."""
+        """Whether a model is there; one that would have to be fetched is refused, because nothing is downloaded yet."""
         asked = await body.read(request, PullBody)
         asked.check([card.name for card, _ in await self._installed()])
         content_type = "application/x-ndjson" if asked.stream else "application/json"
         return web.json_response(pulled_body(), content_type=content_type)
 
     async def copy(self, request: web.Request) -> web.StreamResponse:
-        """A second name for one."""
+        """A second name for a model."""
         asked = await body.read(request, CopyBody)
         source, name = asked.names([card.name for card, _ in await self._installed()])
         await asyncio.to_thread(self._exposed.store.copy, source, name)
         return web.Response()
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
-        """Gone from the disk, and from memory as soon as nobody uses it."""
+        """A model is deleted: from the disk at once, from memory as soon as nobody uses it."""
         asked = await body.read(request, DeleteBody)
         name = asked.found([card.name for card, _ in await self._installed()])
         await asyncio.to_thread(self._exposed.store.remove, name)

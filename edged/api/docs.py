@@ -14,6 +14,9 @@ from html import escape
 from typing import Any
 
 _CODE = re.compile(r"`([^`]+)`")
+_ROUTE = re.compile(r"\A`[A-Z]+ [^`]*`[.:]\s*")
+# Bounds that only say how wide a number is are none.
+_WIDEST = 2**31 - 1
 _HEAD = """<!doctype html>
 <html lang="en">
 <head>
@@ -41,7 +44,7 @@ def _body(document: Mapping[str, Any]) -> Iterator[str]:
         '<a class="quiet" href="openapi.json">openapi.json</a></div></header>'
     )
     yield f'<main class="column docs">\n<h1>What can be asked</h1>\n<p class="lead">{_prose(info["description"])}</p>'
-    links = [*((_anchor(tag), tag) for tag in tags), ("shapes", "Shapes")]
+    links = [*((_anchor(tag), tag) for tag in tags), ("errors", "Errors"), ("shapes", "Shapes")]
     yield '<nav class="tags">' + "".join(f'<a href="#{id}">{escape(name)}</a>' for id, name in links) + "</nav>"
     for tag in tags:
         yield f'<section>\n<h2 id="{_anchor(tag)}">{escape(tag)}</h2>'
@@ -50,6 +53,7 @@ def _body(document: Mapping[str, Any]) -> Iterator[str]:
                 if tag in operation["tags"]:
                     yield from _operation(method, path, operation, document["components"])
         yield "</section>"
+    yield '<section>\n<h2 id="errors">Errors</h2>' + _errors(document["components"]["responses"]) + "</section>"
     yield '<section>\n<h2 id="shapes">Shapes</h2>'
     for name, schema in sorted(document["components"]["schemas"].items(), key=lambda named: named[0].lower()):
         yield f'<details class="entry"><summary><code class="path">{escape(name)}</code></summary>'
@@ -60,37 +64,58 @@ def _body(document: Mapping[str, Any]) -> Iterator[str]:
 def _operation(method: str, path: str, operation: Mapping[str, Any], components: Mapping[str, Any]) -> Iterator[str]:
     id = escape(operation["operationId"])
     what = f'<span class="method {escape(method)}">{escape(method.upper())}</span><code class="path">{_breakable(path)}'
-    yield f'<details class="entry"><summary>{what}</code><span class="does">{_prose(operation["summary"])}</span></summary>'
+    does = _prose(operation["summary"])
+    yield f'<details class="entry"><summary>{what}</code><span class="does">{does}</span></summary>'
     yield f'<div class="inside" id="{id}">'
     if "parameters" in operation:
         parameters = [_resolved(parameter, components) for parameter in operation["parameters"]]
         yield "<h3>Path, query and headers</h3>" + _list(map(_parameter, parameters))
     if "requestBody" in operation:
         (schema,) = (kind["schema"] for kind in operation["requestBody"]["content"].values())
-        yield f"<h3>Body: {_type(schema)}</h3>{_shape(_resolved(schema, components))}"
+        yield f"<h3>Body: {_type(schema)}</h3>{_shape(_resolved(schema, components), is_named=True)}"
     yield "<h3>Answers</h3>" + _answers(operation["responses"], components)
     yield "</div></details>"
 
 
 def _answers(responses: Mapping[str, Any], components: Mapping[str, Any]) -> str:
-    rows = []
-    for status, response in responses.items():
-        told = _resolved(response, components)
-        content = "".join(
-            f'<span class="kind">{escape(kind)}: {_type(media["schema"])}</span>'
-            for kind, media in told.get("content", {}).items()
-        )
-        rows.append(f"<dt>{escape(status)}</dt><dd>{_prose(told['description'])}{content}</dd>")
+    """What comes of it; what can go wrong is told once for all, and here only by its statuses."""
+    failures = [status for status, response in responses.items() if "$ref" in response]
+    rows = [_row(status, told["description"], told) for status, told in responses.items() if status not in failures]
+    (shape,) = {_kinds(_resolved(responses[status], components)) for status in failures}
+    rows.append(f'<dt>or</dt><dd><a href="#errors">{" ".join(map(escape, failures))}</a>{shape}</dd>')
     return f'<dl class="answers">{"".join(rows)}</dl>'
 
 
-def _shape(schema: Mapping[str, Any]) -> str:
-    """What an object consists of, or what else it is."""
-    about = f"<p>{_prose(schema['description'])}</p>" if "description" in schema else ""
+def _errors(responses: Mapping[str, Any]) -> str:
+    by_status = {name.rsplit("-", 1)[1]: told for name, told in responses.items()}
+    rows = (_row(status, told["description"], {}) for status, told in by_status.items())
+    return f'<dl class="answers">{"".join(rows)}</dl>'
+
+
+def _row(status: str, about: str, told: Mapping[str, Any]) -> str:
+    return f"<dt>{escape(status)}</dt><dd>{_prose(about)}{_kinds(told)}</dd>"
+
+
+def _kinds(told: Mapping[str, Any]) -> str:
+    return "".join(
+        f'<span class="kind">{escape(kind)}{_shown(media)}</span>' for kind, media in told.get("content", {}).items()
+    )
+
+
+def _shown(media: Mapping[str, Any]) -> str:
+    """What a stream consists of is told with the answer that is none."""
+    return f": {_type(media['schema'])}" if "schema" in media else ""
+
+
+def _shape(schema: Mapping[str, Any], *, is_named: bool = False) -> str:
+    """What an object consists of, or what else it is; `is_named`: where the route stands already that takes it."""
+    said = _ROUTE.sub("", schema.get("description", "")) if is_named else schema.get("description", "")
+    about = f"<p>{_prose(said)}</p>" if said else ""
     if not schema.get("properties"):
         return f"{about}<p>{_type(schema)}</p>"
     must = schema.get("required", ())
-    return about + _list(_field(name, field, is_must=name in must) for name, field in schema["properties"].items())
+    fields = sorted(schema["properties"].items(), key=lambda field: field[0] not in must)
+    return about + _list(_field(name, field, is_must=name in must) for name, field in fields)
 
 
 def _parameter(parameter: Mapping[str, Any]) -> str:
@@ -136,14 +161,11 @@ def _type(schema: Mapping[str, Any]) -> str:
 def _bounds(schema: Mapping[str, Any]) -> str:
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
-    if low is None and high is None:
-        return ""
-    return f" {escape(_number(low))}…{escape(_number(high))}"
-
-
-def _number(value: float | None) -> str:
-    """A bound for people: those that only say how wide a number is are none."""
-    return "" if value is None or abs(value) >= 2**31 - 1 else f"{value:g}"
+    least = "" if low is None or low <= -_WIDEST else f"{low:,}"
+    most = "" if high is None or high >= _WIDEST else f"{high:,}"
+    if least and most:
+        return f" {least} to {most}"
+    return f" from {least}" if least else f" to {most}" if most else ""
 
 
 def _resolved(told: Mapping[str, Any], components: Mapping[str, Any]) -> Mapping[str, Any]:

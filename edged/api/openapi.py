@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema
 
 import edged
 from edged.api.errors import codes_of, dialect_of
-from edged.api.exposed import JSON, Route, Told
+from edged.api.exposed import JSON, NDJSON, SSE, Route, Told
 from edged.api.replay import CONVERSATION
 from edged.api.shapes import SHAPES, Schema, ref
 from edged.api.wishes import DEADLINE, LANE, OVERFLOW
@@ -55,6 +55,7 @@ _REASONS = {
     503: "Not now; Retry-After says when.",
     504: "The model took too long to load.",
 }
+_SCHEMAS = "#/components/schemas/"
 _ERRORS = {"openai": "OpenAIError", "anthropic": "AnthropicError", "ollama": "OllamaError"}
 _ALWAYS = (403, 421, 500)
 _WITH_BODY = (400, 413, 415)
@@ -139,22 +140,24 @@ def tag_of(path: str) -> str:
 
 def summary_of(route: Route) -> str:
     """What a route does, in a sentence: the first line of its handler's docstring. Raises `ValueError` without one."""
-    if not (route.handler.__doc__ or "").strip():
+    lines = (route.handler.__doc__ or "").strip().splitlines()
+    if not lines:
         raise ValueError(f"{route.method} {route.path} does not say what it does: its handler has no docstring.")
-    return route.handler.__doc__.strip().splitlines()[0]
+    return lines[0]
 
 
 def _schemas(bodies: Iterable[type[BaseModel]]) -> tuple[dict[type[BaseModel], str], dict[str, Schema]]:
     """The name of every body's schema, and the schemas by name, those of their parts among them."""
-    told, found = models_json_schema(
-        [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}", schema_generator=_Plain
+    told, found = _Plain(ref_template=_SCHEMAS + "{model}").generate_definitions(
+        [(body, "validation", body.__pydantic_core_schema__) for body in bodies]
     )
-    names = {name: _short(name) for name in found["$defs"]}
+    names = {str(name): _short(name) for name in found}
     if len({*names.values(), *SHAPES}) != len(names) + len(SHAPES):
         raise ValueError(f"Two schemas have one name: {sorted([*names.values(), *SHAPES])}.")
-    of_bodies = {body: _short(schema["$ref"].rsplit("/", 1)[1]) for (body, _), schema in told.items()}
-    schemas = {names[name]: _renamed(schema, names) for name, schema in found["$defs"].items()}
-    needed = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(schemas))) | set(of_bodies.values())
+    of_bodies = {body: names[schema["$ref"].removeprefix(_SCHEMAS)] for (body, _), schema in told.items()}
+    schemas = {names[name]: _renamed(schema, names) for name, schema in found.items()}
+    # Without those that are never accepted and only there to be refused.
+    needed = {*of_bodies.values(), *re.findall(rf'"{_SCHEMAS}([^"]+)"', json.dumps(schemas))}
     return of_bodies, {name: schemas[name] for name in sorted(needed)}
 
 
@@ -164,15 +167,17 @@ def _short(name: str) -> str:
     return f"{module}.{own.lstrip('_')}" if module else own.lstrip("_")
 
 
-def _renamed(value: Any, names: dict[str, str]) -> Any:
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """With every reference to a schema by its short name, in a discriminator's mapping too, and without titles."""
     if isinstance(value, dict):
-        kept = {
-            key: _renamed(item, names) for key, item in value.items() if not (key == "title" and isinstance(item, str))
-        }
-        if isinstance(target := kept.get("$ref"), str):
-            kept |= ref(names[target.rsplit("/", 1)[1]])
-        return kept
-    return [_renamed(item, names) for item in value] if isinstance(value, list) else value
+        # A title that is no text is a field of that name.
+        kept = {key: item for key, item in value.items() if key != "title" or not isinstance(item, str)}
+        return {key: _renamed(item, names) for key, item in kept.items()}
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    if isinstance(value, str) and value.startswith(_SCHEMAS):
+        return _SCHEMAS + names[value.removeprefix(_SCHEMAS)]
+    return value
 
 
 def _operation(route: Route, told: Told, names: dict[type[BaseModel], str]) -> dict[str, Any]:
@@ -215,7 +220,7 @@ def _answer(told: Told, shape: str) -> dict[str, Any]:
     if not shape:
         return {"description": about, "headers": headers}
     kinds: Sequence[str] = [told.content_type, *([told.streams] if told.streams else [])]
-    content = {kind: {"schema": ref(shape) if kind == JSON else {"type": "string"}} for kind in kinds}
+    content = {kind: {"schema": ref(shape)} if kind not in (SSE, NDJSON) else {} for kind in kinds}
     return {"description": about, "headers": headers, "content": content}
 
 

@@ -167,10 +167,7 @@ SHAPES: dict[str, Schema] = {
         {"thinking": _TEXT, **_OLLAMA_END},
         about="Streamed: a line of JSON per piece; the last has `done: true` and the numbers.",
     ),
-    "Stream": {
-        "type": "string",
-        "description": "What is left of the answer, in the shapes of the route that began it.",
-    },
+    "Stream": {"description": "What is left of the answer, in the shapes of the route that began it."},
     "Streams": _list(
         _object({"conversation_id": _TEXT, "is_done": _FLAG, "total_bytes": _COUNT, "started_at": _COUNT})
     ),
