@@ -30,6 +30,10 @@ from edged.header import Header
 from edged.store import ModelFile
 from edged.wire import Loaded
 
+_NAMED = {"model": "guide"}
+_PULL = Told({200: "Pulled"}, PullBody, {**_NAMED, "stream": False}, streams=NDJSON)
+_COPY = Told({200: ""}, CopyBody, {"source": "small", "destination": "mine"})
+
 
 class Catalogue:
     """The handlers."""
@@ -44,11 +48,23 @@ class Catalogue:
             Route("GET", "/v1/models/{id}", "chat", self.model, Told({200: "Model"})),
             Route("GET", "/api/tags", "chat", self.tags, Told({200: "OllamaModels"})),
             Route("GET", "/api/ps", "chat", self.ps, Told({200: "OllamaModels"})),
-            Route("POST", "/api/show", "chat", self.show, Told({200: "OllamaModel"}, ShowBody)),
+            Route("POST", "/api/show", "chat", self.show, Told({200: "OllamaModel"}, ShowBody, _NAMED)),
             Route("GET", "/api/version", "public", self.version, Told({200: "Version"})),
-            Route("POST", "/api/pull", "admin", self.pull, Told({200: "Pulled"}, PullBody, streams=NDJSON)),
-            Route("POST", "/api/copy", "admin", self.copy, Told({200: ""}, CopyBody)),
-            Route("DELETE", "/api/delete", "admin", self.delete, Told({200: ""}, DeleteBody)),
+            Route(
+                "POST",
+                "/api/pull",
+                "admin",
+                self.pull,
+                _PULL,
+            ),
+            Route(
+                "POST",
+                "/api/copy",
+                "admin",
+                self.copy,
+                _COPY,
+            ),
+            Route("DELETE", "/api/delete", "admin", self.delete, Told({200: ""}, DeleteBody, {"model": "mine"})),
             *(Route(method, path, "admin", self.refuse, None) for method, path in REFUSED),
         ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -34,13 +35,20 @@ class LookupBody(Strict):
     conversation_ids: list[str]
 
 
-def _writes(shape: str, body: type[BaseModel], streams: str = SSE) -> Told:
+def _writes(shape: str, body: type[BaseModel], example: dict[str, Any], streams: str = SSE) -> Told:
     """What is told of a route that answers in words."""
     params = (wishes.LANE, wishes.OVERFLOW, wishes.DEADLINE, CONVERSATION)
-    return Told({200: shape}, body, params, streams=streams, asks=True)
+    return Told({200: shape}, body, example, params, streams=streams, asks=True)
 
 
-_CHAT, _COMPLETION = _writes("ChatCompletion", ChatBody), _writes("Completion", CompletionBody)
+_ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Who are you?"}]}
+_CHAT = _writes("ChatCompletion", ChatBody, _ASKED)
+_COMPLETION = _writes("Completion", CompletionBody, {"prompt": "Once upon a time", "max_tokens": 32})
+_RESPONSE = _writes("Response", ResponsesBody, {"input": "Who are you?"})
+_MESSAGE = _writes("Message", MessagesBody, {**_ASKED, "max_tokens": 256})
+_OLLAMA_CHAT = _writes("OllamaChat", OllamaChatBody, {**_ASKED, "stream": False}, NDJSON)
+_OLLAMA_TEXT = _writes("OllamaText", GenerateBody, {"prompt": "Who are you?", "stream": False}, NDJSON)
+_LOOK_UP = Told({200: "Streams"}, LookupBody, {"conversation_ids": ["mine"]})
 _READ_ON = Told({200: "Stream"}, params=("conv_id", "from"), content_type=SSE, streams=NDJSON, asks=True)
 
 
@@ -55,15 +63,15 @@ class Chats:
         return [
             Route("POST", "/v1/chat/completions", "chat", self.chat, _CHAT),
             Route("POST", "/v1/completions", "chat", self.completion, _COMPLETION),
-            Route("POST", "/v1/responses", "chat", self.response, _writes("Response", ResponsesBody)),
-            Route("POST", "/v1/messages", "chat", self.message, _writes("Message", MessagesBody)),
+            Route("POST", "/v1/responses", "chat", self.response, _RESPONSE),
+            Route("POST", "/v1/messages", "chat", self.message, _MESSAGE),
             Route("POST", "/openai/deployments/{model}/chat/completions", "chat", self.chat, _CHAT),
             Route("POST", "/openai/deployments/{model}/completions", "chat", self.completion, _COMPLETION),
-            Route("POST", "/api/chat", "chat", self.ollama_chat, _writes("OllamaChat", OllamaChatBody, NDJSON)),
-            Route("POST", "/api/generate", "chat", self.ollama_generate, _writes("OllamaText", GenerateBody, NDJSON)),
+            Route("POST", "/api/chat", "chat", self.ollama_chat, _OLLAMA_CHAT),
+            Route("POST", "/api/generate", "chat", self.ollama_generate, _OLLAMA_TEXT),
             Route("GET", "/v1/stream", "chat", self.read_on, _READ_ON),
             Route("DELETE", "/v1/stream", "chat", self.stop_stream, Told({204: ""}, params=("conv_id",))),
-            Route("POST", "/v1/streams/lookup", "chat", self.look_up, Told({200: "Streams"}, LookupBody)),
+            Route("POST", "/v1/streams/lookup", "chat", self.look_up, _LOOK_UP),
             Route("DELETE", "/edged/v1/requests/{id}", "chat", self.stop, Told({204: ""})),
         ]
 

@@ -71,7 +71,9 @@ def _operation(method: str, path: str, operation: Mapping[str, Any], components:
         parameters = [_resolved(parameter, components) for parameter in operation["parameters"]]
         yield "<h3>Path, query and headers</h3>" + _list(map(_parameter, parameters))
     if "requestBody" in operation:
-        (schema,) = (kind["schema"] for kind in operation["requestBody"]["content"].values())
+        (content,) = operation["requestBody"]["content"].values()
+        schema, example = content["schema"], json.dumps(content["example"], ensure_ascii=False)
+        yield f'<h3>For example</h3><div class="code"><pre><code>{escape(example)}</code></pre></div>'
         yield f"<h3>Body: {_type(schema)}</h3>{_shape(_resolved(schema, components), is_named=True)}"
     yield "<h3>Answers</h3>" + _answers(operation["responses"], components)
     yield "</div></details>"

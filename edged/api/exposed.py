@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -33,11 +33,13 @@ class Told:
 
     `answers` names the shape (`shapes.py`) of an answer by its status; an empty name is an answer without a body.
     `streams` is the content type of an answer in pieces, for bodies with a `stream` that says so; without such a body
-    it is always one. A route that `asks` a model can fail in all the ways in which that can fail.
+    it is always one. A route that `asks` a model can fail in all the ways in which that can fail. `example` is a body
+    that means something; a route with a `body` has one.
     """
 
     answers: Mapping[int, str]
     body: type[BaseModel] | None = None
+    example: Mapping[str, Any] | None = None
     params: tuple[str, ...] = ()
     content_type: str = JSON
     streams: str = ""

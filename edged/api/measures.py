@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -27,12 +28,20 @@ from edged.chat import Caller, EmbedRequest
 from edged.completion import Embeddings
 
 
-def _reads(shape: str, body: type[BaseModel]) -> Told:
+def _reads(shape: str, body: type[BaseModel], example: dict[str, Any]) -> Told:
     """What is told of a route that has a model read."""
-    return Told({200: shape}, body, asks=True)
+    return Told({200: shape}, body, example, asks=True)
 
 
-_EMBEDDINGS = _reads("Embeddings", EmbeddingsBody)
+_ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Who are you?"}]}
+_EMBEDDINGS = _reads("Embeddings", EmbeddingsBody, {"input": ["a cat", "a dog"]})
+_VECTORS = _reads("OllamaVectors", EmbedBody, {"input": ["a cat", "a dog"]})
+_VECTOR = _reads("OllamaVector", OldEmbedBody, {"prompt": "a cat"})
+_RANKING = _reads("Ranking", RerankBody, {"query": "What purrs?", "documents": ["a cat", "a dog"]})
+_COUNT = _reads("TokenCount", CountBody, _ASKED)
+_TOKENS = _reads("Tokens", TokenizeBody, {"content": "a cat"})
+_TEXT = _reads("Text", DetokenizeBody, {"tokens": [1, 2, 3]})
+_PROMPT = _reads("Prompt", ApplyTemplateBody, _ASKED)
 
 
 class Measures:
@@ -46,13 +55,13 @@ class Measures:
         return [
             Route("POST", "/v1/embeddings", "chat", self.embeddings, _EMBEDDINGS),
             Route("POST", "/openai/deployments/{model}/embeddings", "chat", self.embeddings, _EMBEDDINGS),
-            Route("POST", "/api/embed", "chat", self.ollama_embed, _reads("OllamaVectors", EmbedBody)),
-            Route("POST", "/api/embeddings", "chat", self.ollama_embeddings, _reads("OllamaVector", OldEmbedBody)),
-            Route("POST", "/v1/rerank", "chat", self.rerank, _reads("Ranking", RerankBody)),
-            Route("POST", "/v1/messages/count_tokens", "chat", self.count_tokens, _reads("TokenCount", CountBody)),
-            Route("POST", "/tokenize", "chat", self.tokenize, _reads("Tokens", TokenizeBody)),
-            Route("POST", "/detokenize", "chat", self.detokenize, _reads("Text", DetokenizeBody)),
-            Route("POST", "/apply-template", "chat", self.apply_template, _reads("Prompt", ApplyTemplateBody)),
+            Route("POST", "/api/embed", "chat", self.ollama_embed, _VECTORS),
+            Route("POST", "/api/embeddings", "chat", self.ollama_embeddings, _VECTOR),
+            Route("POST", "/v1/rerank", "chat", self.rerank, _RANKING),
+            Route("POST", "/v1/messages/count_tokens", "chat", self.count_tokens, _COUNT),
+            Route("POST", "/tokenize", "chat", self.tokenize, _TOKENS),
+            Route("POST", "/detokenize", "chat", self.detokenize, _TEXT),
+            Route("POST", "/apply-template", "chat", self.apply_template, _PROMPT),
         ]
 
     async def embeddings(self, request: web.Request) -> web.StreamResponse:

@@ -17,7 +17,7 @@ from edged.api.body import Strict, check_texts
 from edged.api.embeddings import MAX_INPUTS, closing
 from edged.api.ollama_answer import nanoseconds
 from edged.api.ollama_models import tagged
-from edged.api.ollama_options import EmbedOptionsBody, KeepAlive, Whole, keep_alive_s
+from edged.api.ollama_options import WHOLE, EmbedOptionsBody, KeepAlive, keep_alive_s
 from edged.api.tools import compact
 from edged.chat import Caller, EmbedRequest
 from edged.completion import Embeddings
@@ -52,7 +52,7 @@ class EmbedBody(_Common):
     # No text is cut, whatever this says: one that is too long is refused with its place and both numbers, because a
     # vector of its beginning would look like one of the whole.
     truncate: bool = True
-    dimensions: Annotated[Whole, Field(ge=0, le=_MAX_DIMENSIONS)] = 0
+    dimensions: Annotated[int, Field(ge=0, le=_MAX_DIMENSIONS), WHOLE] = 0
 
     @property
     def is_errand(self) -> bool:

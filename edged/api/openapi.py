@@ -172,12 +172,21 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         # A title that is no text is a field of that name.
         kept = {key: item for key, item in value.items() if key != "title" or not isinstance(item, str)}
-        return {key: _renamed(item, names) for key, item in kept.items()}
+        return _without_null({key: _renamed(item, names) for key, item in kept.items()})
     if isinstance(value, list):
         return [_renamed(item, names) for item in value]
     if isinstance(value, str) and value.startswith(_SCHEMAS):
         return _SCHEMAS + names[value.removeprefix(_SCHEMAS)]
     return value
+
+
+def _without_null(schema: Schema) -> Schema:
+    """An optional field without its null: that every one of them may be null is said once for all."""
+    if schema.get("default", ...) is not None or {"type": "null"} not in schema.get("anyOf", ()):
+        return schema
+    kinds = [kind for kind in schema["anyOf"] if kind != {"type": "null"}]
+    rest = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
+    return rest | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds})
 
 
 def _operation(route: Route, told: Told, names: dict[type[BaseModel], str]) -> dict[str, Any]:
@@ -195,7 +204,8 @@ def _operation(route: Route, told: Told, names: dict[type[BaseModel], str]) -> d
     if parameters := _parameters(route, told):
         operation["parameters"] = parameters
     if told.body is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": ref(names[told.body])}}}
+        content = {"schema": ref(names[told.body]), "example": told.example}
+        operation["requestBody"] = {"required": True, "content": {JSON: content}}
     responses = {str(status): response for status, response in sorted((failures | answers).items())}
     return operation | {"responses": responses}
 

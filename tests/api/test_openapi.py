@@ -34,32 +34,8 @@ CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance"
 )
-ASKED = [{"role": "user", "content": "hi"}]
 SAID = (Delta(0, "Hello", logprobs=(TokenLogprob(b"Hello", -0.1),)), Delta(0, " you"), Finish(0, "stop", 3))
 CALLED = (Thought(0, "Hm."), CallDelta(0, 0, "call_1", "look", "{}"), Finish(0, "tool_calls", 3))
-# Bodies whose answers are checked, by path.
-BODIES: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": {"messages": ASKED, "logprobs": True},
-    "/openai/deployments/{model}/chat/completions": {"messages": ASKED},
-    "/v1/completions": {"prompt": "Once"},
-    "/openai/deployments/{model}/completions": {"prompt": [[1, 2]]},
-    "/v1/responses": {"input": "hi"},
-    "/v1/messages": {"messages": ASKED, "max_tokens": 5},
-    "/v1/messages/count_tokens": {"messages": ASKED},
-    "/api/chat": {"messages": ASKED, "stream": False},
-    "/api/generate": {"prompt": "hi", "stream": False},
-    "/v1/embeddings": {"input": ["a", "b"]},
-    "/openai/deployments/{model}/embeddings": {"input": "a", "encoding_format": "base64"},
-    "/api/embed": {"input": ["a", "b"]},
-    "/api/embeddings": {"prompt": "a"},
-    "/v1/rerank": {"query": "a", "documents": ["a", {"text": "b"}], "return_documents": True},
-    "/tokenize": {"content": "abc", "with_pieces": True},
-    "/detokenize": {"tokens": [1, 2]},
-    "/apply-template": {"messages": ASKED},
-    "/v1/streams/lookup": {"conversation_ids": ["mine"]},
-    "/api/show": {"model": "guide"},
-    "/api/pull": {"model": "guide", "stream": False},
-}
 
 
 class Reader(Local):
@@ -146,6 +122,28 @@ def test_every_schema_is_a_json_schema(document: dict[str, Any]) -> None:
         assert re.fullmatch(r"[\w.-]+", name)
 
 
+def test_every_word_of_a_schema_means_something(document: dict[str, Any]) -> None:
+    known = {
+        "$ref",
+        "type",
+        "enum",
+        "const",
+        "anyOf",
+        "oneOf",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+    }
+    known |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "pattern"}
+    known |= {"minItems", "maxItems", "maxProperties", "patternProperties", "propertyNames", "dependentRequired"}
+    known |= {"description", "default", "discriminator", "contentEncoding"}
+    own = ("properties", "patternProperties", "default", "dependentRequired", "discriminator", "const", "mapping")
+    for path, value in within(document["components"]["schemas"]):
+        if isinstance(value, dict) and path.count("/") > 0 and not set(path.split("/")[-2:]) & set(own):
+            assert set(value) <= known, path
+
+
 def test_every_reference_leads_somewhere_and_every_schema_is_referred_to(document: dict[str, Any]) -> None:
     found = dict(within(document))
     references = {value for path, value in found.items() if path.endswith("/$ref")}
@@ -178,6 +176,20 @@ def test_every_field_of_a_body_is_in_its_schema(table: list[Route], document: di
             assert schema["additionalProperties"] is False, route.path
 
 
+def test_every_body_has_an_example_that_its_schema_takes(table: list[Route], document: dict[str, Any]) -> None:
+    for route in table:
+        if route.told is not None and route.told.body is not None:
+            assert route.told.example is not None, route.path
+            route.told.body.model_validate(route.told.example)
+            content = document["paths"][route.path][route.method.lower()]["requestBody"]["content"]["application/json"]
+            assert content["example"] == route.told.example
+            jsonschema.validate(
+                content["example"],
+                content["schema"] | {"components": document["components"]},
+                cls=jsonschema.Draft202012Validator,
+            )
+
+
 def test_errors_are_told_in_the_shape_of_their_dialect(document: dict[str, Any]) -> None:
     def shape(path: str, status: str) -> str:
         response = resolved(document["paths"][path]["post"]["responses"][status], document)
@@ -194,24 +206,35 @@ def test_errors_are_told_in_the_shape_of_their_dialect(document: dict[str, Any])
 @pytest.mark.parametrize("steps", [SAID, CALLED], ids=["words", "calls"])
 async def test_real_answers_have_their_shapes(steps: tuple[Any, ...], tmp_path: Path) -> None:
     described = openapi.document(routes(exposed(tmp_path)))
+    (tmp_path / "small.gguf").touch()  # what the example copies, and then deletes
     async with served(tmp_path, *steps) as address, aiohttp.ClientSession(address) as client:
         for path, methods in described["paths"].items():
             for method, operation in methods.items():
-                if method == "delete" or path in ("/v1/stream", "/api/copy"):
-                    continue
+                if path in ("/v1/stream", "/edged/v1/requests/{id}"):
+                    continue  # there is nothing to be read on or stopped
                 place = path.replace("{model}", "guide").replace("{id}", "guide")
-                body = BODIES[path] if "requestBody" in operation else None
-                async with client.request(method, place, json=body) as response:
+                async with client.request(method, place, json=example_of(operation)) as response:
                     assert response.status == 200, (path, await response.text())
                     check(await response.read(), response, operation, described)
+        asked = {"input": "a cat", "encoding_format": "base64"}
+        async with client.post("/v1/embeddings", json=asked) as response:
+            check(await response.read(), response, described["paths"]["/v1/embeddings"]["post"], described)
         for wrong in ("/v1/chat/completions", "/v1/messages", "/api/chat"):
             async with client.post(wrong, json={"nonsense": 1}) as response:
                 assert response.status == 400
                 check(await response.read(), response, described["paths"][wrong]["post"], described)
 
 
+def example_of(operation: Any) -> Any:
+    content = operation["requestBody"]["content"]["application/json"] if "requestBody" in operation else {}
+    return content.get("example")
+
+
 def check(data: bytes, response: aiohttp.ClientResponse, operation: Any, document: dict[str, Any]) -> None:
     told = resolved(operation["responses"][str(response.status)], document)
+    if not data:
+        assert "content" not in told
+        return
     if response.content_type != "application/json":
         assert response.content_type in told["content"]
         return
@@ -317,7 +340,9 @@ def test_what_the_document_says_is_text_on_the_page() -> None:
                     "operationId": evil,
                     "tags": [evil],
                     "parameters": [{"name": evil, "in": evil, "schema": {"type": evil, "default": evil}}],
-                    "requestBody": {"content": {evil: {"schema": {"$ref": f"#/components/schemas/{evil}"}}}},
+                    "requestBody": {
+                        "content": {evil: {"schema": {"$ref": f"#/components/schemas/{evil}"}, "example": evil}}
+                    },
                     "responses": {
                         evil: {"description": evil, "content": {evil: {"schema": {"enum": [evil]}}}},
                         f"4{evil}": {"$ref": f"#/components/responses/a-{evil}"},
