@@ -17,6 +17,7 @@ _CODE = re.compile(r"`([^`]+)`")
 _ROUTE = re.compile(r"\A`[A-Z]+ [^`]*`[.:]\s*")
 # Bounds that only say how wide a number is are none.
 _WIDEST = 2**31 - 1
+_PLACES = {"path": "In the path", "query": "In the query", "header": "Headers"}
 _HEAD = """<!doctype html>
 <html lang="en">
 <head>
@@ -67,14 +68,15 @@ def _operation(method: str, path: str, operation: Mapping[str, Any], components:
     does = _prose(operation["summary"])
     yield f'<details class="entry"><summary>{what}</code><span class="does">{does}</span></summary>'
     yield f'<div class="inside" id="{id}">'
-    if "parameters" in operation:
-        parameters = [_resolved(parameter, components) for parameter in operation["parameters"]]
-        yield "<h3>Path, query and headers</h3>" + _list(map(_parameter, parameters))
     if "requestBody" in operation:
         (content,) = operation["requestBody"]["content"].values()
         schema, example = content["schema"], json.dumps(content["example"], ensure_ascii=False)
         yield f'<h3>For example</h3><div class="code"><pre><code>{escape(example)}</code></pre></div>'
         yield f"<h3>Body: {_type(schema)}</h3>{_shape(_resolved(schema, components), is_named=True)}"
+    if "parameters" in operation:
+        parameters = [_resolved(parameter, components) for parameter in operation["parameters"]]
+        places = dict.fromkeys(_PLACES.get(parameter["in"], parameter["in"]) for parameter in parameters)
+        yield f"<h3>{escape(', '.join(places))}</h3>" + _list(map(_parameter, parameters))
     yield "<h3>Answers</h3>" + _answers(operation["responses"], components)
     yield "</div></details>"
 
@@ -156,8 +158,13 @@ def _type(schema: Mapping[str, Any]) -> str:
             f"<code>{escape(json.dumps(value))}</code>" for value in schema.get("enum", [schema.get("const")])
         )
     if schema.get("type") == "array":
-        return f"list of {_type(schema['items'])}" if schema.get("items") else "list"
+        return f"list of {_item(schema['items'])}" if schema.get("items") else "list"
     return escape(schema.get("type", "anything")) + _bounds(schema)
+
+
+def _item(schema: Mapping[str, Any]) -> str:
+    """What a list is of; several kinds hold together."""
+    return f"({_type(schema)})" if " or " in _type(schema) else _type(schema)
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:

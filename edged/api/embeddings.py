@@ -27,7 +27,7 @@ _MAX_DIMENSIONS = 65_536
 
 
 class EmbeddingsBody(BaseModel):
-    """What may be asked."""
+    """`POST /v1/embeddings`."""
 
     model_config = STRICT
 

@@ -226,7 +226,7 @@ def _answer(told: Told, shape: str) -> dict[str, Any]:
     headers = {
         name: {"$ref": f"#/components/headers/{name}"} for name in (_WHO if told.asks else ("X-Edged-Request-Id",))
     }
-    about = SHAPES[shape].get("description", "As asked.") if shape else "Done."
+    about = SHAPES[shape].get("description", "What was asked for.") if shape else "Done."
     if not shape:
         return {"description": about, "headers": headers}
     kinds: Sequence[str] = [told.content_type, *([told.streams] if told.streams else [])]

@@ -25,7 +25,7 @@ _Document: TypeAlias = Annotated[Any, WithJsonSchema({"anyOf": [_TEXT, _OBJECT]}
 
 
 class RerankBody(BaseModel):
-    """What may be asked. `top_n` beyond the number of documents means all of them."""
+    """`POST /v1/rerank`. `top_n` beyond the number of documents means all of them."""
 
     model_config = STRICT
 
