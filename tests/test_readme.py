@@ -3,25 +3,78 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edged import config, errors
 from edged.__main__ import main
+from edged.api.exposed import Told
 from edged.api.openai import ChatBody, CompletionBody
+from edged.api.replay import CONVERSATION
+from edged.api.server import routes
+from tests.api.test_server import exposed_without_sockets
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-HANDLERS = "".join(
-    (ROOT / f"edged/api/{name}.py").read_text() for name in ("chats", "measures", "catalogue", "operation")
-)
 
 
-def test_the_endpoints_are_the_route_table() -> None:
+def test_the_endpoints_are_the_route_table(tmp_path: Path) -> None:
     told = set(re.findall(r"`((?:GET|POST|DELETE) /[^`]*)`", README))
-    routed = {f"{method} {path}" for method, path in re.findall(r'Route\("(\w+)", "([^"]+)"', HANDLERS)}
-    assert told == routed
+    assert told == {f"{route.method} {route.path}" for route in routes(exposed_without_sockets(tmp_path)) if route.told}
+
+
+def paths_of(schema: Any, root: Any, prefix: str = "", depth: int = 4) -> Iterator[str]:
+    """The dotted names of everything that a body may hold; lists add nothing to a name."""
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    inner = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *([schema["items"]] if schema.get("items") else [])]
+    for one in inner:
+        yield from paths_of(one, root, prefix, depth)
+    for name, field in schema.get("properties", {}).items():
+        yield prefix + name
+        if depth:
+            yield from paths_of(field, root, f"{prefix}{name}.", depth - 1)
+
+
+def features(told: Told) -> list[str]:
+    """A row of the table, in the order of its columns."""
+    assert told.body is not None
+    schema = told.body.model_json_schema()
+    fields = set(paths_of(schema, schema))
+
+    def yes(*any_of: str) -> str:
+        return "yes" if fields & set(any_of) else "–"
+
+    usage = "always" if "stream" in fields else "–"
+    return [
+        yes("stream"),
+        "if asked" if "stream_options.include_usage" in fields else usage,
+        "yes" if CONVERSATION in told.params else "–",
+        yes("tools"),
+        yes(
+            "response_format.json_schema", "json_schema", "text.format.schema", "output_config.format.schema", "format"
+        ),
+        yes("reasoning_effort", "reasoning.effort", "thinking", "think"),
+        "refused"
+        if {name for name in fields if name.endswith(("image_url", "images", "content.source.media_type"))}
+        else "–",
+        yes("logprobs", "top_logprobs"),
+        yes("n"),
+        yes("seed", "options.seed"),
+        yes("stop", "options.stop", "stop_sequences"),
+    ]
+
+
+def test_the_table_of_features_is_what_the_bodies_take(tmp_path: Path) -> None:
+    told = {route.path: route.told for route in routes(exposed_without_sockets(tmp_path)) if route.told}
+    rows = re.findall(r"^\| ((?:`/[^`]*`(?:, )?)+) \| (.*) \|$", README, flags=re.MULTILINE)
+    assert len(rows) == 7
+    for paths, cells in rows:
+        for path in re.findall(r"`([^`]*)`", paths):
+            assert cells.split(" | ") == features(told[path]), path
 
 
 def test_the_honoured_fields_are_those_that_have_an_effect() -> None:

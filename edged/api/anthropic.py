@@ -160,6 +160,12 @@ class _AllTurns(Strict):
         return _LARGEST_COUNT
 
 
+_Keep: TypeAlias = Annotated[
+    _LastTurns | _AllTurns,
+    one_of({"thinking_turns": _LastTurns, "all": _AllTurns}, "It may be thinking_turns or all"),
+]
+
+
 def _as_keep(value: Any) -> Any:
     return {"type": "all"} if value == "all" else value
 
@@ -168,13 +174,9 @@ class _ClearThinking(Strict):
     """Forget what was thought earlier; without `keep`, all but the last turn's, as Anthropic does."""
 
     type: Literal["clear_thinking_20251015"]
-    keep: Annotated[
-        Annotated[
-            _LastTurns | _AllTurns,
-            one_of({"thinking_turns": _LastTurns, "all": _AllTurns}, "It may be thinking_turns or all"),
-        ],
-        BeforeValidator(_as_keep),
-    ] = _LastTurns(type="thinking_turns", value=1)
+    keep: Annotated[_Keep, BeforeValidator(_as_keep, json_schema_input_type=Literal["all"] | _Keep)] = _LastTurns(
+        type="thinking_turns", value=1
+    )
 
 
 _Edit: TypeAlias = Annotated[

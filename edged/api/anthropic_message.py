@@ -111,10 +111,11 @@ def _as_blocks(value: Any) -> Any:
 
 
 _RESULTS: dict[str, type[Strict]] = {"text": TextBlock, "image": ImageBlock}
+_Result: TypeAlias = Annotated[TextBlock | ImageBlock, one_of(_RESULTS, _NOT_HERE)]
 _Results: TypeAlias = Annotated[
-    list[Annotated[TextBlock | ImageBlock, one_of(_RESULTS, _NOT_HERE)]],
+    list[_Result],
     Field(max_length=_MAX_BLOCKS),
-    BeforeValidator(_as_blocks),
+    BeforeValidator(_as_blocks, json_schema_input_type=str | list[_Result]),
 ]
 
 
@@ -140,13 +141,17 @@ _BLOCKS: dict[str, type[Strict]] = {
     "tool_use": ToolUseBlock,
     "tool_result": ToolResultBlock,
 }
+_AnyBlock: TypeAlias = Annotated[Block, one_of(_BLOCKS, _NOT_HERE)]
 _Content: TypeAlias = Annotated[
-    list[Annotated[Block, one_of(_BLOCKS, _NOT_HERE)]], Field(max_length=_MAX_BLOCKS), BeforeValidator(_as_blocks)
-]
-System: TypeAlias = Annotated[
-    list[Annotated[TextBlock, one_of({"text": TextBlock}, "Instructions are text")]],
+    list[_AnyBlock],
     Field(max_length=_MAX_BLOCKS),
-    BeforeValidator(_as_blocks),
+    BeforeValidator(_as_blocks, json_schema_input_type=str | list[_AnyBlock]),
+]
+_Instruction: TypeAlias = Annotated[TextBlock, one_of({"text": TextBlock}, "Instructions are text")]
+System: TypeAlias = Annotated[
+    list[_Instruction],
+    Field(max_length=_MAX_BLOCKS),
+    BeforeValidator(_as_blocks, json_schema_input_type=str | list[_Instruction]),
 ]
 
 

@@ -10,6 +10,8 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, NoReturn, TypeVar
 
 from aiohttp import web
@@ -74,7 +76,7 @@ def one_of(known: Mapping[str, type[BaseModel]], otherwise: str, default: str | 
             raise _refusal(wrong, value, () if wrong == "dict_type" else ("type",))
         raise _refusal(PydanticCustomError("unsupported", "{why}", {"why": otherwise}), kind, ("type",))
 
-    return PlainValidator(choose)
+    return PlainValidator(choose, json_schema_input_type=reduce(or_, dict.fromkeys(known.values())))
 
 
 def _refusal(kind: str | PydanticCustomError, value: Any, place: tuple[str, ...]) -> ValidationError:

@@ -9,7 +9,7 @@ from typing import NoReturn
 from aiohttp import web
 
 from edged.api import anthropic_models, body
-from edged.api.exposed import Exposed, Route
+from edged.api.exposed import NDJSON, Exposed, Route, Told
 from edged.api.ollama_models import (
     REFUSED,
     CopyBody,
@@ -30,6 +30,10 @@ from edged.header import Header
 from edged.store import ModelFile
 from edged.wire import Loaded
 
+_NAMED = {"model": "guide"}
+_PULL = Told({200: "Pulled"}, PullBody, {**_NAMED, "stream": False}, streams=NDJSON)
+_COPY = Told({200: ""}, CopyBody, {"source": "small", "destination": "mine"})
+
 
 class Catalogue:
     """The handlers."""
@@ -40,29 +44,29 @@ class Catalogue:
     def routes(self) -> list[Route]:
         """Where they are found."""
         return [
-            Route("GET", "/v1/models", "chat", self.models),
-            Route("GET", "/v1/models/{id}", "chat", self.model),
-            Route("GET", "/openai/models", "chat", self.models),
-            Route("GET", "/openai/models/{id}", "chat", self.model),
-            Route("GET", "/openai/v1/models", "chat", self.models),
-            Route("GET", "/openai/v1/models/{id}", "chat", self.model),
-            Route("GET", "/api/tags", "chat", self.tags),
-            Route("GET", "/api/ps", "chat", self.ps),
-            Route("POST", "/api/show", "chat", self.show),
-            Route("GET", "/api/version", "public", self.version),
-            Route("POST", "/api/pull", "admin", self.pull),
-            Route("POST", "/api/copy", "admin", self.copy),
-            Route("DELETE", "/api/delete", "admin", self.delete),
-            *(Route(method, path, "admin", self.refuse) for method, path in REFUSED),
+            Route("GET", "/v1/models", "chat", self.models, Told({200: "Models"})),
+            Route("GET", "/v1/models/{id}", "chat", self.model, Told({200: "Model"})),
+            Route("GET", "/openai/models", "chat", self.models, Told({200: "Models"})),
+            Route("GET", "/openai/models/{id}", "chat", self.model, Told({200: "Model"})),
+            Route("GET", "/openai/v1/models", "chat", self.models, Told({200: "Models"})),
+            Route("GET", "/openai/v1/models/{id}", "chat", self.model, Told({200: "Model"})),
+            Route("GET", "/api/tags", "chat", self.tags, Told({200: "OllamaModels"})),
+            Route("GET", "/api/ps", "chat", self.ps, Told({200: "OllamaModels"})),
+            Route("POST", "/api/show", "chat", self.show, Told({200: "OllamaModel"}, ShowBody, _NAMED)),
+            Route("GET", "/api/version", "public", self.version, Told({200: "Version"})),
+            Route("POST", "/api/pull", "admin", self.pull, _PULL),
+            Route("POST", "/api/copy", "admin", self.copy, _COPY),
+            Route("DELETE", "/api/delete", "admin", self.delete, Told({200: ""}, DeleteBody, {"model": "mine"})),
+            *(Route(method, path, "admin", self.refuse, None) for method, path in REFUSED),
         ]
 
     async def models(self, request: web.Request) -> web.StreamResponse:
-        """All of them, the default model first; OpenAI and Anthropic have the same path for it."""
+        """The installed models, the default one first; OpenAI and Anthropic have the same path for it."""
         describe = anthropic_models.models_body if anthropic_models.is_meant(request.headers) else models_body
         return web.json_response(describe([card for card, _ in await self._installed()]))
 
     async def model(self, request: web.Request) -> web.StreamResponse:
-        """One of them."""
+        """One installed model."""
         name = request.match_info["id"]
         describe = anthropic_models.model_body if anthropic_models.is_meant(request.headers) else model_body
         for card, _ in await self._installed():
@@ -71,12 +75,12 @@ class Catalogue:
         raise NotFound(f"There is no model named {name!r} here.", param="model")
 
     async def tags(self, _request: web.Request) -> web.StreamResponse:
-        """All of them, for Ollama's clients."""
+        """The installed models, for Ollama's clients."""
         installed = await self._installed()
         return web.json_response(tags_body([card for card, _ in installed], _headers(installed)))
 
     async def ps(self, _request: web.Request) -> web.StreamResponse:
-        """Those in memory."""
+        """The models in memory."""
         installed = await self._installed()
         residents = self._exposed.pool.residents
         running = [
@@ -87,7 +91,7 @@ class Catalogue:
         return web.json_response(ps_body(running, _headers(installed), time.time()))
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """What is known of one."""
+        """What is known of a model."""
         asked = await body.read(request, ShowBody)
         asked.check()
         installed = await self._installed()
@@ -96,21 +100,21 @@ class Catalogue:
         return web.json_response(show_body(card, file.header))
 
     async def pull(self, request: web.Request) -> web.StreamResponse:
-        """What is installed is there; anything else would have to be fetched, and says so."""
+        """Whether a model is there; one that would have to be fetched is refused, because nothing is downloaded yet."""
         asked = await body.read(request, PullBody)
         asked.check([card.name for card, _ in await self._installed()])
         content_type = "application/x-ndjson" if asked.stream else "application/json"
         return web.json_response(pulled_body(), content_type=content_type)
 
     async def copy(self, request: web.Request) -> web.StreamResponse:
-        """A second name for one."""
+        """A second name for a model."""
         asked = await body.read(request, CopyBody)
         source, name = asked.names([card.name for card, _ in await self._installed()])
         await asyncio.to_thread(self._exposed.store.copy, source, name)
         return web.Response()
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
-        """Gone from the disk, and from memory as soon as nobody uses it."""
+        """A model is deleted: from the disk at once, from memory as soon as nobody uses it."""
         asked = await body.read(request, DeleteBody)
         name = asked.found([card.name for card, _ in await self._installed()])
         await asyncio.to_thread(self._exposed.store.remove, name)

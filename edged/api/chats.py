@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import Any
 
 from aiohttp import web
+from pydantic import BaseModel
 
 from edged.api import body, stream, wishes
 from edged.api.answer import Answer
 from edged.api.anthropic import MessagesBody
 from edged.api.anthropic_answer import AnthropicAnswer
 from edged.api.body import Strict
-from edged.api.exposed import REQUEST_ID, Exposed, Route
+from edged.api.exposed import NDJSON, REQUEST_ID, SSE, Exposed, Route, Told
 from edged.api.ollama import ChatBody as OllamaChatBody
 from edged.api.ollama import GenerateBody
 from edged.api.ollama_answer import OllamaAnswer, memory_body
@@ -20,7 +22,7 @@ from edged.api.ollama_models import tagged
 from edged.api.ollama_options import keep_alive_s
 from edged.api.openai import ChatBody, CompletionBody
 from edged.api.openai_answer import OpenAIAnswer
-from edged.api.replay import Tape, conversation_of
+from edged.api.replay import CONVERSATION, Tape, conversation_of
 from edged.api.responses import ResponsesBody
 from edged.api.responses_answer import ResponsesAnswer
 from edged.chat import Caller, ChatRequest
@@ -33,6 +35,23 @@ class LookupBody(Strict):
     conversation_ids: list[str]
 
 
+def _writes(shape: str, body: type[BaseModel], example: dict[str, Any], streams: str = SSE) -> Told:
+    """What is told of a route that answers in words."""
+    params = (wishes.LANE, wishes.OVERFLOW, wishes.DEADLINE, CONVERSATION)
+    return Told({200: shape}, body, example, params, streams=streams, asks=True)
+
+
+_ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Who are you?"}]}
+_CHAT = _writes("ChatCompletion", ChatBody, _ASKED)
+_COMPLETION = _writes("Completion", CompletionBody, {"prompt": "Once upon a time", "max_tokens": 32})
+_RESPONSE = _writes("Response", ResponsesBody, {"input": "Who are you?"})
+_MESSAGE = _writes("Message", MessagesBody, {**_ASKED, "max_tokens": 256})
+_OLLAMA_CHAT = _writes("OllamaChat", OllamaChatBody, {**_ASKED, "stream": False}, NDJSON)
+_OLLAMA_TEXT = _writes("OllamaText", GenerateBody, {"prompt": "Who are you?", "stream": False}, NDJSON)
+_LOOK_UP = Told({200: "Streams"}, LookupBody, {"conversation_ids": ["mine"]})
+_READ_ON = Told({200: "Stream"}, params=("conv_id", "from"), content_type=SSE, streams=NDJSON, asks=True)
+
+
 class Chats:
     """The handlers. Each reads a body in its dialect; the rest is the same for all."""
 
@@ -42,22 +61,22 @@ class Chats:
     def routes(self) -> list[Route]:
         """Where they are found."""
         return [
-            Route("POST", "/v1/chat/completions", "chat", self.chat),
-            Route("POST", "/v1/completions", "chat", self.completion),
-            Route("POST", "/v1/responses", "chat", self.response),
-            Route("POST", "/v1/messages", "chat", self.message),
-            Route("POST", "/openai/deployments/{model}/chat/completions", "chat", self.chat),
-            Route("POST", "/openai/deployments/{model}/completions", "chat", self.completion),
-            Route("POST", "/openai/responses", "chat", self.response),
-            Route("POST", "/openai/v1/chat/completions", "chat", self.chat),
-            Route("POST", "/openai/v1/completions", "chat", self.completion),
-            Route("POST", "/openai/v1/responses", "chat", self.response),
-            Route("POST", "/api/chat", "chat", self.ollama_chat),
-            Route("POST", "/api/generate", "chat", self.ollama_generate),
-            Route("GET", "/v1/stream", "chat", self.read_on),
-            Route("DELETE", "/v1/stream", "chat", self.stop_stream),
-            Route("POST", "/v1/streams/lookup", "chat", self.look_up),
-            Route("DELETE", "/edged/v1/requests/{id}", "chat", self.stop),
+            Route("POST", "/v1/chat/completions", "chat", self.chat, _CHAT),
+            Route("POST", "/v1/completions", "chat", self.completion, _COMPLETION),
+            Route("POST", "/v1/responses", "chat", self.response, _RESPONSE),
+            Route("POST", "/v1/messages", "chat", self.message, _MESSAGE),
+            Route("POST", "/openai/deployments/{model}/chat/completions", "chat", self.chat, _CHAT),
+            Route("POST", "/openai/deployments/{model}/completions", "chat", self.completion, _COMPLETION),
+            Route("POST", "/openai/responses", "chat", self.response, _RESPONSE),
+            Route("POST", "/openai/v1/chat/completions", "chat", self.chat, _CHAT),
+            Route("POST", "/openai/v1/completions", "chat", self.completion, _COMPLETION),
+            Route("POST", "/openai/v1/responses", "chat", self.response, _RESPONSE),
+            Route("POST", "/api/chat", "chat", self.ollama_chat, _OLLAMA_CHAT),
+            Route("POST", "/api/generate", "chat", self.ollama_generate, _OLLAMA_TEXT),
+            Route("GET", "/v1/stream", "chat", self.read_on, _READ_ON),
+            Route("DELETE", "/v1/stream", "chat", self.stop_stream, Told({204: ""}, params=("conv_id",))),
+            Route("POST", "/v1/streams/lookup", "chat", self.look_up, _LOOK_UP),
+            Route("DELETE", "/edged/v1/requests/{id}", "chat", self.stop, Told({204: ""})),
         ]
 
     async def chat(self, request: web.Request) -> web.StreamResponse:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from edged.api.body import STRICT, check_text_bytes
-from edged.api.inputs import raw_inputs, size_bytes
+from edged.api.inputs import RawInputs, raw_inputs, size_bytes
 from edged.chat import Caller, EmbedRequest
 from edged.completion import Admission, Embeddings
 
@@ -27,11 +27,11 @@ _MAX_DIMENSIONS = 65_536
 
 
 class EmbeddingsBody(BaseModel):
-    """What may be asked."""
+    """`POST /v1/embeddings`."""
 
     model_config = STRICT
 
-    input: Any
+    input: RawInputs
     model: Annotated[str, StringConstraints(max_length=256)] | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1, le=_MAX_DIMENSIONS)] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
 from edged import errors
@@ -81,7 +82,12 @@ def anthropic_body(error: EdgedError, request_id: str = "") -> dict[str, Any]:
 
 def status_of(error: EdgedError) -> int:
     """The HTTP status of an error."""
-    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    return _status_of_class(type(error))
+
+
+def codes_of(status: int) -> list[str]:
+    """The codes of everything that has this status."""
+    return list(dict.fromkeys(kind.code for kind in _below(EdgedError) if _status_of_class(kind) == status))
 
 
 def headers_of(error: EdgedError) -> dict[str, str]:
@@ -91,6 +97,16 @@ def headers_of(error: EdgedError) -> dict[str, str]:
     if isinstance(error, errors.MethodNotAllowed):
         return {"Allow": ", ".join(error.allowed)}
     return {}
+
+
+def _status_of_class(error: type[EdgedError]) -> int:
+    return next(_STATUS[kind] for kind in error.__mro__ if kind in _STATUS)
+
+
+def _below(kind: type[EdgedError]) -> Iterator[type[EdgedError]]:
+    yield kind
+    for derived in kind.__subclasses__():
+        yield from _below(derived)
 
 
 def openai_body(error: EdgedError) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from pydantic import BaseModel
 
 from edged.api.replay import Stops, Tapes
 from edged.chat import ModelCard
@@ -23,14 +24,40 @@ Scope: TypeAlias = Literal["public", "chat", "metrics", "admin"]
 REQUEST_ID = web.RequestKey("id", str)
 
 
+JSON, SSE, NDJSON = "application/json", "text/event-stream", "application/x-ndjson"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What can be told of a route, beside the first line of its handler's docstring.
+
+    `answers` names the shape (`shapes.py`) of an answer by its status; an empty name is an answer without a body.
+    `streams` is the content type of an answer in pieces, for bodies with a `stream` that says so; without such a body
+    it is always one. A route that `asks` a model can fail in all the ways in which that can fail. `example` is a body
+    that means something; a route with a `body` has one.
+    """
+
+    answers: Mapping[int, str]
+    body: type[BaseModel] | None = None
+    example: Mapping[str, Any] | None = None
+    params: tuple[str, ...] = ()
+    content_type: str = JSON
+    streams: str = ""
+    asks: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One path and method. `scope` is what a caller needs: today everybody has all of them."""
+    """One path and method. `scope` is what a caller needs: today everybody has all of them.
+
+    What is `told` of it makes the description; None: it is a file of the page, or there only to refuse.
+    """
 
     method: str
     path: str
     scope: Scope
     handler: Handler
+    told: Told | None
 
 
 @dataclass(slots=True)

@@ -6,7 +6,9 @@ Told apart by hand, because a union of types explains itself badly.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import WithJsonSchema
 
 from edged.chat import RawPrompt
 from edged.errors import InvalidRequest
@@ -14,6 +16,11 @@ from edged.errors import InvalidRequest
 # An English token is about four characters long; whoever sends ids is held to the same limit as who sends text.
 _BYTES_PER_TOKEN = 4
 _MAX_TOKEN = 2**31 - 1
+_TEXT = {"type": "string", "minLength": 1}
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": _MAX_TOKEN}, "minItems": 1}
+_SEVERAL = {"type": "array", "items": {"anyOf": [_TEXT, _IDS]}, "minItems": 1}
+# What of it a schema can say; `raw_inputs` checks all.
+RawInputs: TypeAlias = Annotated[Any, WithJsonSchema({"anyOf": [_TEXT, _IDS, _SEVERAL]})]
 
 
 def raw_inputs(value: Any, field: str, most: int) -> tuple[RawPrompt, ...]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from aiohttp import web
+from pydantic import BaseModel
 
 from edged.api import body
 from edged.api.anthropic import CountBody, count_body
 from edged.api.embeddings import EmbeddingsBody, embeddings_body
-from edged.api.exposed import REQUEST_ID, Exposed, Route
+from edged.api.exposed import REQUEST_ID, Exposed, Route, Told
 from edged.api.ollama_embeddings import EmbedBody, OldEmbedBody, embed_body, no_vectors_body, old_embed_body
 from edged.api.ollama_models import tagged
 from edged.api.rerank import RerankBody, rerank_body
@@ -26,6 +28,22 @@ from edged.chat import Caller, EmbedRequest
 from edged.completion import Embeddings
 
 
+def _reads(shape: str, body: type[BaseModel], example: dict[str, Any]) -> Told:
+    """What is told of a route that has a model read."""
+    return Told({200: shape}, body, example, asks=True)
+
+
+_ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Who are you?"}]}
+_EMBEDDINGS = _reads("Embeddings", EmbeddingsBody, {"input": ["a cat", "a dog"]})
+_VECTORS = _reads("OllamaVectors", EmbedBody, {"input": ["a cat", "a dog"]})
+_VECTOR = _reads("OllamaVector", OldEmbedBody, {"prompt": "a cat"})
+_RANKING = _reads("Ranking", RerankBody, {"query": "What purrs?", "documents": ["a cat", "a dog"]})
+_COUNT = _reads("TokenCount", CountBody, _ASKED)
+_TOKENS = _reads("Tokens", TokenizeBody, {"content": "a cat"})
+_TEXT = _reads("Text", DetokenizeBody, {"tokens": [1, 2, 3]})
+_PROMPT = _reads("Prompt", ApplyTemplateBody, _ASKED)
+
+
 class Measures:
     """The handlers."""
 
@@ -35,16 +53,16 @@ class Measures:
     def routes(self) -> list[Route]:
         """Where they are found."""
         return [
-            Route("POST", "/v1/embeddings", "chat", self.embeddings),
-            Route("POST", "/openai/deployments/{model}/embeddings", "chat", self.embeddings),
-            Route("POST", "/openai/v1/embeddings", "chat", self.embeddings),
-            Route("POST", "/api/embed", "chat", self.ollama_embed),
-            Route("POST", "/api/embeddings", "chat", self.ollama_embeddings),
-            Route("POST", "/v1/rerank", "chat", self.rerank),
-            Route("POST", "/v1/messages/count_tokens", "chat", self.count_tokens),
-            Route("POST", "/tokenize", "chat", self.tokenize),
-            Route("POST", "/detokenize", "chat", self.detokenize),
-            Route("POST", "/apply-template", "chat", self.apply_template),
+            Route("POST", "/v1/embeddings", "chat", self.embeddings, _EMBEDDINGS),
+            Route("POST", "/openai/deployments/{model}/embeddings", "chat", self.embeddings, _EMBEDDINGS),
+            Route("POST", "/openai/v1/embeddings", "chat", self.embeddings, _EMBEDDINGS),
+            Route("POST", "/api/embed", "chat", self.ollama_embed, _VECTORS),
+            Route("POST", "/api/embeddings", "chat", self.ollama_embeddings, _VECTOR),
+            Route("POST", "/v1/rerank", "chat", self.rerank, _RANKING),
+            Route("POST", "/v1/messages/count_tokens", "chat", self.count_tokens, _COUNT),
+            Route("POST", "/tokenize", "chat", self.tokenize, _TOKENS),
+            Route("POST", "/detokenize", "chat", self.detokenize, _TEXT),
+            Route("POST", "/apply-template", "chat", self.apply_template, _PROMPT),
         ]
 
     async def embeddings(self, request: web.Request) -> web.StreamResponse:

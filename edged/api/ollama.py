@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints
 from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import the_one
 from edged.api.ollama_message import MessageBody, images, tied
-from edged.api.ollama_options import Format, KeepAlive, OptionsBody, Think, Whole
+from edged.api.ollama_options import WHOLE, Format, KeepAlive, OptionsBody, Think
 from edged.api.ollama_options import constraint as constraint_of
 from edged.api.ollama_options import effort as effort_of
 from edged.api.ollama_options import keep_alive_s as keep_alive_of
@@ -42,7 +42,7 @@ class _Common(Strict):
     # Whether an answer that fills the context goes on without its beginning: it ends here, as with false.
     shift: bool = False
     logprobs: bool = False
-    top_logprobs: Annotated[Whole, Field(ge=0, le=_MAX_LOGPROBS)] = 0
+    top_logprobs: Annotated[int, Field(ge=0, le=_MAX_LOGPROBS), WHOLE] = 0
 
     def _request(self, id: str, address: str) -> ChatRequest:
         """All but the text."""

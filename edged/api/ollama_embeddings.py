@@ -9,15 +9,15 @@ import asyncio
 import json
 from array import array
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, WithJsonSchema
 
 from edged.api.body import Strict, check_texts
 from edged.api.embeddings import MAX_INPUTS, closing
 from edged.api.ollama_answer import nanoseconds
 from edged.api.ollama_models import tagged
-from edged.api.ollama_options import EmbedOptionsBody, KeepAlive, Whole, keep_alive_s
+from edged.api.ollama_options import WHOLE, EmbedOptionsBody, KeepAlive, keep_alive_s
 from edged.api.tools import compact
 from edged.chat import Caller, EmbedRequest
 from edged.completion import Embeddings
@@ -25,6 +25,10 @@ from edged.errors import InvalidRequest
 
 # More numbers than any model's vector has.
 _MAX_DIMENSIONS = 65_536
+# What of it a schema can say; `_texts` checks all.
+_Texts: TypeAlias = Annotated[
+    Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string", "minLength": 1}}]})
+]
 
 
 class _Common(Strict):
@@ -44,11 +48,11 @@ class _Common(Strict):
 class EmbedBody(_Common):
     """`POST /api/embed`. Without an input it only loads the model."""
 
-    input: Any = None
+    input: _Texts = None
     # No text is cut, whatever this says: one that is too long is refused with its place and both numbers, because a
     # vector of its beginning would look like one of the whole.
     truncate: bool = True
-    dimensions: Annotated[Whole, Field(ge=0, le=_MAX_DIMENSIONS)] = 0
+    dimensions: Annotated[int, Field(ge=0, le=_MAX_DIMENSIONS), WHOLE] = 0
 
     @property
     def is_errand(self) -> bool:

@@ -43,7 +43,9 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
+# Behind the bounds, so that a schema tells them.
+WHOLE = BeforeValidator(_whole)
+Whole: TypeAlias = Annotated[int, WHOLE]
 _Stop: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 KeepAlive: TypeAlias = float | str | None
 Think: TypeAlias = bool | Literal["low", "medium", "high", "max"] | None
@@ -59,23 +61,23 @@ class EmbedOptionsBody(Strict):
     told with both numbers, what was left out in the answer's headers, the length itself by `/api/ps`.
     """
 
-    num_ctx: Annotated[Whole, Field(ge=1, le=_LARGEST_COUNT)] | None = None
+    num_ctx: Annotated[int, Field(ge=1, le=_LARGEST_COUNT), WHOLE] | None = None
 
 
 class OptionsBody(EmbedOptionsBody):
     """`options` of a chat or a generation. Where and how the model runs is the owner's: no option here says so."""
 
     # -1 is Ollama's default, no bound, for which the device has its own; -2 as much as the context holds.
-    num_predict: Annotated[Whole, Field(ge=-2, le=_LARGEST_COUNT)] | None = None
+    num_predict: Annotated[int, Field(ge=-2, le=_LARGEST_COUNT), WHOLE] | None = None
     temperature: Annotated[float, Field(ge=0, le=5)] | None = None
-    top_k: Annotated[Whole, Field(ge=-1, le=_LARGEST_COUNT)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=_LARGEST_COUNT), WHOLE] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     # -1 is Ollama's default: every answer differs.
-    seed: Annotated[Whole, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63), WHOLE] | None = None
     stop: _Stop | Annotated[list[_Stop], Field(max_length=_MAX_STOPS)] = Field(default_factory=list)
     typical_p: Annotated[float, Field(ge=0, le=1)] | None = None
     tfs_z: float | None = None

@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
-from edged.api.inputs import raw_inputs, size_bytes
+from edged.api.inputs import RawInputs, raw_inputs, size_bytes
 from edged.api.message import MessageBody, Prediction
 from edged.api.sampling import SamplingFields
 from edged.api.tools import MAX_TOOLS, ToolBody, ToolChoiceBody, check_choice, check_results, to_choice
@@ -160,7 +160,7 @@ class CompletionBody(_Common):
     """`POST /v1/completions`."""
 
     # A text, token ids, or a list of either: then the choices of the first prompt come first.
-    prompt: Any
+    prompt: RawInputs
     max_tokens: Annotated[int, Field(ge=0, le=_LARGEST_COUNT)] = _COMPLETION_TOKENS
     echo: bool = False
     logprobs: Annotated[int, Field(ge=0, le=_MAX_LOGPROBS)] | None = None

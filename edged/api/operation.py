@@ -8,7 +8,7 @@ import time
 from aiohttp import web
 
 from edged.api.errors import headers_of
-from edged.api.exposed import Exposed, Route
+from edged.api.exposed import Exposed, Route, Told
 from edged.api.ops import exchange_body, happening_body, health_body, readiness_body, status_body, unready
 from edged.errors import EdgedError
 
@@ -22,13 +22,13 @@ class Operation:
     def routes(self) -> list[Route]:
         """Where they are found."""
         return [
-            Route("GET", "/healthz", "public", self.healthz),
-            Route("GET", "/readyz", "public", self.readyz),
-            Route("GET", "/health", "public", self.health),
-            Route("GET", "/metrics", "metrics", self.prometheus),
-            Route("GET", "/edged/v1/status", "admin", self.status),
-            Route("GET", "/edged/v1/requests", "admin", self.requests),
-            Route("GET", "/edged/v1/events", "admin", self.events),
+            Route("GET", "/healthz", "public", self.healthz, Told({200: "Alive"})),
+            Route("GET", "/readyz", "public", self.readyz, Told({200: "Ready", 503: "Ready"})),
+            Route("GET", "/health", "public", self.health, Told({200: "Health", 503: "Health"})),
+            Route("GET", "/metrics", "metrics", self.prometheus, Told({200: "Metrics"}, content_type="text/plain")),
+            Route("GET", "/edged/v1/status", "admin", self.status, Told({200: "Status"})),
+            Route("GET", "/edged/v1/requests", "admin", self.requests, Told({200: "Requests"})),
+            Route("GET", "/edged/v1/events", "admin", self.events, Told({200: "Events"})),
         ]
 
     async def healthz(self, _request: web.Request) -> web.StreamResponse:
@@ -47,7 +47,7 @@ class Operation:
         return web.json_response(health_body(error), status=503 if error else 200)
 
     async def prometheus(self, _request: web.Request) -> web.StreamResponse:
-        """`GET /metrics`."""
+        """What Prometheus reads."""
         return web.Response(body=self._exposed.metrics.render(), content_type="text/plain", charset="utf-8")
 
     async def status(self, _request: web.Request) -> web.StreamResponse:

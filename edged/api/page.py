@@ -43,12 +43,14 @@ def assets(folder: Path = _FOLDER) -> dict[str, Asset]:
     found = {}
     for file in sorted(folder.rglob("*")):
         if file.is_file() and file.suffix in _TYPES:
-            body = file.read_bytes()
-            digest = hashlib.sha256(body).hexdigest()[:16]
-            asset = Asset(body, gzip.compress(body, mtime=0), _TYPES[file.suffix], digest)
-            found[f"/{file.relative_to(folder).as_posix()}"] = asset
+            found[f"/{file.relative_to(folder).as_posix()}"] = asset(file.read_bytes(), _TYPES[file.suffix])
     found["/"] = found.pop("/index.html")
     return found
+
+
+def asset(body: bytes, content_type: str) -> Asset:
+    """`body`, ready to send."""
+    return Asset(body, gzip.compress(body, mtime=0), content_type, hashlib.sha256(body).hexdigest()[:16])
 
 
 def respond(request: web.Request, asset: Asset) -> web.Response:

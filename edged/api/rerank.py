@@ -6,9 +6,9 @@ tools/server/README.md of llama.cpp).
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
 from edged.api.body import STRICT, check_text_bytes
 from edged.api.embeddings import closing
@@ -18,15 +18,19 @@ from edged.errors import InvalidRequest
 
 # What Cohere recommends as the most; each is a whole reading of the query and the document.
 MAX_DOCUMENTS = 1000
+_TEXT = {"type": "string", "minLength": 1}
+_OBJECT = {"type": "object", "properties": {"text": _TEXT}, "required": ["text"], "additionalProperties": False}
+# What of it a schema can say; `_text` checks all.
+_Document: TypeAlias = Annotated[Any, WithJsonSchema({"anyOf": [_TEXT, _OBJECT]})]
 
 
 class RerankBody(BaseModel):
-    """What may be asked. `top_n` beyond the number of documents means all of them."""
+    """`POST /v1/rerank`. `top_n` beyond the number of documents means all of them."""
 
     model_config = STRICT
 
     query: Annotated[str, StringConstraints(min_length=1)]
-    documents: Annotated[list[Any], Field(min_length=1, max_length=MAX_DOCUMENTS)]
+    documents: Annotated[list[_Document], Field(min_length=1, max_length=MAX_DOCUMENTS)]
     model: Annotated[str, StringConstraints(max_length=256)] | None = None
     top_n: Annotated[int, Field(ge=1)] | None = None
     return_documents: bool = False

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from edged.api.body import Strict, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, TextFormat, the_one
@@ -28,6 +29,10 @@ _CARRIED: Literal["reasoning.encrypted_content"] = "reasoning.encrypted_content"
 # OpenAI's own bounds (`metadata` there).
 _MetadataKey: TypeAlias = Annotated[str, StringConstraints(max_length=64)]
 _MetadataValue: TypeAlias = Annotated[str, StringConstraints(max_length=512)]
+
+# What is refused in words of its own, as a schema says it.
+_ONLY_FALSE = WithJsonSchema({"const": False})
+_NotHere: TypeAlias = Annotated[Any, WithJsonSchema({"type": "null"})]
 
 
 class _FunctionTool(Strict):
@@ -49,7 +54,7 @@ class _OtherTool(Elsewhere):
 
 
 _AnyTool: TypeAlias = Annotated[
-    Annotated[_FunctionTool, Tag("function")] | Annotated[_OtherTool, Tag("other")],
+    Annotated[_FunctionTool, Tag("function")] | Annotated[_OtherTool, Tag("other"), SkipJsonSchema()],
     Discriminator(kind_among("function")),
 ]
 
@@ -74,7 +79,7 @@ def _choice_kind(value: Any) -> str:
 _AnyChoice: TypeAlias = Annotated[
     Annotated[Literal["auto", "none", "required"], Tag("mode")]
     | Annotated[_NamedChoice, Tag("function")]
-    | Annotated[_OtherChoice, Tag("other")],
+    | Annotated[_OtherChoice, Tag("other"), SkipJsonSchema()],
     Discriminator(_choice_kind),
 ]
 
@@ -98,7 +103,13 @@ class _StreamOptions(Strict):
 class ResponsesBody(Strict):
     """`POST /v1/responses`."""
 
-    input: Annotated[list[Item], Field(min_length=1, max_length=4096), BeforeValidator(as_items)]
+    input: Annotated[
+        list[Item],
+        Field(min_length=1, max_length=4096),
+        BeforeValidator(
+            as_items, json_schema_input_type=str | Annotated[list[Item], Field(min_length=1, max_length=4096)]
+        ),
+    ]
     instructions: str = ""
     model: _Short | None = None
     stream: bool = False
@@ -126,11 +137,11 @@ class ResponsesBody(Strict):
     # Callers who say the same here want their prompts' common beginnings kept: they are, whatever they say.
     prompt_cache_key: _Short = ""
     # What only an API with a memory can do. They are here to be refused in words of their own.
-    store: bool = False
-    background: bool = False
-    previous_response_id: Any = None
-    conversation: Any = None
-    prompt: Any = None
+    store: Annotated[bool, _ONLY_FALSE] = False
+    background: Annotated[bool, _ONLY_FALSE] = False
+    previous_response_id: _NotHere = None
+    conversation: _NotHere = None
+    prompt: _NotHere = None
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `UnsupportedParameter`, `PayloadTooLarge`."""

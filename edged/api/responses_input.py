@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic.json_schema import SkipJsonSchema
 
 from edged.api.body import Strict
 from edged.api.message import image_of
@@ -97,7 +98,7 @@ _AnyPart: TypeAlias = Annotated[
     | Annotated[_InputImage, Tag("input_image")]
     | Annotated[_OutputText, Tag("output_text")]
     | Annotated[_Refusal, Tag("refusal")]
-    | Annotated[_OtherPart, Tag("other")],
+    | Annotated[_OtherPart, Tag("other"), SkipJsonSchema()],
     Discriminator(kind_among("input_text", "input_image", "output_text", "refusal")),
 ]
 
@@ -106,7 +107,7 @@ def _as_parts(value: Any) -> Any:
     return [{"type": "input_text", "text": value}] if isinstance(value, str) else value
 
 
-_Parts: TypeAlias = Annotated[list[_AnyPart], BeforeValidator(_as_parts)]
+_Parts: TypeAlias = Annotated[list[_AnyPart], BeforeValidator(_as_parts, json_schema_input_type=str | list[_AnyPart])]
 
 
 class _MessageItem(Strict):
@@ -198,7 +199,7 @@ Item: TypeAlias = Annotated[
     | Annotated[_CallItem, Tag("function_call")]
     | Annotated[_CallOutputItem, Tag("function_call_output")]
     | Annotated[_ReasoningItem, Tag("reasoning")]
-    | Annotated[_OtherItem, Tag("other")],
+    | Annotated[_OtherItem, Tag("other"), SkipJsonSchema()],
     Discriminator(_item_kind),
 ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from edged.api.body import Strict
 from edged.errors import InvalidRequest
@@ -23,6 +23,17 @@ _MAX_BIASES = 1024
 _MAX_WINDOW = 131_072
 # Each is compared with every word of the vocabulary before the answer begins (`worker/dry.py`).
 _MAX_BREAKERS = 8
+# What only says how, and the field that says whether.
+_DETAILS = {
+    "dry_base": "dry_multiplier",
+    "dry_allowed_length": "dry_multiplier",
+    "dry_penalty_last_n": "dry_multiplier",
+    "dry_sequence_breakers": "dry_multiplier",
+    "dynatemp_exponent": "dynatemp_range",
+    "xtc_threshold": "xtc_probability",
+    "mirostat_tau": "mirostat",
+    "mirostat_eta": "mirostat",
+}
 _TokenId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 _BiasValue: TypeAlias = Annotated[float, Field(ge=-100, le=100)]
 # -1 is the whole context, 0 switches it off.
@@ -32,6 +43,10 @@ _Breaker: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=
 
 class SamplingFields(Strict):
     """The fields that say how a token is drawn; none of them, and the model's file or llama.cpp's default decides."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"dependentRequired": {detail: [switch] for detail, switch in _DETAILS.items()}}
+    )
 
     temperature: Annotated[float, Field(ge=0, le=5)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -92,14 +107,6 @@ class SamplingFields(Strict):
         return Dry(self.dry_multiplier, self.dry_base, self.dry_allowed_length, self.dry_penalty_last_n, breakers)
 
     def _check_details(self) -> None:
-        switches = {
-            "dry_": "dry_multiplier",
-            "dynatemp_exponent": "dynatemp_range",
-            "xtc_": "xtc_probability",
-            "mirostat_": "mirostat",
-        }
-        for prefix, switch in switches.items():
-            if switch not in self.model_fields_set:
-                detail = next((name for name in self.model_fields_set if name.startswith(prefix)), None)
-                if detail is not None:
-                    raise InvalidRequest(f"{detail} has no effect without {switch}.", param=detail)
+        for detail, switch in _DETAILS.items():
+            if detail in self.model_fields_set and switch not in self.model_fields_set:
+                raise InvalidRequest(f"{detail} has no effect without {switch}.", param=detail)

@@ -19,6 +19,7 @@ from aiohttp.typedefs import Handler, Middleware
 from edged.api import guard, page
 from edged.api.catalogue import Catalogue
 from edged.api.chats import Chats
+from edged.api.description import Description
 from edged.api.errors import dialect_of, error_body, headers_of, status_of
 from edged.api.exposed import REQUEST_ID, Exposed, Route, Scope
 from edged.api.measures import Measures
@@ -30,9 +31,11 @@ log = logging.getLogger(__name__)
 
 def routes(exposed: Exposed) -> list[Route]:
     """Everything that can be asked."""
-    parts = (Chats(exposed), Measures(exposed), Catalogue(exposed), Operation(exposed))
-    pages = [Route("GET", path, "public", partial(_page, asset=asset)) for path, asset in page.assets().items()]
-    return [route for part in parts for route in part.routes()] + pages
+    description = Description()
+    parts = (Chats(exposed), Measures(exposed), Catalogue(exposed), Operation(exposed), description)
+    description.described = [route for part in parts for route in part.routes()]
+    pages = [Route("GET", path, "public", partial(_page, asset=asset), None) for path, asset in page.assets().items()]
+    return [*description.described, *pages]
 
 
 async def _page(request: web.Request, asset: page.Asset) -> web.StreamResponse:
