@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 from edged.api.body import Strict
 from edged.api.tools import MAX_TOOLS, CallId, ToolCallBody
 from edged.chat import ImagePart, Message, Part, Role, TextPart
-from edged.errors import InvalidRequest
+from edged.errors import InvalidRequest, UnsupportedParameter
 
 
 class _TextPart(Strict):
@@ -63,7 +63,10 @@ class MessageBody(Strict):
             raise InvalidRequest("A tool's message says which call it answers.", param=f"{place}.tool_call_id")
         for field, owner in _OWNERS.items():
             if getattr(self, field) and self.role != owner:
-                raise InvalidRequest(f"A {self.role} message has no {field}.", param=f"{place}.{field}")
+                raise UnsupportedParameter(
+                    f"{place}.{field} is not supported in a message of the role {self.role}; leave it out.",
+                    param=f"{place}.{field}",
+                )
 
 
 class Prediction(Strict):
