@@ -16,7 +16,7 @@ from typing import Any
 
 from edged.api.answer import Choice, edged_facts
 from edged.api.errors import anthropic_body
-from edged.api.tools import compact
+from edged.api.tools import compact, finite
 from edged.chat import ChatRequest
 from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Progress, Thought, Usage
 from edged.errors import EdgedError
@@ -150,7 +150,7 @@ def _content(choice: Choice, *, shows_thoughts: bool) -> list[dict[str, Any]]:
 def _input(arguments: str) -> dict[str, Any]:
     """The arguments as the object that they are; none of a call that was cut off, which `stop_reason` tells."""
     try:
-        value = json.loads(arguments)
+        value = json.loads(arguments, parse_float=finite)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from edged.api import body, stream, wishes
 from edged.api.answer import Answer
@@ -28,11 +28,14 @@ from edged.api.responses_answer import ResponsesAnswer
 from edged.chat import Caller, ChatRequest
 from edged.errors import InvalidRequest
 
+# More conversations than anybody has open.
+_MOST_LOOKED_UP = 256
+
 
 class LookupBody(Strict):
     """`POST /v1/streams/lookup`: only who knows a conversation's name hears of it."""
 
-    conversation_ids: list[str]
+    conversation_ids: Annotated[list[str], Field(max_length=_MOST_LOOKED_UP)]
 
 
 def _writes(shape: str, body: type[BaseModel], example: dict[str, Any], streams: str = SSE) -> Told:
@@ -188,7 +191,7 @@ class Chats:
         conversation = conversation_of(request.headers)
         if conversation is None:
             return await stream.stream(request, exposed.backend, wanted, answer, exposed.stops, hold_status_s)
-        tape = Tape(wanted.id, answer.content_type)
+        tape = Tape(wanted.id, answer.content_type, answer.failure)
         perform = partial(stream.record, backend=exposed.backend, wanted=wanted, answer=answer, stops=exposed.stops)
         exposed.tapes.record((wanted.caller.account, conversation), tape, perform)
         return await stream.read_on(request, tape, 0, hold_status_s)

@@ -80,11 +80,12 @@ class Measures:
     async def ollama_embed(self, request: web.Request) -> web.StreamResponse:
         """Ollama's embeddings of several texts; of none, the model comes into memory."""
         began_s, asked = time.monotonic(), await body.read(request, EmbedBody)
+        keep_alive_s = asked.keep_alive_s
         if asked.is_errand:
-            model = await self._load(request, asked.model, asked.keep_alive_s)
+            model = await self._load(request, asked.model, keep_alive_s)
             return web.json_response(no_vectors_body(asked.model or tagged(model)))
         found = await self._embedded(asked.to_request(*self._asker(request)))
-        self._exposed.pool.keep(found.admission.model, asked.keep_alive_s)
+        self._exposed.pool.keep(found.admission.model, keep_alive_s)
         return web.Response(
             body=embed_body(found, asked.model, time.monotonic() - began_s),
             content_type="application/json",
@@ -94,11 +95,12 @@ class Measures:
     async def ollama_embeddings(self, request: web.Request) -> web.StreamResponse:
         """Ollama's older embedding of one text."""
         asked = await body.read(request, OldEmbedBody)
+        keep_alive_s = asked.keep_alive_s
         if asked.is_errand:
-            await self._load(request, asked.model, asked.keep_alive_s)
+            await self._load(request, asked.model, keep_alive_s)
             return web.json_response({"embedding": []})
         found = await self._embedded(asked.to_request(*self._asker(request)))
-        self._exposed.pool.keep(found.admission.model, asked.keep_alive_s)
+        self._exposed.pool.keep(found.admission.model, keep_alive_s)
         return web.json_response(old_embed_body(found), headers=origin_headers(found.admission))
 
     async def rerank(self, request: web.Request) -> web.StreamResponse:

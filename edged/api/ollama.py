@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import the_one
-from edged.api.ollama_message import MessageBody, images, tied
+from edged.api.ollama_message import MAX_IMAGES, MessageBody, images, tied
 from edged.api.ollama_options import WHOLE, Format, KeepAlive, OptionsBody, Think
 from edged.api.ollama_options import constraint as constraint_of
 from edged.api.ollama_options import effort as effort_of
@@ -28,6 +28,9 @@ from edged.errors import InvalidRequest, UnsupportedParameter
 _MAX_LOGPROBS = 20
 # What a request comes to: words, or only a model that comes into memory or leaves it.
 Errand: TypeAlias = Literal["answer", "load", "unload"]
+
+# Whatever its length, it is refused in words; but not a million wrong ones, each in words.
+_MAX_CONTEXT = 131_072
 
 
 class _Common(Strict):
@@ -97,11 +100,11 @@ class GenerateBody(_Common):
     prompt: str = ""
     system: str = ""
     raw: bool = False
-    images: Annotated[list[str], Field(default_factory=list)]
+    images: Annotated[list[str], Field(max_length=MAX_IMAGES, default_factory=list)]
     # Accepted where they are empty: the official client sends them with every request.
     suffix: str = ""
     template: str = ""
-    context: Annotated[list[int], Field(default_factory=list)]
+    context: Annotated[list[int], Field(max_length=_MAX_CONTEXT, default_factory=list)]
 
     @property
     def errand(self) -> Errand:

@@ -18,7 +18,7 @@ from edged.api.answer import Choice, edged_facts
 from edged.api.errors import error_body
 from edged.api.logprobs import chat_logprobs
 from edged.api.ollama_models import rfc3339, tagged
-from edged.api.tools import compact
+from edged.api.tools import compact, finite
 from edged.chat import ChatRequest, ToolCall
 from edged.completion import CallDelta, Delta, Event, Finish, FinishReason, Progress, Thought, TokenLogprob
 from edged.errors import EdgedError
@@ -39,6 +39,7 @@ class OllamaAnswer:
     # There is no line of NDJSON that means nothing.
     heartbeat: bytes = field(default=b"", init=False)
     _call: ToolCall | None = field(default=None, init=False)  # as far as it came
+    _index: int = field(default=0, init=False)
 
     def whole(self, exchange: Exchange, choices: list[Choice]) -> dict[str, Any]:
         """The body of an answer that is not streamed."""
@@ -63,7 +64,7 @@ class OllamaAnswer:
             case Thought():
                 return before + self._line(exchange, self._said("", event.text))
             case CallDelta():
-                self._call = ToolCall(event.id, event.name, event.arguments)
+                self._call, self._index = ToolCall(event.id, event.name, event.arguments), event.index
                 return before
             case Progress():
                 return before
@@ -80,7 +81,7 @@ class OllamaAnswer:
 
     def _finished_call(self, exchange: Exchange) -> bytes:
         call, self._call = self._call, None
-        body = _call_body(0, call) if call else None
+        body = _call_body(self._index, call) if call else None
         return self._line(exchange, self._said("", "", [body])) if body else b""
 
     def _said(self, text: str, thought: str = "", calls: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -149,7 +150,7 @@ def _metrics(exchange: Exchange) -> dict[str, int]:
 def _call_body(index: int, call: ToolCall) -> dict[str, Any] | None:
     """A call in Ollama's shape; None where its arguments are no object, because they were cut off."""
     try:
-        arguments = json.loads(call.arguments or "{}", parse_constant=_refuse)
+        arguments = json.loads(call.arguments or "{}", parse_constant=_refuse, parse_float=finite)
     except (ValueError, RecursionError):
         return None
     if not isinstance(arguments, dict):

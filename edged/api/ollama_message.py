@@ -28,6 +28,10 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+# More than fit into any body.
+MAX_IMAGES = 64
+
+
 class _CalledFunction(Strict):
     name: ToolName
     arguments: Annotated[dict[str, Any], Field(default_factory=dict)]
@@ -48,7 +52,7 @@ class MessageBody(Strict):
     role: Annotated[Literal["system", "user", "assistant", "tool"], BeforeValidator(_lower)]
     content: str = ""
     thinking: str = ""
-    images: Annotated[list[str], Field(default_factory=list)]
+    images: Annotated[list[str], Field(max_length=MAX_IMAGES, default_factory=list)]
     tool_calls: Annotated[list[_ToolCall], Field(max_length=MAX_TOOLS, default_factory=list)]
     tool_name: Annotated[str, StringConstraints(max_length=256)] = ""
     tool_call_id: Annotated[str, StringConstraints(max_length=256)] = ""

@@ -11,14 +11,16 @@ tape belongs to the account that asked; to all others it does not exist.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from edged.errors import Cancelled, EdgedError, InvalidRequest, NotFound
+from edged.errors import Cancelled, EdgedError, Internal, InvalidRequest, NotFound, ShuttingDown
+
+log = logging.getLogger(__name__)
 
 CONVERSATION = "X-Conversation-Id"
 # Of one answer: several times what 2,048 tokens are as events of a stream.
@@ -38,20 +40,21 @@ Key: TypeAlias = tuple[str, str]  # account, conversation
 class Tape:
     """What was written of one answer, as far as it is kept: `first` is the offset of the first byte still there.
 
-    `prepared`: the answer has begun, and `headers` say who gives it. `failure` is what happened instead.
+    `prepared`: the answer has begun, and `headers` say who gives it. `words` are how its dialect tells of an error.
     """
 
     request_id: str
     content_type: str
+    words: Callable[[EdgedError], bytes]
     began_s: float = field(default_factory=time.time)
     ended_s: float | None = None
     first: int = 0
     headers: dict[str, str] = field(default_factory=dict)
-    failure: EdgedError | None = None
     prepared: bool = False
+    _refusal: EdgedError | None = None
     _ended_clock_s: float = 0.0
     _kept: bytearray = field(default_factory=bytearray)
-    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def total_bytes(self) -> int:
@@ -68,15 +71,10 @@ class Tape:
         """Seconds since its end; None while it is being written."""
         return None if self.ended_s is None else time.monotonic() - self._ended_clock_s
 
-    async def open(self, headers: dict[str, str]) -> None:
+    def open(self, headers: dict[str, str]) -> None:
         """The answer begins; `headers` say who gives it."""
         self.headers, self.prepared = headers, True
-        await self._tell()
-
-    async def refuse(self, error: EdgedError, words: bytes) -> None:
-        """There will be no answer. `words` are for those who were told to wait for one."""
-        self.failure = error
-        await self.write(words)
+        self._tell()
 
     async def write(self, data: bytes) -> None:
         """Add to the end; what no longer fits goes from the beginning."""
@@ -85,33 +83,39 @@ class Tape:
             lost = len(self._kept) - TAPE_BYTES
             del self._kept[:lost]
             self.first += lost
-        await self._tell()
+        self._tell()
 
-    async def end(self) -> None:
-        """Nothing follows."""
-        self.ended_s, self._ended_clock_s = time.time(), time.monotonic()
-        await self._tell()
+    async def fail(self, error: EdgedError) -> None:
+        """Something went wrong: before the beginning, whoever comes is refused with it; after it, the tape tells."""
+        if not self.prepared:
+            self._refusal = _bare(error)
+        await self.write(self.words(error))
+
+    def end(self) -> None:
+        """Nothing follows. Safe to call twice."""
+        if self.ended_s is None:
+            self.ended_s, self._ended_clock_s = time.time(), time.monotonic()
+            self._tell()
 
     async def opened(self) -> None:
         """Wait until it begins. Raises what happened instead."""
-        async with self._news:
-            await self._news.wait_for(lambda: self.prepared or self.failure is not None or self.ended_s is not None)
-        if self.failure is not None:
-            raise self.failure
+        while not self.prepared and self._refusal is None and self.ended_s is None:
+            await self._news.wait()
+        if self._refusal is not None:
+            raise _bare(self._refusal)
 
     async def read(self, offset: int) -> AsyncIterator[bytes]:
         """Everything from `offset` on, as it comes, to the end. Raises `InvalidRequest` where that is gone."""
         while True:
             self.check(offset)
-            async with self._news:
-                while self.total_bytes <= offset and self.ended_s is None:
-                    await self._news.wait()
-            self.check(offset)
             data = bytes(self._kept[offset - self.first :])
-            if not data:
+            if data:
+                offset += len(data)
+                yield data
+            elif self.ended_s is not None:
                 return
-            offset += len(data)
-            yield data
+            else:
+                await self._news.wait()
 
     def check(self, offset: int) -> None:
         """Raises `InvalidRequest` where there is nothing at `offset`, any more or yet."""
@@ -121,9 +125,18 @@ class Tape:
                 param="from",
             )
 
-    async def _tell(self) -> None:
-        async with self._news:
-            self._news.notify_all()
+    def _tell(self) -> None:
+        """Wake everybody who waits; whoever waits next waits for something new."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+def _bare(error: EdgedError) -> EdgedError:
+    """The same error without its traceback, which would keep alive whatever the code that raised it had in hand."""
+    bare = type(error).__new__(type(error))
+    bare.args = error.args
+    bare.__dict__.update(vars(error))
+    return bare
 
 
 class Tapes:
@@ -137,7 +150,9 @@ class Tapes:
         """Have `perform` write `tape`; one of the same conversation that is still being written is stopped."""
         self._forget()
         self.stop(key)
-        self._tapes[key] = tape, asyncio.ensure_future(_written(tape, perform))
+        task = asyncio.ensure_future(_written(tape, perform))
+        task.add_done_callback(lambda _: tape.end())  # also where it was cancelled before its first step
+        self._tapes[key] = tape, task
 
     def find(self, key: Key) -> Tape:
         """The tape of a conversation. Raises `NotFound`."""
@@ -149,9 +164,12 @@ class Tapes:
     def stop(self, key: Key) -> None:
         """End the answer of a conversation, if there is one, and forget it."""
         found = self._tapes.pop(key, None)
-        if found is not None and found[0].ended_s is None:
-            with contextlib.suppress(NotFound):  # it is between its last word and its end
-                self._stops.stop(found[0].request_id, key[0])
+        if found is None or found[0].ended_s is not None:
+            return
+        try:
+            self._stops.stop(found[0].request_id, key[0])
+        except NotFound:
+            found[1].cancel()  # it has not begun to wait, or has said its last word
 
     def status(self, account: str, conversations: list[str]) -> list[dict[str, Any]]:
         """What there is of `conversations`, in llama-server's shape."""
@@ -225,7 +243,14 @@ class Stops:
 
 
 async def _written(tape: Tape, perform: Callable[[Tape], Awaitable[None]]) -> None:
+    """Whatever happens is told on the tape: nobody else looks at this task."""
     try:
         await perform(tape)
-    finally:
-        await tape.end()
+    except EdgedError as error:
+        await tape.fail(error)
+    except asyncio.CancelledError:
+        await tape.fail(ShuttingDown("The answer was given up: the device is stopping, or another took its place."))
+        raise
+    except Exception:
+        log.exception("request %s failed", tape.request_id)
+        await tape.fail(Internal(f"Something went wrong here; the log names request {tape.request_id}."))

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from pydantic.json_schema import SkipJsonSchema
 
 from edged.api.body import Strict
-from edged.api.message import image_of
+from edged.api.message import MAX_PARTS, image_of
 from edged.api.tools import CallId, ToolName, checked_arguments
 from edged.chat import Message, Part, TextPart, ToolCall
 from edged.errors import InvalidRequest, UnsupportedParameter
@@ -25,6 +25,9 @@ _Name: TypeAlias = Annotated[str, StringConstraints(max_length=256)]
 _Status: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 # What stands in front of a thought that this device has wrapped up for its way to the client and back.
 _CARRIED = "edged:"
+
+# Several times as many as the longest answer has tokens; what a client echoes of them is not looked at.
+_MAX_LOGPROBS = 32_768
 
 
 class Elsewhere(BaseModel):
@@ -74,7 +77,7 @@ class _OutputText(Strict):
     type: Literal["output_text"]
     text: str
     annotations: Annotated[list[Any], Field(max_length=0, default_factory=list)]
-    logprobs: Annotated[list[Any], Field(default_factory=list)]
+    logprobs: Annotated[list[Any], Field(max_length=_MAX_LOGPROBS, default_factory=list)]
 
     def to_part(self, place: str) -> Part:
         return TextPart(self.text)
@@ -107,7 +110,11 @@ def _as_parts(value: Any) -> Any:
     return [{"type": "input_text", "text": value}] if isinstance(value, str) else value
 
 
-_Parts: TypeAlias = Annotated[list[_AnyPart], BeforeValidator(_as_parts, json_schema_input_type=str | list[_AnyPart])]
+_Parts: TypeAlias = Annotated[
+    list[_AnyPart],
+    Field(max_length=MAX_PARTS),
+    BeforeValidator(_as_parts, json_schema_input_type=str | list[_AnyPart]),
+]
 
 
 class _MessageItem(Strict):
@@ -159,8 +166,8 @@ class _SummaryText(Strict):
 
 class _ReasoningItem(Strict):
     type: Literal["reasoning"]
-    summary: Annotated[list[_SummaryText], Field(default_factory=list)]
-    content: Annotated[list[_ReasoningText], Field(default_factory=list)]
+    summary: Annotated[list[_SummaryText], Field(max_length=MAX_PARTS, default_factory=list)]
+    content: Annotated[list[_ReasoningText], Field(max_length=MAX_PARTS, default_factory=list)]
     encrypted_content: str = ""
     id: _Name = ""
     status: _Status = "completed"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -22,8 +23,10 @@ from edged.api.answer import Answer, Choice
 from edged.api.replay import Stops, Tape
 from edged.chat import ChatRequest
 from edged.completion import Admission, Event, Finish
-from edged.errors import EdgedError
+from edged.errors import EdgedError, Internal
 from edged.observe import Observed, Recorded
+
+log = logging.getLogger(__name__)
 
 # Proxies and phones drop a silent connection after 30 s and more; the contract promises 15 at most.
 _HEARTBEAT_S = 10.0
@@ -52,7 +55,8 @@ async def stream(
 ) -> web.StreamResponse:
     """The answer as it arrives. Raises what happens before the first word, unless the status had to be sent."""
     response = _response(answer.content_type, wanted.id)
-    async with _beginning(backend, wanted) as beginning, _running(_beat(response, answer.heartbeat)):
+    beating = _beat(response.write, answer.heartbeat, lambda: response.prepared)
+    async with _beginning(backend, wanted) as beginning, _running(beating):
         try:
             async with stops.stoppable(wanted.id, wanted.caller.account):
                 await asyncio.wait([beginning], timeout=hold_status_s)
@@ -63,29 +67,29 @@ async def stream(
                 await response.prepare(http_request)
                 completion, first = await beginning
                 await _relay(response.write, completion, first, answer)
-        except EdgedError as error:
+        except ConnectionError:
+            return response  # the client went away between two words
+        except Exception as error:
             if not response.prepared:
                 raise
             with contextlib.suppress(ConnectionError):
-                await response.write(answer.failure(error))
-        except ConnectionError:
-            return response  # the client went away between two words
+                await response.write(answer.failure(_told(error, wanted.id)))
         with contextlib.suppress(ConnectionError):
             await response.write_eof()
     return response
 
 
 async def record(tape: Tape, backend: Observed, wanted: ChatRequest, answer: Answer, stops: Stops) -> None:
-    """The answer onto a tape, whoever reads it."""
-    async with _beginning(backend, wanted) as beginning, _running(_beat(tape, answer.heartbeat)):
-        try:
-            async with stops.stoppable(wanted.id, wanted.caller.account):
-                completion, first = await beginning
-                await tape.open(origin_headers(completion.admission))
-                await _relay(tape.write, completion, first, answer)
-        except EdgedError as error:
-            words = answer.failure(error)
-            await (tape.write(words) if tape.prepared else tape.refuse(error, words))
+    """The answer onto a tape, whoever reads it. Raises what goes wrong."""
+    beating = _beat(tape.write, answer.heartbeat, lambda: True)
+    async with (
+        _beginning(backend, wanted) as beginning,
+        _running(beating),
+        stops.stoppable(wanted.id, wanted.caller.account),
+    ):
+        completion, first = await beginning
+        tape.open(origin_headers(completion.admission))
+        await _relay(tape.write, completion, first, answer)
 
 
 async def read_on(http_request: web.Request, tape: Tape, offset: int, hold_status_s: float) -> web.StreamResponse:
@@ -100,10 +104,21 @@ async def read_on(http_request: web.Request, tape: Tape, offset: int, hold_statu
         response.headers["X-Edged-Served-By"] = "pending"
     with contextlib.suppress(ConnectionError):
         await response.prepare(http_request)
-        async for data in tape.read(offset):
-            await response.write(data)
+        try:
+            async for data in tape.read(offset):
+                await response.write(data)
+        except EdgedError as error:  # a reader who was too slow
+            await response.write(tape.words(error))
         await response.write_eof()
     return response
+
+
+def _told(error: Exception, request_id: str) -> EdgedError:
+    """What may be said of it: a defect of ours only that it is in the log."""
+    if isinstance(error, EdgedError):
+        return error
+    log.error("request %s failed", request_id, exc_info=error)
+    return Internal(f"Something went wrong here; the log names request {request_id}.")
 
 
 def _response(content_type: str, request_id: str) -> web.StreamResponse:
@@ -166,10 +181,10 @@ async def _running(work: Coroutine[Any, Any, Result]) -> AsyncIterator[asyncio.T
             await asyncio.wait([task])
 
 
-async def _beat(response: web.StreamResponse | Tape, heartbeat: bytes) -> None:
+async def _beat(write: Write, heartbeat: bytes, is_open: Callable[[], bool]) -> None:
     """Signs of life on the stream once it is open, however long the next word takes."""
     while True:
         await asyncio.sleep(_HEARTBEAT_S)
-        if response.prepared and heartbeat:
+        if is_open() and heartbeat:
             with contextlib.suppress(ConnectionError):
-                await response.write(heartbeat)
+                await write(heartbeat)

@@ -6,6 +6,7 @@ Shapes: platform.openai.com/docs/guides/function-calling and the API reference, 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -140,3 +141,8 @@ def call_delta_body(delta: CallDelta) -> dict[str, Any]:
 def compact(value: Any) -> str:
     """`value` as JSON without spaces."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def finite(text: str) -> float:
+    """A number as JSON can say it again: 1e999 is JSON, and what Python makes of it is not."""
+    return min(max(float(text), -sys.float_info.max), sys.float_info.max)

@@ -139,12 +139,14 @@ class Local:
     async def count(self, request: ChatRequest) -> Counted:
         """Lay the prompt out and count it; nothing is read."""
         assert request.model is not None
+        model = request.model
         _check_parts(request)
-        estimated = self._sizes.setdefault(request.model, Sizes(self._shared_prompts)).estimate(request)
-        async with self._guest(request.model, request.caller) as lease:
-            _must_write(request.model, lease)
+        estimated = self._sizes.setdefault(model, Sizes(self._shared_prompts)).estimate(request)
+        async with self._guest(model, request.caller) as lease:
+            _must_write(model, lease)
+            request = self._thoughtful(request, model, lease)
             (tokens,) = await lease.process.count((await _prompt(request, request.messages, lease),))
-            admission = Admission(request.model, "local", 0, queue_s=lease.queue_s)
+            admission = Admission(model, "local", 0, queue_s=lease.queue_s)
             return Counted(admission, tokens, max(0, tokens - estimated.unread_tokens))
 
     async def load(self, model: str, caller: Caller, keep_alive_s: float | None) -> None:
@@ -172,7 +174,8 @@ class Local:
         """The prompt that a conversation becomes with the chat template of `model`."""
         _check_parts(request)
         async with self._guest(model, request.caller) as lease:
-            prompt = await _prompt(replace(request, model=model), request.messages, lease)
+            request = self._thoughtful(replace(request, model=model), model, lease)
+            prompt = await _prompt(request, request.messages, lease)
         return "".join(span.text for span in prompt)
 
     def _guest(self, model: str, caller: Caller) -> AbstractAsyncContextManager[Lease]:

@@ -288,6 +288,7 @@ class Pool:
         resident.renderer = Renderer(model, Template(card.template, card.bos, card.eos, card.controls))
         resident.state = "ready"
         self.warming = self.failure = None
+        resident.expect_leave(partial(self._expire, resident))  # it may have been told to, meanwhile
         load_s = round(monotonic() - began, 3)
         self._tell("model_loaded", model=model, seconds=load_s, description=card.description)
         if resident.draft_problem:

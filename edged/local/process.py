@@ -137,9 +137,14 @@ class WorkerProcess:
         """What the worker says to a question that takes no place on it. Raises what the worker died of."""
         (id,) = self._take_ids(1)
         assert self._child is not None
-        self._expect_news()
+        if not self._owed and not self._asking:
+            self._expect_news()
         self._child.send(question(id))
-        return await self._asking.reply(id)
+        try:
+            return await self._asking.reply(id)
+        except asyncio.CancelledError:
+            self._child.send(Cancel(id))  # a long text need not be read for nobody
+            raise
 
     @contextmanager
     def answering(

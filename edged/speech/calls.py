@@ -113,13 +113,13 @@ class JsonCalls:
         yield from scanner.take(*filter(None, ("```" if fence else "", self.close)))
         return True
 
-    def _listed(self, report: Report, *, is_strict: bool) -> Reading[bool]:
+    def _listed(self, report: Report, *, is_strict: bool, is_inner: bool = False) -> Reading[bool]:
         scanner = report.scanner
         is_list = bool((yield from scanner.take("[")))
         if is_list:
             yield from scanner.space()
         while True:
-            if not (yield from self._object(report, is_strict=is_strict)):
+            if not (yield from self._object(report, is_strict=is_strict, is_inner=is_inner)):
                 return False
             report.commit()
             yield from scanner.space()
@@ -132,7 +132,8 @@ class JsonCalls:
             report.commit()
         return True
 
-    def _object(self, report: Report, *, is_strict: bool) -> Reading[bool]:
+    def _object(self, report: Report, *, is_strict: bool, is_inner: bool) -> Reading[bool]:
+        """A call, or an object that holds a list of them: one such object, not one in another."""
         scanner = report.scanner
         if not (yield from scanner.take("{")):
             return False
@@ -148,7 +149,7 @@ class JsonCalls:
                     return False
                 yield from scanner.space()
                 if key in _LIST_KEYS and not name and not is_open:
-                    if not (yield from self._listed(report, is_strict=False)):
+                    if is_inner or not (yield from self._listed(report, is_strict=False, is_inner=True)):
                         return False
                     yield from scanner.space()
                     return bool((yield from scanner.take("}")))

@@ -8,8 +8,10 @@ to the model.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
+from edged.errors import InvalidRequest
 from edged.speech.grammar import (
     Node,
     alternatives,
@@ -31,6 +33,10 @@ from edged.speech.tagged_calls import TaggedCalls
 _DEFINITIONS = ("$defs", "definitions")
 # Deeper than tools' schemas nest; below that any value will do.
 _MOST_DEPTH = 6
+# Nodes of one tool's arguments. A definition that is used twice is written twice, one that uses itself twice in each of
+# six levels 64 times: half a kilobyte can ask for gigabytes. Real tools have some dozens.
+_MOST_NODES = 2000
+_NODE_BYTES = 64  # about what one takes as text
 # Parameters of a tool that does not say which it has.
 _MOST_UNKNOWN = 16
 # Longer lists are as good as unbounded, and each place costs the grammar.
@@ -52,6 +58,23 @@ ANY_VALUE = alternatives(
 )
 
 
+@dataclass(slots=True)
+class _Budget:
+    """How much one tool's arguments may still come to."""
+
+    left: int = _MOST_NODES
+
+    def spend(self, nodes: int) -> None:
+        """Raises `InvalidRequest` where it is too much."""
+        self.left -= nodes
+        if self.left < 0:
+            raise InvalidRequest(
+                "A tool's parameters are too many, or refer to each other too often, to hold a call to them. Send a "
+                "smaller schema, or tool_choice: auto without strict.",
+                param="tools",
+            )
+
+
 def tagged_parameters(format: TaggedCalls, whole: Any) -> Node:
     """A tag per parameter: those that are required, and any of the others, in the schema's order."""
     line = maybe(text("\n"))
@@ -60,7 +83,7 @@ def tagged_parameters(format: TaggedCalls, whole: Any) -> Node:
         key_open = sequence(text(format.key_open), _KEY, _key_end(format, is_string=True))
         value = sequence(key_open, until(format.value_space + format.value_close), line)
         return repeated(value, 0, _MOST_UNKNOWN) if _is_open(whole) else text("")
-    nodes = []
+    nodes, budget = [], _Budget()
     for key, inner in properties.items():
         types = types_of(_resolved(inner, whole))
         head = sequence(text(format.key_open + key), _key_end(format, is_string="string" in types or not types))
@@ -68,7 +91,7 @@ def tagged_parameters(format: TaggedCalls, whole: Any) -> Node:
         if values := _texts(inner):
             body = sequence(alternatives(*map(text, values)), text(end))
         elif types and "string" not in types:
-            body = sequence(schema(_with_definitions(inner, whole)), text(end))
+            body = sequence(schema(_with_definitions(inner, whole, budget)), text(end))
         else:
             body = until(end)
         node = sequence(head, body, line)
@@ -86,27 +109,31 @@ def _key_end(format: TaggedCalls, *, is_string: bool) -> Node:
 def python_arguments(whole: Any) -> Node:
     """`key=value, …`; values are JSON, which llama.cpp takes for LFM2 too."""
     properties, required = _properties(whole)
-    return _listed(
-        {key: sequence(text(f"{key}="), schema(_with_definitions(inner, whole))) for key, inner in properties.items()},
-        required,
-        ", ",
-    )
+    budget = _Budget()
+    pairs = {
+        key: sequence(text(f"{key}="), schema(_with_definitions(inner, whole, budget)))
+        for key, inner in properties.items()
+    }
+    return _listed(pairs, required, ", ", budget)
 
 
 def gemma_object(whole: Any) -> Node:
     """`{key:value,…}`."""
-    return _gemma_object(whole, whole, 0)
+    return _gemma_object(whole, whole, 0, _Budget())
 
 
-def _gemma_object(inner: Any, whole: Any, depth: int) -> Node:
+def _gemma_object(inner: Any, whole: Any, depth: int, budget: _Budget) -> Node:
     properties, required = _properties(inner)
     if not properties and _is_open(inner):
         return sequence(text("{"), joined(_GEMMA_PAIR, ",", 0, None), text("}"))
-    pairs = {key: sequence(text(f"{key}:"), _gemma_value(one, whole, depth + 1)) for key, one in properties.items()}
-    return sequence(text("{"), _listed(pairs, required, ","), text("}"))
+    pairs = {
+        key: sequence(text(f"{key}:"), _gemma_value(one, whole, depth + 1, budget)) for key, one in properties.items()
+    }
+    return sequence(text("{"), _listed(pairs, required, ",", budget), text("}"))
 
 
-def _gemma_value(inner: Any, whole: Any, depth: int) -> Node:
+def _gemma_value(inner: Any, whole: Any, depth: int, budget: _Budget) -> Node:
+    budget.spend(1)
     inner = _resolved(inner, whole)
     types = types_of(inner)
     if not types or depth > _MOST_DEPTH:
@@ -123,10 +150,10 @@ def _gemma_value(inner: Any, whole: Any, depth: int) -> Node:
             case "boolean" | "null":
                 nodes += map(text, _WORDS[kind])
             case "array":
-                item = _gemma_value(inner.get("items", {}), whole, depth + 1)
+                item = _gemma_value(inner.get("items", {}), whole, depth + 1, budget)
                 nodes.append(sequence(text("["), joined(item, ",", *_item_counts(inner)), text("]")))
             case "object":
-                nodes.append(_gemma_object(inner, whole, depth))
+                nodes.append(_gemma_object(inner, whole, depth, budget))
     return alternatives(*nodes) if nodes else rule("value")
 
 
@@ -154,13 +181,14 @@ def _item_counts(inner: Any) -> tuple[int, int | None]:
     return least, most
 
 
-def _listed(pairs: dict[str, Node], required: frozenset[str], separator: str) -> Node:
+def _listed(pairs: dict[str, Node], required: frozenset[str], separator: str, budget: _Budget) -> Node:
     """The required ones, and any of the others behind them, with separators only between."""
     must = [node for key, node in pairs.items() if key in required]
     may = [node for key, node in pairs.items() if key not in required]
     behind = [maybe(text(separator), node) for node in may]
     if must:
         return sequence(must[0], *[sequence(text(separator), node) for node in must[1:]], *behind)
+    budget.spend(len(may) ** 2 // 2)  # each is followed by all that come behind it
     first = [sequence(node, *behind[index + 1 :]) for index, node in enumerate(may)]
     return maybe(alternatives(*first)) if first else text("")
 
@@ -201,11 +229,13 @@ def _resolved(inner: Any, whole: Any) -> Any:
     return inner
 
 
-def _with_definitions(inner: Any, whole: Any) -> Any:
+def _with_definitions(inner: Any, whole: Any, budget: _Budget) -> Any:
     """A part of a schema with the definitions that it may refer to."""
     if not isinstance(inner, dict) or "$ref" not in json.dumps(inner):
         return inner
-    return definitions_of(whole) | inner
+    definitions = definitions_of(whole)
+    budget.spend(len(json.dumps(definitions)) // _NODE_BYTES)
+    return definitions | inner
 
 
 def definitions_of(whole: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from edged.chat import Tool
@@ -302,6 +303,7 @@ class TaggedParser(Parser):
                 return
 
 
+@lru_cache(maxsize=64)
 def parameter_types(schema: str, parameter: str) -> frozenset[str]:
     """Which JSON types an object's schema allows for one of its properties; empty where it does not say."""
     found: Any = json.loads(schema)

@@ -17,7 +17,7 @@ from edged.worker.bindings import lib
 from edged.worker.model import Model
 
 # Programs send the same settings with every request; each kept one takes some megabytes at most.
-_KEPT = 4
+_KEPT = 16
 
 
 class DryLinks:
@@ -30,22 +30,28 @@ class DryLinks:
         self._lock = threading.Lock()
 
     def prepare(self, dry: Dry) -> None:
-        """Have the link for `dry` at hand."""
+        """Have the link for `dry` at hand; while it is made, `link` does not wait."""
         with self._lock:
-            self._ready(dry)
+            if dry in self._made:
+                return
+        made = self._make(dry)
+        with self._lock:
+            self._keep(dry, made)
 
     def link(self, dry: Dry) -> Any:
         """A link that has seen nothing yet, for one chain, which frees it."""
         with self._lock:
-            return lib.llama_sampler_clone(self._ready(dry))
+            if dry not in self._made:  # so many others were prepared since that it is gone
+                self._keep(dry, self._make(dry))
+            self._made.move_to_end(dry)
+            return lib.llama_sampler_clone(self._made[dry])
 
-    def _ready(self, dry: Dry) -> Any:
-        if dry not in self._made:
-            self._made[dry] = self._make(dry)
-            if len(self._made) > _KEPT:
-                lib.llama_sampler_free(self._made.popitem(last=False)[1])
-        self._made.move_to_end(dry)
-        return self._made[dry]
+    def _keep(self, dry: Dry, made: Any) -> None:
+        if twin := self._made.pop(dry, None):  # the other thread was quicker
+            lib.llama_sampler_free(twin)
+        self._made[dry] = made
+        if len(self._made) > _KEPT:
+            lib.llama_sampler_free(self._made.popitem(last=False)[1])
 
     def _make(self, dry: Dry) -> Any:
         breakers = [breaker.encode() for breaker in dry.breakers]

@@ -141,7 +141,7 @@ def _links(sampling: Sampling, model: Model, context_tokens: int, dry_link: Any)
     if biases := (*(sampling.logit_bias or ()), *(_endless(model) if sampling.ignores_end else ())):
         links.append(_bias(biases, vocabulary_tokens))
     penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
-    if penalties != (1.0, 0.0, 0.0):
+    if _punishes(sampling):
         window_tokens = _whole(sampling.repeat_window_tokens, context_tokens)
         links.append(lib.llama_sampler_init_penalties(vocabulary_tokens, window_tokens, *penalties))
     if dry_link is not None:
@@ -167,10 +167,14 @@ def _links(sampling: Sampling, model: Model, context_tokens: int, dry_link: Any)
     return [*links, lib.llama_sampler_init_dist(seed)]
 
 
+def _punishes(sampling: Sampling) -> bool:
+    return (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty) != (1.0, 0.0, 0.0)
+
+
 def _window_tokens(sampling: Sampling, context_tokens: int) -> int:
     """How much of what was said any link looks at."""
     dry_tokens = _whole(sampling.dry.window_tokens, context_tokens) if sampling.dry else 0
-    return max(dry_tokens, _whole(sampling.repeat_window_tokens, context_tokens))
+    return max(dry_tokens, _whole(sampling.repeat_window_tokens, context_tokens) if _punishes(sampling) else 0)
 
 
 def _whole(window_tokens: int | None, context_tokens: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -906,3 +907,9 @@ def test_models_in_anthropics_shape() -> None:
         "last_id": "m",
     }
     assert models_body([]) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+
+
+def test_a_number_that_json_cannot_say_again_is_the_largest_that_it_can() -> None:
+    whole = AnthropicAnswer(ChatRequest("abc")).whole(exchange(), [Choice(calls=[ToolCall("c", "f", '{"x":-1e999}')])])
+
+    assert json.loads(json.dumps(whole, allow_nan=False))["content"][0]["input"] == {"x": -sys.float_info.max}

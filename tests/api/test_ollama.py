@@ -477,7 +477,7 @@ def test_thoughts_and_calls_byte_for_byte() -> None:
         SAID + '"Look:"},"done":false}',
         SAID + '"","tool_calls":[{"id":"c1","function":{"index":0,"name":"get_weather",'
         '"arguments":{"city":"Zürich"}}}]},"done":false}',
-        SAID + '"","tool_calls":[{"id":"c2","function":{"index":0,"name":"now","arguments":{}}}]},"done":false}',
+        SAID + '"","tool_calls":[{"id":"c2","function":{"index":1,"name":"now","arguments":{}}}]},"done":false}',
         SAID + '""},"done":true,"done_reason":"stop",' + END,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edged.api import replay
+from edged.api import stream as streaming
 from edged.api.replay import TAPE_BYTES, Stops, Tape, Tapes, conversation_of
 from edged.completion import Delta, Finish
 from edged.errors import Cancelled, InvalidRequest, NotFound, QueueFull, WorkerCrashed
@@ -20,7 +21,7 @@ STREAMED = {**ASKED, "stream": True}
 
 
 def tape(id: str = "r") -> Tape:
-    return Tape(id, "text/event-stream")
+    return Tape(id, "text/event-stream", lambda error: str(error).encode())
 
 
 async def read(tape: Tape, offset: int = 0) -> bytes:
@@ -35,7 +36,7 @@ async def test_a_tape_is_read_while_it_is_written_and_by_several() -> None:
         await written.write(piece)
         await asyncio.sleep(0)
     late = asyncio.create_task(read(written, 4))
-    await written.end()
+    written.end()
 
     assert [await reader for reader in readers] == [b"one two three"] * 2
     assert await late == b"two three"
@@ -46,7 +47,7 @@ async def test_what_is_too_long_ago_is_refused_with_what_there_is() -> None:
     written = tape()
     await written.write(b"x" * TAPE_BYTES)
     await written.write(b"last")
-    await written.end()
+    written.end()
 
     assert await read(written, 4) == b"x" * (TAPE_BYTES - 4) + b"last"
     with pytest.raises(InvalidRequest, match=f"Bytes 4 to {TAPE_BYTES + 4}.*byte 3"):
@@ -68,7 +69,7 @@ async def test_a_reader_that_is_overtaken_is_told() -> None:
 
 def writing(*pieces: bytes, then: asyncio.Event | None = None) -> Callable[[Tape], Awaitable[None]]:
     async def perform(tape: Tape) -> None:
-        await tape.open({})
+        tape.open({})
         for piece in pieces:
             await tape.write(piece)
         if then is not None:
@@ -239,3 +240,74 @@ async def test_what_fails_before_the_first_word_is_a_status_here_too(
 async def test_a_wrong_question_for_a_stream_is_refused(query: str, tmp_path: Path) -> None:
     async with serving(tmp_path) as box, box.client.get(f"/v1/stream{query}") as response:
         assert (response.status, (await response.json())["error"]["code"]) == (400, "invalid_request")
+
+
+async def test_who_waits_for_the_first_word_hears_that_it_is_coming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "_HEARTBEAT_S", 0.01)
+    ready = asyncio.Event()
+    async with (
+        serving(tmp_path, ready, *WORDS, hold_status_s=0.01) as box,
+        box.client.post(CHAT, json=STREAMED, headers=MINE) as response,
+    ):
+        assert response.headers["X-Edged-Served-By"] == "pending"
+        assert await response.content.readuntil(b"\n\n") == b": still working\n\n"
+        ready.set()
+        assert (await response.text()).endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("headers", [MINE, {}])
+async def test_what_nobody_foresaw_is_told_in_the_stream(
+    headers: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        """No event that there is."""
+
+        choice = 0
+
+    async with (
+        serving(tmp_path, Delta(0, "Hel"), Broken()) as box,
+        box.client.post(CHAT, json=STREAMED, headers=headers) as response,
+    ):
+        text = await response.text()
+
+        assert data_lines(text)[-1]["error"]["code"] == "internal"
+        assert "HTTP/1.1" not in text
+        assert any(record.exc_info for record in caplog.records)
+        await box.journal.quiet()
+
+
+async def test_what_is_stopped_before_its_first_step_ends_for_its_readers() -> None:
+    stops = Stops()
+    tapes, first = Tapes(stops), tape("first")
+    tapes.record(("open", "talk"), first, writing(then=asyncio.Event()))
+    tapes.record(("open", "talk"), tape("second"), writing(b"x"))
+
+    assert await asyncio.wait_for(read(first), 1) == b""
+    assert first.ended_s is not None
+    await tapes.aclose()
+
+
+async def test_a_refusal_keeps_nothing_alive_of_what_was_refused() -> None:
+    refused = tape()
+
+    async def perform(tape: Tape) -> None:
+        raise QueueFull("Full.", retry_after_s=7)
+
+    tapes = Tapes(Stops())
+    tapes.record(("open", "talk"), refused, perform)
+    for _ in range(2):
+        with pytest.raises(QueueFull, match="Full") as again:
+            await refused.opened()
+        assert again.value.retry_after_s == 7
+    assert refused._refusal is not None
+    assert refused._refusal.__traceback__ is None
+
+
+async def test_who_asks_for_too_many_conversations_is_refused(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path) as box,
+        box.client.post("/v1/streams/lookup", json={"conversation_ids": ["a"] * 257}) as response,
+    ):
+        assert response.status == 400

@@ -509,3 +509,12 @@ def test_brackets_for_ever_are_no_arguments() -> None:
     assert len(found.words) + len(found.calls[0][1]) == len('{"a": ' + deep)
     for text in ("<|tool_call_start|>[f(a=" + deep, "<|tool_call_start|>[f(a=" + "-" * 100_000):
         assert read(family("lfm2"), [text])[0] == Read(text)
+
+
+@pytest.mark.parametrize("name", ["generic", "hermes", "llama"])
+def test_lists_of_calls_in_lists_of_calls_for_ever_are_text(name: str) -> None:
+    text = '{"tool_calls":[' * 5000
+
+    found, _ = read(family(name), [text])
+
+    assert (found.words, found.calls) == (text, ())

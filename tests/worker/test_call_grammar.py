@@ -348,3 +348,34 @@ def test_what_a_stranger_writes_stays_inside_of_its_place() -> None:
             to_lark(json.dumps({"start": {"regex": bad}, "rules": {}}), {}, " ", any_schema)
     with pytest.raises(ValueError, match="at most 262144"):
         to_lark(json.dumps({"start": {"text": "a" * 300_000}, "rules": {}}), {}, " ", any_schema)
+
+
+def _branching(width: int) -> dict[str, Any]:
+    """An object whose every property is such an object again."""
+    node = {"type": "object", "properties": {f"p{number}": {"$ref": "#/$defs/a"} for number in range(width)}}
+    return {"$defs": {"a": node}, "$ref": "#/$defs/a", **node}
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        ("gemma", _branching(20)),
+        ("gemma", {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(3000)}}),
+        ("lfm2", {"type": "object", "properties": {f"p{number}": {"type": "integer"} for number in range(3000)}}),
+        (
+            "qwen-xml",
+            {
+                "type": "object",
+                "properties": {f"p{number}": {"$ref": "#/$defs/a"} for number in range(1000)},
+                "$defs": {"a": {"type": "object", "description": "x" * 9000}},
+            },
+        ),
+    ],
+)
+def test_a_small_schema_cannot_ask_for_a_large_grammar(name: str, schema: dict[str, Any]) -> None:
+    tool = Tool("f", parameters=json.dumps(schema))
+
+    with pytest.raises(InvalidRequest, match="too many"):
+        constraint(
+            family_named(name), [tool], ToolChoice("required"), None, parallel=False, is_thinking=False, may_think=False
+        )
