@@ -237,9 +237,11 @@ class Pool:
             self._line.waiters.remove(waiter)
         elif waiter.granted.done() and not waiter.granted.cancelled() and not waiter.granted.exception():
             # Cancelled in the moment between the grant and waking up: the slots go back.
-            waiter.granted.result().give_back(waiter.want.slots)
+            resident = waiter.granted.result()
+            resident.give_back(waiter.want.slots)
             self._line.give_back(waiter.want, 0.0)
             self._dispatch()
+            resident.expect_leave(partial(self._expire, resident))
             return
         self._line.ledger.leave(waiter.want.path)
         self._dispatch()
@@ -329,8 +331,7 @@ class Pool:
 
     def _expire(self, resident: Resident) -> None:
         if resident.seat.is_idle:  # who came meanwhile looks again when it is done
-            unused_s = round(monotonic() - resident.used_s, 1)
-            self._tell("model_unloaded", model=resident.process.name, unused_s=unused_s)
+            self._tell("model_unloaded", model=resident.process.name, unused_s=round(monotonic() - resident.used_s, 1))
             self._leave(resident)
 
     async def _stop(self, resident: Resident) -> None:

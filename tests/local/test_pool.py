@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -384,3 +385,27 @@ async def test_a_guest_needs_no_free_sequence_and_keeps_the_model_in_memory(stor
             assert (guest.resident.free, guest.resident.guests) == (0, 1)
             assert not guest.resident.seat.is_idle
         assert chat.resident.guests == 0
+
+
+@pytest.mark.parametrize("when", ["while it is loaded", "while it is used", "while it is idle"])
+async def test_a_model_leaves_when_nobody_has_used_it_for_as_long_as_was_said(
+    when: str, store: Store, journal: Journal
+) -> None:
+    async with opened(store, journal) as pool:
+        if when == "while it is loaded":
+            pool.warm("one")
+            pool.keep("one", 0)
+        else:
+            async with pool.lease("one"):
+                if when == "while it is used":
+                    pool.keep("one", 0.05)
+                    await asyncio.sleep(0.1)
+                    assert pool.residents["one"].state == "ready"
+            pool.keep("one", 0 if when == "while it is idle" else None)
+        await until(lambda: "one" not in pool.residents)
+        assert [happened.event for happened in journal.happenings].count("model_unloaded") == 1
+        async with pool.lease("one") as lease:
+            assert pool.leaves_s("one") is None
+            pool.keep("one", 3600)
+            assert 3590 < (pool.leaves_s("one") or 0) - time.time() <= 3600
+            assert lease.resident.state == "ready"
