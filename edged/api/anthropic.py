@@ -26,28 +26,17 @@ from edged.api.anthropic_message import (
 )
 from edged.api.body import Strict, check_texts, one_of, texts_of
 from edged.api.constraint import of_schema, the_one
+from edged.api.fields import LARGEST_COUNT, MAX_STOPS, Stop, effort_of
 from edged.api.tools import MAX_TOOLS, ToolName, check_choice, check_results, compact
 from edged.api.wishes import is_housekeeping
-from edged.chat import Caller, ChatRequest, Lane, Message, ReasoningEffort, Tool, ToolChoice
+from edged.chat import Caller, ChatRequest, Lane, Message, Tool, ToolChoice
 from edged.completion import Counted
 from edged.errors import InvalidRequest
 from edged.sampling import Sampling
 
-_LARGEST_COUNT = 2**31 - 1
-# More stop strings than any client sends; each costs a search per token.
-_MAX_STOPS = 16
 # Anthropic's own least.
 _LEAST_BUDGET_TOKENS = 1024
 _MAX_EXAMPLES = 64
-_EFFORTS: dict[str, ReasoningEffort] = {
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "high",
-    "max": "high",
-}
-
-_Stop: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class _Tool(Strict):
@@ -114,7 +103,7 @@ class _Enabled(Strict):
     """Thinking. The budget is checked and not kept: what bounds thoughts here is `max_tokens`, which must be more."""
 
     type: Literal["enabled"]
-    budget_tokens: Annotated[int, Field(ge=_LEAST_BUDGET_TOKENS, le=_LARGEST_COUNT)]
+    budget_tokens: Annotated[int, Field(ge=_LEAST_BUDGET_TOKENS, le=LARGEST_COUNT)]
     display: Literal["summarized", "omitted"] = "summarized"
 
 
@@ -149,7 +138,7 @@ class _OutputConfig(Strict):
 
 class _LastTurns(Strict):
     type: Literal["thinking_turns"]
-    value: Annotated[int, Field(ge=1, le=_LARGEST_COUNT)]
+    value: Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 
 
 class _AllTurns(Strict):
@@ -157,7 +146,7 @@ class _AllTurns(Strict):
 
     @property
     def value(self) -> int:
-        return _LARGEST_COUNT
+        return LARGEST_COUNT
 
 
 _Keep: TypeAlias = Annotated[
@@ -236,7 +225,7 @@ class _Prompt(Strict):
             tool_choice=choice,
             parallel_calls=not (self.tool_choice and self.tool_choice.disable_parallel_tool_use),
             thinks=None if self.thinking is None else not isinstance(self.thinking, _Disabled),
-            effort=_EFFORTS.get(self.output_config.effort or ""),
+            effort=effort_of(self.output_config.effort),
         )
 
 
@@ -247,12 +236,12 @@ class CountBody(_Prompt):
 class MessagesBody(_Prompt):
     """`POST /v1/messages`."""
 
-    max_tokens: Annotated[int, Field(ge=1, le=_LARGEST_COUNT)]
+    max_tokens: Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
     stream: bool = False
-    stop_sequences: Annotated[list[_Stop], Field(max_length=_MAX_STOPS, default_factory=list)]
+    stop_sequences: Annotated[list[Stop], Field(max_length=MAX_STOPS, default_factory=list)]
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=_LARGEST_COUNT)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] | None = None
     metadata: _Metadata = _Metadata()
     # There is one capacity: either asks for what happens anyway.
     service_tier: Literal["auto", "standard_only"] = "auto"

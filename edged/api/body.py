@@ -84,15 +84,18 @@ def _refusal(kind: str | PydanticCustomError, value: Any, place: tuple[str, ...]
 
 
 async def read(request: web.Request, model: type[Model]) -> Model:
-    """The body as `model`. Raises `InvalidRequest`, `UnsupportedParameter` or `UnsupportedMediaType`."""
+    """The body as `model`; a `{model}` in the path, as Azure has it, goes before the one in the body.
+
+    Raises `InvalidRequest`, `UnsupportedParameter` or `UnsupportedMediaType`.
+    """
     if request.content_type != "application/json":
         raise UnsupportedMediaType(f"The body must be application/json, not {request.content_type[:80]!r}.")
     if encoding := request.headers.get("Content-Encoding"):
         raise UnsupportedMediaType(f"A compressed body ({encoding[:80]}) is not accepted; send it plain.")
     data = await request.read()
-    if len(data) > _PARSE_INLINE_BYTES:
-        return await asyncio.to_thread(parse, data, model)
-    return parse(data, model)
+    found = await asyncio.to_thread(parse, data, model) if len(data) > _PARSE_INLINE_BYTES else parse(data, model)
+    named = request.match_info.get("model")
+    return found if named is None else found.model_copy(update={"model": named})
 
 
 def check_text_bytes(size_bytes: int, most_bytes: int) -> None:

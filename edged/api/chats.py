@@ -171,8 +171,6 @@ class Chats:
     ) -> ChatRequest:
         """What is wanted, in no dialect."""
         config = self._exposed.config
-        if "model" in request.match_info:
-            asked = asked.model_copy(update={"model": request.match_info["model"]})
         plain = asked.to_request(request[REQUEST_ID], request.remote or "", config.limits.text_bytes)
         wanted = wishes.apply(request.headers, plain)
         if wanted.n > config.engine.sequences:

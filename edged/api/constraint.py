@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict
+from edged.api.tools import compact
 from edged.errors import InvalidRequest
 from edged.sampling import Constraint
 
@@ -69,7 +69,7 @@ ANY_TEXT = _Text(type="text")
 
 def of_schema(schema: dict[str, Any], *, is_lenient: bool) -> Constraint:
     """JSON of this schema; with `is_lenient`, keywords that cannot be enforced are left to the model."""
-    return Constraint("json_schema", json.dumps(schema, ensure_ascii=False, separators=(",", ":")), is_lenient)
+    return Constraint("json_schema", compact(schema), is_lenient)
 
 
 def of_grammar(text: str) -> Constraint:

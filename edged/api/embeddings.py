@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from array import array
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from edged.api.body import STRICT, check_text_bytes
+from edged.api.body import Strict, check_text_bytes
 from edged.api.inputs import RawInputs, raw_inputs, size_bytes
+from edged.api.tools import compact
 from edged.chat import Caller, EmbedRequest
 from edged.completion import Admission, Embeddings
 
@@ -26,10 +26,8 @@ MAX_INPUTS = 2048
 _MAX_DIMENSIONS = 65_536
 
 
-class EmbeddingsBody(BaseModel):
+class EmbeddingsBody(Strict):
     """`POST /v1/embeddings`."""
-
-    model_config = STRICT
 
     input: RawInputs
     model: Annotated[str, StringConstraints(max_length=256)] | None = None
@@ -76,4 +74,4 @@ def _encoded(vector: bytes, encoding_format: str) -> str | list[float]:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return compact(value).encode()

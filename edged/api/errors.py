@@ -44,6 +44,11 @@ _ANTHROPIC_TYPES = {
 }
 
 
+def defect(request_id: str) -> errors.Internal:
+    """What may be said of something that nobody foresaw; the log has the rest."""
+    return errors.Internal(f"Something went wrong here; the log names request {request_id}.")
+
+
 def dialect_of(path: str) -> Dialect:
     """Whose error a program expects that asked for `path`."""
     if path.startswith("/api/"):

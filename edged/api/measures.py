@@ -24,8 +24,7 @@ from edged.api.tokens import (
     laid_out_body,
     tokenized_body,
 )
-from edged.chat import Caller, EmbedRequest
-from edged.completion import Embeddings
+from edged.chat import Caller
 
 
 def _reads(shape: str, body: type[BaseModel], example: dict[str, Any]) -> Told:
@@ -68,9 +67,7 @@ class Measures:
     async def embeddings(self, request: web.Request) -> web.StreamResponse:
         """OpenAI's embeddings; Azure names the model in the path."""
         asked = await body.read(request, EmbeddingsBody)
-        if "model" in request.match_info:
-            asked = asked.model_copy(update={"model": request.match_info["model"]})
-        found = await self._embedded(asked.to_request(*self._asker(request)))
+        found = await self._exposed.backend.embed(asked.to_request(*self._asker(request)))
         return web.Response(
             body=embeddings_body(found, asked.encoding_format),
             content_type="application/json",
@@ -84,7 +81,7 @@ class Measures:
         if asked.is_errand:
             model = await self._load(request, asked.model, keep_alive_s)
             return web.json_response(no_vectors_body(asked.model or tagged(model)))
-        found = await self._embedded(asked.to_request(*self._asker(request)))
+        found = await self._exposed.backend.embed(asked.to_request(*self._asker(request)))
         self._exposed.pool.keep(found.admission.model, keep_alive_s)
         return web.Response(
             body=embed_body(found, asked.model, time.monotonic() - began_s),
@@ -99,7 +96,7 @@ class Measures:
         if asked.is_errand:
             await self._load(request, asked.model, keep_alive_s)
             return web.json_response({"embedding": []})
-        found = await self._embedded(asked.to_request(*self._asker(request)))
+        found = await self._exposed.backend.embed(asked.to_request(*self._asker(request)))
         self._exposed.pool.keep(found.admission.model, keep_alive_s)
         return web.json_response(old_embed_body(found), headers=origin_headers(found.admission))
 
@@ -137,9 +134,6 @@ class Measures:
         wanted = asked.to_request(*self._asker(request))
         model = (await self._exposed.router.route(asked.model)).model
         return web.json_response(laid_out_body(await self._exposed.local.lay_out(model, wanted)))
-
-    async def _embedded(self, wanted: EmbedRequest) -> Embeddings:
-        return await self._exposed.backend.embed(wanted)
 
     async def _load(self, request: web.Request, wanted: str | None, keep_alive_s: float | None) -> str:
         model = (await self._exposed.router.route(wanted)).model

@@ -10,25 +10,19 @@ import math
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field
 
 from edged.api.body import Strict
 from edged.api.constraint import of_schema
+from edged.api.fields import LARGEST_COUNT, MAX_STOPS, MAX_WINDOW, SEEDS, Stop, effort_of
 from edged.chat import ReasoningEffort
 from edged.errors import InvalidRequest, UnsupportedParameter
 from edged.sampling import Constraint, Mirostat, Sampling
 
-# llama.cpp's seeds have 32 bits, of which the last value means "draw one".
-_SEEDS = 2**32 - 1
-_LARGEST_COUNT = 2**31 - 1
-_MAX_STOPS = 16
 # Ollama counts nanoseconds in 63 bits: 292 years, and no client means more.
 _LONGEST_S = (2**63 - 1) / 1e9
-# As far back as the longest context of a small device; what a window holds is searched for every token drawn.
-_MAX_WINDOW = 131_072
 # Tail-free sampling, which llama.cpp no longer has, switched off: what happens anyway.
 _NO_TAIL = 1.0
-_EFFORTS: dict[str, ReasoningEffort] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}
 
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
@@ -46,7 +40,6 @@ def _whole(value: Any) -> Any:
 # Behind the bounds, so that a schema tells them.
 WHOLE = BeforeValidator(_whole)
 Whole: TypeAlias = Annotated[int, WHOLE]
-_Stop: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 KeepAlive: TypeAlias = float | str | None
 Think: TypeAlias = bool | Literal["low", "medium", "high", "max"] | None
 Format: TypeAlias = Literal["", "json"] | dict[str, Any] | None
@@ -61,16 +54,16 @@ class EmbedOptionsBody(Strict):
     told with both numbers, what was left out in the answer's headers, the length itself by `/api/ps`.
     """
 
-    num_ctx: Annotated[int, Field(ge=1, le=_LARGEST_COUNT), WHOLE] | None = None
+    num_ctx: Annotated[int, Field(ge=1, le=LARGEST_COUNT), WHOLE] | None = None
 
 
 class OptionsBody(EmbedOptionsBody):
     """`options` of a chat or a generation. Where and how the model runs is the owner's: no option here says so."""
 
     # -1 is Ollama's default, no bound, for which the device has its own; -2 as much as the context holds.
-    num_predict: Annotated[int, Field(ge=-2, le=_LARGEST_COUNT), WHOLE] | None = None
+    num_predict: Annotated[int, Field(ge=-2, le=LARGEST_COUNT), WHOLE] | None = None
     temperature: Annotated[float, Field(ge=0, le=5)] | None = None
-    top_k: Annotated[int, Field(ge=-1, le=_LARGEST_COUNT), WHOLE] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=LARGEST_COUNT), WHOLE] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
@@ -78,11 +71,11 @@ class OptionsBody(EmbedOptionsBody):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     # -1 is Ollama's default: every answer differs.
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63), WHOLE] | None = None
-    stop: _Stop | Annotated[list[_Stop], Field(max_length=_MAX_STOPS)] = Field(default_factory=list)
+    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] = Field(default_factory=list)
     typical_p: Annotated[float, Field(ge=0, le=1)] | None = None
     tfs_z: float | None = None
     # -1 is the whole context, 0 switches the penalties off.
-    repeat_last_n: Annotated[Whole, Field(ge=-1, le=_MAX_WINDOW)] | None = None
+    repeat_last_n: Annotated[Whole, Field(ge=-1, le=MAX_WINDOW)] | None = None
     # With the defaults of Ollama's Modelfile, which programs still send though its documentation dropped them.
     mirostat: Annotated[Literal[0, 1, 2], BeforeValidator(_whole)] | None = None
     mirostat_tau: Annotated[float, Field(gt=0, le=100)] = 5.0
@@ -115,7 +108,7 @@ class OptionsBody(EmbedOptionsBody):
             repeat_penalty=self.repeat_penalty,
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
-            seed=None if self.seed in (None, -1) else self.seed % _SEEDS,
+            seed=None if self.seed in (None, -1) else self.seed % SEEDS,
             typical_p=self.typical_p,
             repeat_window_tokens=self.repeat_last_n,
             mirostat=Mirostat(self.mirostat, self.mirostat_tau, self.mirostat_eta) if self.mirostat else None,
@@ -125,7 +118,7 @@ class OptionsBody(EmbedOptionsBody):
         """The bound on the answer; None leaves it to the device."""
         if self.num_predict in (None, -1):
             return None
-        return _LARGEST_COUNT if self.num_predict == -2 else self.num_predict
+        return LARGEST_COUNT if self.num_predict == -2 else self.num_predict
 
     def stops(self) -> tuple[str, ...]:
         """The stop strings; one alone may come without a list."""
@@ -163,7 +156,7 @@ def thinks(value: Think) -> bool | None:
 
 def effort(value: Think) -> ReasoningEffort | None:
     """The degree; "max" is "high" to the models that know three, as in Ollama."""
-    return _EFFORTS.get(value) if isinstance(value, str) else None
+    return effort_of(value) if isinstance(value, str) else None
 
 
 def constraint(format: Format) -> Constraint | None:

@@ -13,26 +13,17 @@ from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
+from edged.api.fields import LARGEST_COUNT, MAX_STOPS, Stop, effort_of
 from edged.api.inputs import RawInputs, raw_inputs, size_bytes
 from edged.api.message import MessageBody, Prediction
 from edged.api.sampling import SamplingFields
 from edged.api.tools import MAX_TOOLS, ToolBody, ToolChoiceBody, check_choice, check_results, to_choice
 from edged.api.wishes import is_housekeeping
-from edged.chat import Caller, ChatRequest, Lane, Message, ModelCard, RawPrompt, ReasoningEffort
+from edged.chat import Caller, ChatRequest, Lane, Message, ModelCard, RawPrompt
 from edged.errors import InvalidRequest, UnsupportedParameter
 from edged.sampling import Constraint
 
-_LARGEST_COUNT = 2**31 - 1
-# More stop strings than any client sends; each costs a search per token.
-_MAX_STOPS = 16
 _MAX_LOGPROBS = 20
-_EFFORTS: dict[str, ReasoningEffort] = {
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "high",
-    "max": "high",
-}
 # OpenAI's documented default for the older endpoint.
 _COMPLETION_TOKENS = 16
 # More than the programs send that send several; each is a request of its own behind the first.
@@ -44,8 +35,7 @@ class _StreamOptions(Strict):
     include_obfuscation: Literal[False] = False
 
 
-_Stop: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-_Tokens: TypeAlias = Annotated[int, Field(ge=1, le=_LARGEST_COUNT)]
+_Tokens: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 _Grammar: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -54,7 +44,7 @@ class _Common(SamplingFields):
     stream: bool = False
     stream_options: _StreamOptions = _StreamOptions()
     n: Annotated[int, Field(ge=1, le=64)] = 1
-    stop: _Stop | Annotated[list[_Stop], Field(max_length=_MAX_STOPS)] = Field(default_factory=list)
+    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] = Field(default_factory=list)
     user: Annotated[str, StringConstraints(max_length=256)] = ""
     # llama-server's: how fast it went, in every chunk and not only in the last. What is cached is used in any case.
     timings_per_token: bool = False
@@ -151,17 +141,12 @@ def thinks(effort: str | None) -> bool | None:
     return None if effort is None else effort not in ("none", "minimal")
 
 
-def effort_of(effort: str | None) -> ReasoningEffort | None:
-    """What a `reasoning_effort` says to a model that knows degrees; None where it says nothing."""
-    return _EFFORTS.get(effort or "")
-
-
 class CompletionBody(_Common):
     """`POST /v1/completions`."""
 
     # A text, token ids, or a list of either: then the choices of the first prompt come first.
     prompt: RawInputs
-    max_tokens: Annotated[int, Field(ge=0, le=_LARGEST_COUNT)] = _COMPLETION_TOKENS
+    max_tokens: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = _COMPLETION_TOKENS
     echo: bool = False
     logprobs: Annotated[int, Field(ge=0, le=_MAX_LOGPROBS)] | None = None
     # Of so many answers `n` are told, the likeliest; here none is made to be thrown away.

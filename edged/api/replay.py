@@ -18,7 +18,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from edged.errors import Cancelled, EdgedError, Internal, InvalidRequest, NotFound, ShuttingDown
+from edged.api.errors import defect
+from edged.errors import Cancelled, EdgedError, InvalidRequest, NotFound, ShuttingDown
 
 log = logging.getLogger(__name__)
 
@@ -253,4 +254,4 @@ async def _written(tape: Tape, perform: Callable[[Tape], Awaitable[None]]) -> No
         raise
     except Exception:
         log.exception("request %s failed", tape.request_id)
-        await tape.fail(Internal(f"Something went wrong here; the log names request {tape.request_id}."))
+        await tape.fail(defect(tape.request_id))

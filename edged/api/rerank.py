@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
+from pydantic import Field, StringConstraints, WithJsonSchema
 
-from edged.api.body import STRICT, check_text_bytes
+from edged.api.body import Strict, check_text_bytes
 from edged.api.embeddings import closing
 from edged.chat import Caller, RerankRequest
 from edged.completion import Ranking
@@ -24,10 +24,8 @@ _OBJECT = {"type": "object", "properties": {"text": _TEXT}, "required": ["text"]
 _Document: TypeAlias = Annotated[Any, WithJsonSchema({"anyOf": [_TEXT, _OBJECT]})]
 
 
-class RerankBody(BaseModel):
+class RerankBody(Strict):
     """`POST /v1/rerank`. `top_n` beyond the number of documents means all of them."""
-
-    model_config = STRICT
 
     query: Annotated[str, StringConstraints(min_length=1)]
     documents: Annotated[list[_Document], Field(min_length=1, max_length=MAX_DOCUMENTS)]

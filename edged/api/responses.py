@@ -14,7 +14,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from edged.api.body import Strict, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, TextFormat, the_one
-from edged.api.openai import effort_of, thinks
+from edged.api.fields import LARGEST_COUNT, effort_of
+from edged.api.openai import thinks
 from edged.api.responses_input import Elsewhere, Item, as_items, is_developers, kind_among, messages_of
 from edged.api.tools import MAX_TOOLS, ToolName, check_choice, check_results, compact
 from edged.api.wishes import is_housekeeping
@@ -22,7 +23,6 @@ from edged.chat import Caller, ChatRequest, Lane, Message, TextPart, Tool, ToolC
 from edged.errors import InvalidRequest, UnsupportedParameter
 from edged.sampling import Sampling
 
-_LARGEST_COUNT = 2**31 - 1
 _Short: TypeAlias = Annotated[str, StringConstraints(max_length=256)]
 _LOGPROBS: Literal["message.output_text.logprobs"] = "message.output_text.logprobs"
 _CARRIED: Literal["reasoning.encrypted_content"] = "reasoning.encrypted_content"
@@ -114,7 +114,7 @@ class ResponsesBody(Strict):
     model: _Short | None = None
     stream: bool = False
     stream_options: _StreamOptions = _StreamOptions()
-    max_output_tokens: Annotated[int, Field(ge=1, le=_LARGEST_COUNT)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] | None = None
     temperature: Annotated[float, Field(ge=0, le=5)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] = 0
@@ -128,7 +128,7 @@ class ResponsesBody(Strict):
     tool_choice: _AnyChoice = "auto"
     parallel_tool_calls: bool = True
     # Counts calls to built-in tools only, of which there are none.
-    max_tool_calls: Annotated[int, Field(ge=1, le=_LARGEST_COUNT)] | None = None
+    max_tool_calls: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] | None = None
     truncation: Literal["auto", "disabled"] = "disabled"
     service_tier: Literal["auto", "default", "flex"] = "auto"
     user: _Short = ""

@@ -11,16 +11,12 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import ConfigDict, Field, StringConstraints
 
 from edged.api.body import Strict
+from edged.api.fields import LARGEST_COUNT, MAX_WINDOW, SEEDS
 from edged.errors import InvalidRequest
 from edged.sampling import Bias, Dry, Mirostat, Sampling, Xtc
 
-# llama.cpp's seeds have 32 bits, of which the last value means "draw one".
-_SEEDS = 2**32 - 1
-_LARGEST_COUNT = 2**31 - 1
 # More tokens than any client weighs; each costs a look-up per token drawn.
 _MAX_BIASES = 1024
-# As far back as the longest context of a small device; what a window holds is searched for every token drawn.
-_MAX_WINDOW = 131_072
 # Each is compared with every word of the vocabulary before the answer begins (`worker/dry.py`).
 _MAX_BREAKERS = 8
 # What only says how, and the field that says whether.
@@ -37,7 +33,7 @@ _DETAILS = {
 _TokenId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 _BiasValue: TypeAlias = Annotated[float, Field(ge=-100, le=100)]
 # -1 is the whole context, 0 switches it off.
-_Window: TypeAlias = Annotated[int, Field(ge=-1, le=_MAX_WINDOW)]
+_Window: TypeAlias = Annotated[int, Field(ge=-1, le=MAX_WINDOW)]
 _Breaker: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=16)]
 
 
@@ -54,7 +50,7 @@ class SamplingFields(Strict):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     logit_bias: Annotated[dict[_TokenId, _BiasValue], Field(max_length=_MAX_BIASES, default_factory=dict)]
-    top_k: Annotated[int, Field(ge=-1, le=_LARGEST_COUNT)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=LARGEST_COUNT)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     typical_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_n_sigma: Annotated[float, Field(ge=-1, le=1000)] | None = None
@@ -64,7 +60,7 @@ class SamplingFields(Strict):
     repeat_last_n: _Window | None = None
     dry_multiplier: Annotated[float, Field(ge=0, le=100)] | None = None
     dry_base: Annotated[float, Field(ge=1, le=10)] = 1.75
-    dry_allowed_length: Annotated[int, Field(ge=1, le=_MAX_WINDOW)] = 2
+    dry_allowed_length: Annotated[int, Field(ge=1, le=MAX_WINDOW)] = 2
     dry_penalty_last_n: _Window = 64
     dry_sequence_breakers: Annotated[
         list[_Breaker], Field(max_length=_MAX_BREAKERS, default_factory=lambda: ["\n", ":", '"', "*"])
@@ -87,7 +83,7 @@ class SamplingFields(Strict):
             repeat_penalty=self.repeat_penalty,
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
-            seed=None if self.seed is None else self.seed % _SEEDS,
+            seed=None if self.seed is None else self.seed % SEEDS,
             logit_bias=tuple(Bias(int(token), bias) for token, bias in self.logit_bias.items()) or None,
             typical_p=self.typical_p,
             top_n_sigma=self.top_n_sigma,

@@ -20,11 +20,11 @@ from edged.api import guard, page
 from edged.api.catalogue import Catalogue
 from edged.api.chats import Chats
 from edged.api.description import Description
-from edged.api.errors import dialect_of, error_body, headers_of, status_of
+from edged.api.errors import defect, dialect_of, error_body, headers_of, status_of
 from edged.api.exposed import REQUEST_ID, Exposed, Route, Scope
 from edged.api.measures import Measures
 from edged.api.operation import Operation
-from edged.errors import EdgedError, Internal, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
+from edged.errors import EdgedError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +73,7 @@ async def _envelope(request: web.Request, handler: Handler) -> web.StreamRespons
         response = _error_response(_translate(error, request), request)
     except Exception:
         log.exception("request %s failed", request[REQUEST_ID])
-        defect = Internal(f"Something went wrong here; the log names request {request[REQUEST_ID]}.")
-        response = _error_response(defect, request)
+        response = _error_response(defect(request[REQUEST_ID]), request)
     if not response.prepared:
         response.headers["X-Edged-Request-Id"] = request[REQUEST_ID]
         if dialect_of(request.path) == "anthropic":

@@ -20,10 +20,11 @@ from typing import Any, TypeAlias, TypeVar
 from aiohttp import web
 
 from edged.api.answer import Answer, Choice
+from edged.api.errors import defect
 from edged.api.replay import Stops, Tape
 from edged.chat import ChatRequest
 from edged.completion import Admission, Event, Finish
-from edged.errors import EdgedError, Internal
+from edged.errors import EdgedError
 from edged.observe import Observed, Recorded
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ def _told(error: Exception, request_id: str) -> EdgedError:
     if isinstance(error, EdgedError):
         return error
     log.error("request %s failed", request_id, exc_info=error)
-    return Internal(f"Something went wrong here; the log names request {request_id}.")
+    return defect(request_id)
 
 
 def _response(content_type: str, request_id: str) -> web.StreamResponse:

@@ -68,12 +68,12 @@ class Local:
         assert request.model is not None
         model = request.model
         _check_parts(request)
-        sizes = self._sizes.setdefault(request.model, Sizes(self._shared_prompts))
+        sizes = self._sizes.setdefault(model, Sizes(self._shared_prompts))
         estimated = sizes.estimate(request)
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._lease(request, estimated))
-            _must_write(request.model, lease)
-            self._pool.keep(request.model, request.keep_alive_s)
+            _must_write(model, lease)
+            self._pool.keep(model, request.keep_alive_s)
             granted_s = monotonic()
             request = self._thoughtful(request, model, lease)
             prompt, dropped = await _fitting_prompt(request, lease)

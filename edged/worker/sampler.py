@@ -140,10 +140,9 @@ def _links(sampling: Sampling, model: Model, context_tokens: int, dry_link: Any)
     links, vocabulary_tokens = [], model.vocabulary_tokens
     if biases := (*(sampling.logit_bias or ()), *(_endless(model) if sampling.ignores_end else ())):
         links.append(_bias(biases, vocabulary_tokens))
-    penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
     if _punishes(sampling):
         window_tokens = _whole(sampling.repeat_window_tokens, context_tokens)
-        links.append(lib.llama_sampler_init_penalties(vocabulary_tokens, window_tokens, *penalties))
+        links.append(lib.llama_sampler_init_penalties(vocabulary_tokens, window_tokens, *_penalties(sampling)))
     if dry_link is not None:
         links.append(dry_link)
     if sampling.temperature == 0:
@@ -167,8 +166,12 @@ def _links(sampling: Sampling, model: Model, context_tokens: int, dry_link: Any)
     return [*links, lib.llama_sampler_init_dist(seed)]
 
 
+def _penalties(sampling: Sampling) -> tuple[float | None, float | None, float | None]:
+    return (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
+
+
 def _punishes(sampling: Sampling) -> bool:
-    return (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty) != (1.0, 0.0, 0.0)
+    return _penalties(sampling) != (1.0, 0.0, 0.0)
 
 
 def _window_tokens(sampling: Sampling, context_tokens: int) -> int:
