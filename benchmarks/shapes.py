@@ -231,6 +231,8 @@ SHAPES: dict[str, Shape] = {
     # As tools are called by most models, and as most think: behind a marker, and in a thought that the prompt opens.
     "tiny-caller": replace(TINY, template="Qwen-Qwen2.5-7B-Instruct.jinja"),
     "tiny-thinker": replace(TINY, template="Qwen3.5-4B.jinja"),
+    # As models for code fill a gap in a text: a vocabulary with control tokens for that.
+    "tiny-filler": replace(TINY, vocabulary="starcoder", rows=49_152, template="", end_token="<|endoftext|>"),
     "tiny-bert": TINY_BERT,
     "tiny-bert-mean": replace(TINY_BERT, pooling="mean"),
     "tiny-reranker": replace(TINY_BERT, pooling="rank"),

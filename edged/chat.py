@@ -114,20 +114,22 @@ class ChatRequest:
     With `tells_progress` the answer says how far its prompt is read, as long as it is.
 
     Beside a raw prompt there may be `further_prompts`, each with `n` answers of its own: their choices follow in order.
+    With a `suffix` the answer fills the gap between a raw prompt, which is text then, and that.
 
     `max_tokens` is an upper bound; the context is another. `n` answers share the prompt. `echo` repeats the raw prompt
     in front of the answer. With `logprobs` every token tells how likely it was, beside that many of the likeliest.
     `deadline_s` is how long the caller is willing to wait for the first word. `prediction` is text that much of the
     answer will repeat, as the caller thinks: it makes the answer no other, only quicker where that is so.
     `thinks` says whether a model that can think before it answers shall; None leaves that to the device. `effort` is
-    how much, for models that know degrees. `keep_alive_s` is how long the model shall stay in memory afterwards: 0 not
-    at all, infinity for good; None leaves that to the device.
+    how much, for models that know degrees; after `thought_tokens` the thought is ended for it. `keep_alive_s` is how
+    long the model shall stay in memory afterwards: 0 not at all, infinity for good; None leaves that to the device.
     """
 
     id: str
     model: str | None = None
     messages: tuple[Message, ...] = ()
     raw_prompt: RawPrompt | None = None
+    suffix: str = ""
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
@@ -145,6 +147,7 @@ class ChatRequest:
     parallel_calls: bool = True
     thinks: bool | None = None
     effort: ReasoningEffort | None = None
+    thought_tokens: int | None = None
     keep_alive_s: float | None = None
     further_prompts: tuple[RawPrompt, ...] = ()
     tells_progress: bool = False

@@ -91,6 +91,15 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True)
+class Infill:
+    """The control tokens around a text with a gap: before what is in front of it, behind it, and inside of it."""
+
+    front: str
+    behind: str
+    gap: str
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """The model is ready. `controls` are the texts that the tokenizer reads as control tokens.
 
@@ -98,6 +107,7 @@ class Loaded:
     `gpus` are the devices that llama.cpp could compute on beside the processor; `gpu_layers` of `layers` lie there.
     `build` is all of the engine and its context that a state of a conversation depends on.
     `drafter` is the smaller model that guesses ahead; where it was to and cannot, `draft_problem` says why.
+    `infill` is there for a model that fills gaps.
     """
 
     context_tokens: int
@@ -117,6 +127,7 @@ class Loaded:
     build: str = ""
     drafter: str = ""
     draft_problem: str = ""
+    infill: Infill | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +138,34 @@ class LoadFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ThoughtMarks:
+    """Between which texts a model thinks before it answers: from `open`, unless the prompt `has_begun` it, to `close`.
+
+    Stop strings mean nothing there. After `most_tokens` thoughts are ended by writing `ending` in the model's place.
+    One of `breaks`, which is no part of it, ends a thought too. Where thoughts are not only in front they may come
+    `is_anywhere`, or an answer consists of messages: each has a header from one of `headers` to `header_end`, with
+    `open` in it if it is a thought.
+    """
+
+    open: str
+    close: str
+    ending: str
+    has_begun: bool = False
+    most_tokens: int | None = None
+    breaks: tuple[str, ...] = ()
+    is_anywhere: bool = False
+    headers: tuple[str, ...] = ()
+    header_end: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Generate:
     """Answer `prompt` `n` times with at most `max_tokens` tokens; a smaller room in the context is a smaller bound.
 
     The answers are called `id`, `id` + 1 …, each with a seed of its own. What they leave in memory may be reused by the
     same `partition` only. When cells run short those in the background lane give way first. `prediction` is text that
     the answer may repeat. Where there are `tokens` they are the prompt, as they are. Control tokens are no text, but
-    for those in `markers`; whatever ends an answer still does.
+    for those in `markers`; whatever ends an answer still does. With `thoughts` the model may think first.
     """
 
     id: int
@@ -150,6 +182,7 @@ class Generate:
     markers: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
     tells_progress: bool = False
+    thoughts: ThoughtMarks | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,11 @@ class StartDaemon(Protocol):
     ) -> DaemonProcess: ...
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the long tests are: as they stand in the suite, or as far as somebody wants to go."""
+    parser.addoption("--samples", type=int, default=3, help="answers for each JSON schema; 20 take minutes")
+
+
 @pytest.fixture(autouse=True)
 def _nothing_blocks_the_event_loop(request: pytest.FixtureRequest) -> Iterator[None]:
     """A call of ours that blocks while an event loop runs raises: everybody else's words would wait for it.

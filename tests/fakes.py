@@ -22,7 +22,7 @@ import psutil
 from edged.chat import ChatRequest, EmbedRequest, RerankRequest
 from edged.completion import Admission, Completion, Counted, Embeddings, Event, Ranking, TokenLogprob
 from edged.errors import EdgedError
-from edged.wire import Embed, Rank
+from edged.wire import Embed, Rank, ThoughtMarks
 from edged.worker.account import Account
 from edged.worker.draft import MOST_DRAFTED_TOKENS, Draft
 from edged.worker.drafts import Drafts
@@ -30,6 +30,7 @@ from edged.worker.embedding import Portion
 from edged.worker.engine import DecodeFailed, MemoryFull, Row
 from edged.worker.job import Job
 from edged.worker.sequence import Sequence, StopFilter
+from edged.worker.thinking import Thinking
 
 END = 0
 # Letters, whole and halved Chinese characters, a halved emoji, pieces that stop strings are made of, and a token
@@ -199,6 +200,7 @@ class FakeSampler:
         self._last = END
         self._kept: int | None = None
         self._draws = 0
+        self._forced = list[int]()
         self._is_open = True
         llama.open_samplers += 1
 
@@ -224,8 +226,12 @@ class FakeSampler:
         output = self._kept if row is None else self._llama.output(row)
         assert output is not None, "nothing was kept to draw from"
         self._kept = None
-        self._last = self._token(_hash([output, self._seed, self._draws]))
+        self._last = self._forced.pop(0) if self._forced else self._token(_hash([output, self._seed, self._draws]))
         return self._last
+
+    def force(self, tokens: Items[int]) -> None:
+        """They come next."""
+        self._forced.extend(tokens)
 
     def peek(self, tokens: list[int], count: int) -> list[int]:
         """The tokens that will be drawn next, if `tokens` are those so far."""
@@ -321,10 +327,14 @@ def job(
     is_scored: bool = False,
     partition: str = "",
     marks: tuple[int, ...] = (),
+    thought_tokens: int | None = None,
 ) -> Job:
-    """A submission, its bound cut to the context as the worker cuts it."""
+    """A submission, its bound cut to the context as the worker does; with `thought_tokens` it begins in a thought."""
     most = min(max_tokens, llama.context_tokens - len(prompt))
     sequence = Sequence(id, list(prompt), len(prompt), most, StopFilter(stop), partition, marks=marks)
+    if thought_tokens is not None:
+        thoughts = ThoughtMarks("ST", "ab", "ab", has_begun=True, most_tokens=thought_tokens)
+        sequence.thinking = Thinking(thoughts, [PIECES.index(b"a"), PIECES.index(b"b")])
     return Job(sequence, FakeSampler(llama, seed, end_in=end_in, late_in=late_in, is_scored=is_scored))
 
 

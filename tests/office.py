@@ -97,6 +97,9 @@ class Words:
     def keep(self, row: int) -> None:
         """Never asked."""
 
+    def force(self, tokens: Iterable[int]) -> None:
+        """Never asked."""
+
     def foresee(self, tokens: Iterable[int]) -> None:
         """Nothing needs preparing."""
 

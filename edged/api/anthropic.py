@@ -20,7 +20,6 @@ from edged.api.anthropic_message import (
     CacheControl,
     MessageBody,
     System,
-    check_last,
     conversation,
     forgetting_thoughts,
 )
@@ -100,7 +99,7 @@ _Choice: TypeAlias = Annotated[
 
 
 class _Enabled(Strict):
-    """Thinking. The budget is checked and not kept: what bounds thoughts here is `max_tokens`, which must be more."""
+    """Thinking, for so many tokens at most."""
 
     type: Literal["enabled"]
     budget_tokens: Annotated[int, Field(ge=_LEAST_BUDGET_TOKENS, le=LARGEST_COUNT)]
@@ -225,6 +224,7 @@ class _Prompt(Strict):
             tool_choice=choice,
             parallel_calls=not (self.tool_choice and self.tool_choice.disable_parallel_tool_use),
             thinks=None if self.thinking is None else not isinstance(self.thinking, _Disabled),
+            thought_tokens=self.thinking.budget_tokens if isinstance(self.thinking, _Enabled) else None,
             effort=effort_of(self.output_config.effort),
         )
 
@@ -248,7 +248,6 @@ class MessagesBody(_Prompt):
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `RequestError`."""
-        check_last(self.messages)
         if isinstance(self.thinking, _Enabled) and self.thinking.budget_tokens >= self.max_tokens:
             raise InvalidRequest(
                 f"thinking.budget_tokens is {self.thinking.budget_tokens} and must be less than max_tokens, which is "

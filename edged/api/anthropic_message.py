@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from edged.api.body import Strict, one_of
 from edged.api.tools import CallId, ToolName, compact
 from edged.chat import ImagePart, Message, Part, Role, TextPart, ToolCall
-from edged.errors import InvalidRequest, UnsupportedParameter
+from edged.errors import InvalidRequest
 
 # A line for Anthropic's accounts that Claude Code puts in front of its instructions. It is no word to the model, and
 # `cch` in it is another one each time: no prompt would begin like the one before it.
@@ -197,16 +197,6 @@ def conversation(system: Sequence[TextBlock], bodies: Sequence[MessageBody]) -> 
             turns.append(_Turn(piece.role, piece.call_id, piece.tool))
         turns[-1].add(piece)
     return tuple(turn.message() for turn in turns)
-
-
-def check_last(bodies: Sequence[MessageBody]) -> None:
-    """Raises `UnsupportedParameter` where the model is asked to go on in the middle of its own turn."""
-    if bodies[-1].role == "assistant":
-        raise UnsupportedParameter(
-            "The conversation ends with the assistant, and continuing what it began (prefill) is not supported here; "
-            "end with the user.",
-            param=f"messages.{len(bodies) - 1}",
-        )
 
 
 def forgetting_thoughts(messages: Sequence[Message], turns_kept: int) -> tuple[Message, ...]:

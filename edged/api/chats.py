@@ -126,6 +126,7 @@ class Chats:
         if asked.errand == "answer":
             wanted = self._wanted(request, asked)
             return await self._answer(request, wanted, OllamaAnswer(wanted, is_chat), is_streamed=asked.stream)
+        wishes.apply(request.headers, ChatRequest(request[REQUEST_ID]))  # a header that says nothing known is told so
         model = (await self._exposed.router.route(asked.model)).model
         if asked.errand == "load":
             caller = Caller("ollama", address=request.remote or "")

@@ -95,38 +95,38 @@ class ChatBody(_Common):
 
 
 class GenerateBody(_Common):
-    """`POST /api/generate`: a chat of one turn, or with `raw` a text to go on with. Without a prompt as `ChatBody`."""
+    """`POST /api/generate`: a chat of one turn; with `raw` a text to go on with, with `suffix` one to fill.
+
+    Without a prompt as `ChatBody`.
+    """
 
     prompt: str = ""
     system: str = ""
     raw: bool = False
     images: Annotated[list[str], Field(max_length=MAX_IMAGES, default_factory=list)]
-    # Accepted where they are empty: the official client sends them with every request.
+    # What follows behind the text that is to be written between it and the prompt.
     suffix: str = ""
+    # Accepted where they are empty: the official client sends them with every request.
     template: str = ""
     context: Annotated[list[int], Field(max_length=_MAX_CONTEXT, default_factory=list)]
 
     @property
     def errand(self) -> Errand:
         """What it comes to. Raises `InvalidRequest`."""
-        return "answer" if self.prompt else self._memory_errand()
+        return "answer" if self.prompt or self.suffix else self._memory_errand()
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `UnsupportedParameter`, `PayloadTooLarge`."""
         self._check()
-        check_text_bytes(len(self.system.encode()) + len(self.prompt.encode()), text_bytes)
+        check_text_bytes(sum(len(text.encode()) for text in (self.system, self.prompt, self.suffix)), text_bytes)
         request = self._request(id, address)
-        if self.raw:
-            return replace(request, raw_prompt=self.prompt)
+        if self.raw or self.suffix:
+            return replace(request, raw_prompt=self.prompt, suffix=self.suffix)
         system = (Message("system", (TextPart(self.system),)),) if self.system else ()
         user = Message("user", (*images(self.images, "images"), TextPart(self.prompt)))
         return replace(request, messages=(*system, user))
 
     def _check(self) -> None:
-        if self.suffix:
-            raise UnsupportedParameter(
-                "suffix is not supported: no model here fills in the middle. Leave it out.", param="suffix"
-            )
         if self.template:
             raise UnsupportedParameter(
                 "template is not supported: a model is asked with its own. Leave it out, or send raw: true with a "
@@ -137,5 +137,6 @@ class GenerateBody(_Common):
             raise UnsupportedParameter(
                 "context is not supported: send the conversation's messages to /api/chat instead.", param="context"
             )
-        if self.raw and (self.system or self.images):
-            raise InvalidRequest("A raw prompt has no system and no images beside it.", param="raw")
+        if (self.raw or self.suffix) and (self.system or self.images):
+            what, param = ("A raw prompt", "raw") if self.raw else ("A text with a gap", "suffix")
+            raise InvalidRequest(f"{what} has no system and no images beside it.", param=param)

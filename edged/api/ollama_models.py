@@ -201,7 +201,7 @@ def _capabilities(made_for: MadeFor | None, template: str) -> list[str]:
     able = [*_CAPABILITIES.get(made_for, ())]
     if made_for == "words":
         able += ["tools"] if _TOOLS.search(template) else []
-        able += ["thinking"] if family_of(template).thinks else []
+        able += ["thinking"] if family_of(template).first_thought else []
     return able
 
 

@@ -36,6 +36,7 @@ class _StreamOptions(Strict):
 
 
 _Tokens: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+_Budget: TypeAlias = Annotated[int, Field(ge=-1, le=LARGEST_COUNT)]
 _Grammar: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -93,6 +94,9 @@ class ChatBody(_Common):
     tool_choice: ToolChoiceBody | None = None
     parallel_tool_calls: bool = True
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    # llama-server's: a thought of that many tokens is ended; -1 lets it go on, 0 is none at all.
+    reasoning_budget_tokens: _Budget = -1
+    thinking_budget_tokens: _Budget = -1
     metadata: _Metadata = _Metadata()
     modalities: Annotated[list[Literal["text"]], Field(max_length=1, default_factory=list)]
     # Callers who say the same here want their prompts' common beginnings kept: they are, whatever they say.
@@ -102,6 +106,7 @@ class ChatBody(_Common):
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
         if self.top_logprobs is not None and not self.logprobs:
             raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
+        budget = self._budget()
         messages = tuple(message.to_message(index) for index, message in enumerate(self.messages))
         prediction = self.prediction.text if self.prediction else ""
         tools, choice = tuple(tool.to_tool() for tool in self.tools), to_choice(self.tool_choice)
@@ -126,9 +131,25 @@ class ChatBody(_Common):
             tools=tools,
             tool_choice=choice,
             parallel_calls=self.parallel_tool_calls,
-            thinks=thinks(self.reasoning_effort),
+            thinks=thinks(self.reasoning_effort) if budget else False,
             effort=effort_of(self.reasoning_effort),
+            thought_tokens=None if budget < 0 else budget,
         )
+
+    def _budget(self) -> int:
+        """The most tokens of a thought; -1 where nobody says. Raises `InvalidRequest` for two that differ."""
+        budget = max(self.reasoning_budget_tokens, self.thinking_budget_tokens)
+        if self.reasoning_budget_tokens >= 0 and self.thinking_budget_tokens >= 0:
+            raise InvalidRequest(
+                "reasoning_budget_tokens and thinking_budget_tokens say the same; send one of them.",
+                param="thinking_budget_tokens",
+            )
+        if budget == 0 and thinks(self.reasoning_effort):
+            raise InvalidRequest(
+                f"reasoning_effort is {self.reasoning_effort} and no token may be thought; send one of them.",
+                param="reasoning_effort",
+            )
+        return budget
 
     def _lane(self, messages: tuple[Message, ...]) -> Lane:
         """A developer's message at the end is an instruction to answer by; only a system's asks for a summary."""
@@ -147,6 +168,8 @@ class CompletionBody(_Common):
     # A text, token ids, or a list of either: then the choices of the first prompt come first.
     prompt: RawInputs
     max_tokens: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = _COMPLETION_TOKENS
+    # What follows behind the text that is to be written between it and the prompt.
+    suffix: str = ""
     echo: bool = False
     logprobs: Annotated[int, Field(ge=0, le=_MAX_LOGPROBS)] | None = None
     # Of so many answers `n` are told, the likeliest; here none is made to be thrown away.
@@ -154,16 +177,18 @@ class CompletionBody(_Common):
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
-        if self.prompt == "":
+        if self.prompt == "" and not self.suffix:
             raise InvalidRequest("The prompt is empty.", param="prompt")
-        first, *further = prompts = raw_inputs(self.prompt, "prompt", _MAX_PROMPTS)
-        check_text_bytes(sum(map(size_bytes, prompts)), text_bytes)
+        at_the_top = self.prompt == ""  # of a file, with the suffix below it
+        first, *further = prompts = [""] if at_the_top else raw_inputs(self.prompt, "prompt", _MAX_PROMPTS)
+        check_text_bytes(sum(map(size_bytes, (*prompts, self.suffix))), text_bytes)
         self._check_choices(prompts)
         return ChatRequest(
             id=id,
             model=self.model,
             raw_prompt=first,
             further_prompts=tuple(further),
+            suffix=self.suffix,
             sampling=self.sampling(),
             max_tokens=self.max_tokens,
             stop=self.stops(),
@@ -187,8 +212,11 @@ class CompletionBody(_Common):
             raise InvalidRequest(
                 "The prompt's log-probabilities are not known; send echo or logprobs.", param="logprobs"
             )
-        if self.echo and not all(isinstance(prompt, str) for prompt in prompts):
-            raise InvalidRequest("echo repeats a prompt that came as text; this one came as token ids.", param="echo")
+        if not all(isinstance(prompt, str) for prompt in prompts):
+            if self.echo:
+                raise InvalidRequest("echo repeats a prompt that came as text; this one came as ids.", param="echo")
+            if self.suffix:
+                raise InvalidRequest("A suffix stands behind a prompt that came as text, not as ids.", param="suffix")
 
 
 def models_body(cards: list[ModelCard]) -> dict[str, Any]:

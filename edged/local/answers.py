@@ -18,6 +18,7 @@ from edged.errors import (
     RequestError,
     Unavailable,
 )
+from edged.local.manner import Manner
 from edged.template_wire import Span
 from edged.wire import Accepted, FailureCode, Generate
 
@@ -30,9 +31,9 @@ FAILURES: dict[FailureCode, type[RequestError | Unavailable]] = {
 
 
 def frame_of(
-    id: int, request: ChatRequest, prompt: tuple[Span, ...], max_tokens: int, markers: tuple[str, ...]
+    id: int, request: ChatRequest, prompt: tuple[Span, ...], max_tokens: int, manner: Manner | None
 ) -> Generate:
-    """What to ask of a worker for the answers `id`, `id` + 1 … to `prompt`."""
+    """What to ask of a worker for the answers `id`, `id` + 1 … to `prompt`, whose replies are read as `manner` says."""
     return Generate(
         id,
         prompt,
@@ -45,9 +46,10 @@ def frame_of(
         request.caller.account,
         request.lane,
         request.prediction,
-        markers,
+        manner.markers if manner else (),
         request.raw_prompt if isinstance(request.raw_prompt, tuple) else (),
         request.tells_progress,
+        manner.thoughts(request) if manner else None,
     )
 
 

@@ -6,31 +6,22 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from time import monotonic
 
-from edged.chat import (
-    Caller,
-    ChatRequest,
-    EmbedRequest,
-    ImagePart,
-    Message,
-    ModelCard,
-    RerankRequest,
-    TextPart,
-    TokenizeRequest,
-)
+from edged.chat import Caller, ChatRequest, EmbedRequest, ModelCard, RerankRequest, TokenizeRequest
 from edged.completion import Admission, Completion, Counted, Embeddings, Ranking, TextTokens
 from edged.config import Limits
-from edged.errors import CapabilityMissing, ContextLengthExceeded, InputTooLong, InvalidRequest, UnsupportedParameter
+from edged.errors import ContextLengthExceeded, InputTooLong
+from edged.local.able import check_asked, check_embeds, check_ids, check_ranks, check_writes
 from edged.local.estimate import Size, Sizes
+from edged.local.layout import fitting_prompt, prompt_of
 from edged.local.manner import Counting, Manner, Thoughts, manner_of
 from edged.local.measuring import Measured, MeasureRefused, floats_of, shortened
-from edged.local.overflow import is_too_long, to_drop, turns_of, with_marks
 from edged.local.pool import Pool
 from edged.local.predict import Effort
 from edged.local.resident import Lease
 from edged.store import Store
-from edged.template_wire import Span, Turn
+from edged.template_wire import Span
 from edged.token_wire import Detokenize, Detokenized, Tokenize, Tokenized
-from edged.wire import Embed, Embedded, Loaded, Rank, Scored
+from edged.wire import Embed, Embedded, Rank, Scored
 
 
 class Local:
@@ -67,21 +58,20 @@ class Local:
         """Wait for a place, render, and have the worker accept. `request.model` names an installed model."""
         assert request.model is not None
         model = request.model
-        _check_parts(request)
+        check_asked(request)
         sizes = self._sizes.setdefault(model, Sizes(self._shared_prompts))
         estimated = sizes.estimate(request)
         async with AsyncExitStack() as stack:
             lease = await stack.enter_async_context(self._lease(request, estimated))
-            _must_write(model, lease)
+            check_writes(model, lease.card)
             self._pool.keep(model, request.keep_alive_s)
             granted_s = monotonic()
             request = self._thoughtful(request, model, lease)
-            prompt, dropped = await _fitting_prompt(request, lease)
+            prompt, dropped = await fitting_prompt(request, lease)
             lease.process.outlook.speed.note_hand_over(monotonic() - granted_s)
             manner = _manner(request, lease, prompt)
             asked = manner.asked(request) if manner else request
-            markers = manner.markers if manner else ()
-            answering = lease.process.answering(asked, prompt, self._most(request), lease.run, markers)
+            answering = lease.process.answering(asked, prompt, self._most(request), lease.run, manner)
             answers = stack.enter_context(answering)
             try:
                 accepted = await answers.admitted()
@@ -103,7 +93,8 @@ class Local:
             events = answers.events()
             if manner:
                 events = manner.read(events)
-                events = Counting(self._thoughts_of(model)).through(events) if manner.family.thinks else events
+                if manner.family.first_thought:
+                    events = Counting(self._thoughts_of(model), request.thought_tokens).through(events)
             return Completion(admission, events, stack.pop_all())
         raise AssertionError("unreachable: the block above returns or raises")
 
@@ -111,7 +102,7 @@ class Local:
         """Make the vectors in the background of whatever else the model does."""
         assert request.model is not None
         async with self._guest(request.model, request.caller) as lease:
-            _check_embeddable(request, lease)
+            check_embeds(request, lease.card)
             texts = [Embed(0, text) if isinstance(text, str) else Embed(0, "", text) for text in request.inputs]
             try:
                 found = await lease.process.measure(texts)
@@ -127,7 +118,7 @@ class Local:
         """Make the scores in the background of whatever else the model does."""
         assert request.model is not None
         async with self._guest(request.model, request.caller) as lease:
-            _check_reranker(request, lease)
+            check_ranks(request, lease.card)
             try:
                 found = await lease.process.measure([Rank(0, request.query, text) for text in request.documents])
             except MeasureRefused as refused:
@@ -140,12 +131,12 @@ class Local:
         """Lay the prompt out and count it; nothing is read."""
         assert request.model is not None
         model = request.model
-        _check_parts(request)
+        check_asked(request)
         estimated = self._sizes.setdefault(model, Sizes(self._shared_prompts)).estimate(request)
         async with self._guest(model, request.caller) as lease:
-            _must_write(model, lease)
+            check_writes(model, lease.card)
             request = self._thoughtful(request, model, lease)
-            (tokens,) = await lease.process.count((await _prompt(request, request.messages, lease),))
+            (tokens,) = await lease.process.count((await prompt_of(request, request.messages, lease),))
             admission = Admission(model, "local", 0, queue_s=lease.queue_s)
             return Counted(admission, tokens, max(0, tokens - estimated.unread_tokens))
 
@@ -165,17 +156,17 @@ class Local:
     async def detokenize(self, model: str, tokens: tuple[int, ...], caller: Caller) -> bytes:
         """The text of tokens of `model`. Raises `InvalidRequest` for one that it does not know."""
         async with self._guest(model, caller) as lease:
-            _check_ids("tokens", tokens, model, _card(lease), param="tokens")
+            check_ids("tokens", tokens, model, lease.card, param="tokens")
             found = await lease.process.ask(lambda id: Detokenize(id, tokens))
         assert isinstance(found, Detokenized)
         return found.text
 
     async def lay_out(self, model: str, request: ChatRequest) -> str:
         """The prompt that a conversation becomes with the chat template of `model`."""
-        _check_parts(request)
+        check_asked(request)
         async with self._guest(model, request.caller) as lease:
             request = self._thoughtful(replace(request, model=model), model, lease)
-            prompt = await _prompt(request, request.messages, lease)
+            prompt = await prompt_of(request, request.messages, lease)
         return "".join(span.text for span in prompt)
 
     def _guest(self, model: str, caller: Caller) -> AbstractAsyncContextManager[Lease]:
@@ -212,132 +203,8 @@ def _admission(model: str, lease: Lease, found: list[Measured]) -> Admission:
     return Admission(model, "local", sum(result.prompt_tokens for result in found), queue_s=lease.queue_s)
 
 
-def _must_write(model: str, lease: Lease) -> None:
-    card = lease.process.card
-    if card is not None and card.pooling is not None:
-        makes, path = ("scores", "/v1/rerank") if card.pooling == "rank" else ("vectors", "/v1/embeddings")
-        raise CapabilityMissing(
-            f"The model {model} was made for {makes} and writes no text. Use {path}, or another model.", param="model"
-        )
-
-
-def _check_embeddable(request: EmbedRequest, lease: Lease) -> None:
-    card = _card(lease)
-    if card.pooling == "rank":
-        raise CapabilityMissing(
-            f"The model {request.model} is a reranker: it judges pairs of texts and makes no vectors. Use /v1/rerank, "
-            "or another model.",
-            param="model",
-        )
-    _check_dimensions(request, card)
-    for index, text in enumerate(request.inputs):
-        if not isinstance(text, str):
-            _check_ids(f"Input {index}", text, request.model, card, param="input")
-
-
-def _check_ids(what: str, ids: tuple[int, ...], model: str | None, card: Loaded, *, param: str) -> None:
-    if unknown := [id for id in ids if id >= card.vocabulary_tokens]:
-        raise InvalidRequest(
-            f"{what} holds the token id {unknown[0]}, and the model {model} knows {card.vocabulary_tokens} tokens. "
-            "Ids of another model mean nothing here; send the text.",
-            param=param,
-        )
-
-
-def _check_dimensions(request: EmbedRequest, card: Loaded) -> None:
-    """The beginning of a vector is a vector only where a model was trained for that, as many made for vectors are."""
-    if request.dimensions in (None, card.vector_floats):
-        return
-    if card.pooling is None or request.dimensions > card.vector_floats:
-        raise UnsupportedParameter(
-            f"dimensions is {request.dimensions}, and vectors of the model {request.model} have {card.vector_floats} "
-            "numbers. Fewer can be had only of a model that was made for vectors; leave dimensions out.",
-            param="dimensions",
-        )
-
-
-def _check_reranker(request: RerankRequest, lease: Lease) -> None:
-    if _card(lease).pooling != "rank":
-        raise CapabilityMissing(
-            f"The model {request.model} is no reranker: it cannot judge how well a document answers a query. Install "
-            "one, for example a GGUF of bge-reranker-v2-m3, and name it; or compare vectors of /v1/embeddings.",
-            param="model",
-        )
-
-
-def _card(lease: Lease) -> Loaded:
-    card = lease.process.card
-    assert card is not None, "a lease is granted on a ready worker"
-    return card
-
-
-async def _fitting_prompt(request: ChatRequest, lease: Lease) -> tuple[tuple[Span, ...], int]:
-    """The prompt, and how many messages were left out of it because the caller asked for that and it was too long."""
-    prompt, card = await _prompt(request, request.messages, lease), lease.process.card
-    if request.overflow == "refuse" or request.raw_prompt is not None or card is None:
-        return prompt, 0
-    # No vocabulary has more tokens than bytes in a text, but for the begin token: most prompts need no counting.
-    if not is_too_long(sum(len(span.text.encode()) for span in prompt) + 1, card.context_tokens):
-        return prompt, 0
-    (tokens,) = await lease.process.count((prompt,))
-    if not is_too_long(tokens, card.context_tokens):
-        return prompt, 0
-    turns = turns_of(request.messages)
-    counted = await lease.process.count(tuple((Span(message.text),) for message in request.messages))
-    dropped = to_drop(turns, with_marks(counted, tokens), card.context_tokens)
-    while True:
-        prompt = await _prompt(request, turns.without(request.messages, dropped), lease)
-        (tokens,) = await lease.process.count((prompt,))
-        if dropped >= turns.most or not is_too_long(tokens, card.context_tokens):
-            return prompt, turns.messages_in(dropped)
-        dropped += 1
-
-
-async def _prompt(request: ChatRequest, messages: tuple[Message, ...], lease: Lease) -> tuple[Span, ...]:
-    if isinstance(request.raw_prompt, str):
-        return (Span(request.raw_prompt),)
-    if request.raw_prompt is not None:
-        _check_ids("The prompt", request.raw_prompt, request.model, _card(lease), param="prompt")
-        return ()  # the ids go as they are
-    card = lease.process.card
-    if card is not None and not card.template:
-        raise CapabilityMissing(
-            f"The model {request.model} has no chat template: it completes text, it was not made for conversations. "
-            "Use /v1/completions, or another model.",
-            param="model",
-        )
-    tools = () if request.tool_choice.kind == "none" else request.tools
-    return await lease.renderer.render(_turns(messages), tools, request.thinks, request.effort)
-
-
 def _manner(request: ChatRequest, lease: Lease, prompt: tuple[Span, ...]) -> Manner | None:
     """How the model's reply is to be read; None where nobody laid out a conversation."""
     if request.raw_prompt is not None:
         return None
-    return manner_of(request, _card(lease).template, lease.renderer.capabilities, prompt)
-
-
-def _check_parts(request: ChatRequest) -> None:
-    if any(isinstance(part, ImagePart) for message in request.messages for part in message.parts):
-        raise CapabilityMissing(f"The model {request.model} cannot see images.", param="messages")
-    if request.constraint is not None and request.sampling.ignores_end:
-        raise InvalidRequest(
-            "ignore_eos lets an answer go on for ever, and its grammar says where it ends. Send one of them.",
-            param="ignore_eos",
-        )
-    if request.raw_prompt is None and not any(message.text for message in request.messages):
-        raise InvalidRequest("The conversation has no text to answer.", param="messages")
-
-
-def _turns(messages: tuple[Message, ...]) -> tuple[Turn, ...]:
-    return tuple(
-        Turn(
-            message.role,
-            tuple(part for part in message.parts if isinstance(part, TextPart)),
-            message.thought,
-            message.calls,
-            message.call_id,
-            message.tool,
-        )
-        for message in messages
-    )
+    return manner_of(request, lease.card.template, lease.renderer.capabilities, prompt)

@@ -115,7 +115,7 @@ class Sizes:
 
 def _lengths(request: ChatRequest) -> list[int]:
     if request.raw_prompt is not None:
-        return [_raw_bytes(request.raw_prompt)]
+        return [_raw_bytes(request.raw_prompt) + len(request.suffix.encode())]
     return [len(message.text.encode()) + _MESSAGE_BYTES for message in request.messages]
 
 
@@ -127,7 +127,7 @@ def _raw_bytes(prompt: RawPrompt) -> int:
 def _chain(request: ChatRequest) -> list[int]:
     """One hash for every beginning of the conversation; caches are kept apart by account, so these are as well."""
     if request.raw_prompt is not None:
-        return [hash((request.caller.account, request.raw_prompt))]
+        return [hash((request.caller.account, request.raw_prompt, request.suffix))]
     links, link = list[int](), hash(request.caller.account)
     for message in request.messages:
         link = hash((link, message.role, message.text))

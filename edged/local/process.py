@@ -30,6 +30,7 @@ from edged.framing import WireError
 from edged.local.answers import FAILURES, Answers, frame_of
 from edged.local.asking import Asking
 from edged.local.child import Child
+from edged.local.manner import Manner
 from edged.local.measuring import Measured, Measuring
 from edged.local.outlook import Outlook, Run
 from edged.local.work import Work
@@ -153,17 +154,17 @@ class WorkerProcess:
         prompt: tuple[Span, ...],
         max_tokens: int,
         run: Run | None = None,
-        markers: tuple[str, ...] = (),
+        manner: Manner | None = None,
     ) -> Iterator[Answers]:
         """Ask for the `n` answers that `request` wants to `prompt`; leaving cancels what still runs.
 
-        `run` is their entry in `outlook`, which follows them. Control tokens in `markers` are text to whoever reads on.
+        `run` is their entry in `outlook`, which follows them; `manner` is how the replies will be read.
         """
         answers = Answers(self._take_ids(request.n))
         with self._cancelling(answers.ids):
             if run is not None:
                 self._runs |= dict.fromkeys(answers.ids, run)
-            frame = frame_of(answers.ids.start, request, prompt, max_tokens, markers)
+            frame = frame_of(answers.ids.start, request, prompt, max_tokens, manner)
             self._ask(answers, frame)
             self._owed |= dict.fromkeys(answers.ids, answers)
             yield answers

@@ -22,6 +22,7 @@ from edged.local.predict import Forecast
 from edged.local.process import WorkerProcess
 from edged.local.renderer import Renderer
 from edged.template_wire import Turn
+from edged.wire import Loaded
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,13 @@ class Lease:
     def process(self) -> WorkerProcess:
         """The worker to ask."""
         return self.resident.process
+
+    @property
+    def card(self) -> Loaded:
+        """What the worker says of its model."""
+        card = self.process.card
+        assert card is not None, "a lease is granted on a ready worker"
+        return card
 
     @property
     def renderer(self) -> Renderer:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from edged.chat import Tool
 from edged.speech.calls import Format, JsonCalls
+from edged.speech.harmony import FINAL, THOUGHT, HarmonyParser
 from edged.speech.harmony import MARKERS as HARMONY_MARKERS
-from edged.speech.harmony import HarmonyParser
 from edged.speech.literal_calls import GemmaCalls, PythonCalls
 from edged.speech.named_calls import NamedCalls
 from edged.speech.reply import Parser, TaggedParser, ThoughtTags
@@ -55,9 +55,14 @@ class Family:
         )
 
     @property
-    def thinks(self) -> bool:
-        """Whether its models may think before they answer."""
-        return self.is_harmony or self.thought is not None
+    def first_thought(self) -> ThoughtTags | None:
+        """What stands around what its models think before they answer; None where they do not."""
+        return THOUGHT if self.is_harmony else self.thought
+
+    @property
+    def words_open(self) -> str:
+        """What stands in front of an answer's words, behind the beginning of its turn."""
+        return FINAL if self.is_harmony else ""
 
     def reads(self, tools: Sequence[Tool]) -> bool:
         """Whether a reply must be read at all: otherwise all of it is for the caller."""
@@ -74,7 +79,7 @@ class Family:
     def opens_thought(self, prompt: str) -> bool:
         """Whether a rendered prompt ends inside a thought."""
         if self.is_harmony:
-            return prompt.endswith("<|channel|>analysis<|message|>")
+            return prompt.endswith(THOUGHT.open)
         return self.thought is not None and prompt.rstrip().endswith(self.thought.open.rstrip())
 
 

@@ -13,12 +13,15 @@ import re
 from collections.abc import Callable, Sequence
 
 from edged.chat import Tool
-from edged.speech.reply import Parser
+from edged.speech.reply import Parser, ThoughtTags
 from edged.speech.scanner import Reading
 
 START, CHANNEL, MESSAGE, END, CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|constrain|>"
 RETURN, CALL = "<|return|>", "<|call|>"
 MARKERS = (START, CHANNEL, MESSAGE, END, CONSTRAIN)
+FINAL = f"{CHANNEL}final{MESSAGE}"
+HEADERS = (START, CHANNEL, " to=")
+THOUGHT = ThoughtTags(f"{CHANNEL}analysis{MESSAGE}", END, next=f"{START}assistant")
 _ENDS = (END, RETURN, CALL, START)
 _RECIPIENT = re.compile(r"\bto=functions\.([\w.:\-/]+)")
 _LONGEST_HEADER = 512
@@ -37,7 +40,7 @@ class HarmonyParser(Parser):
             yield from self._message(is_thought=True)
         while (yield from scanner.peek()):
             scanner.mark = scanner.at
-            if (yield from scanner.take(START, CHANNEL, " to=")):
+            if (yield from scanner.take(*HEADERS)):
                 yield from self._headed()
             else:
                 scanner.mark = None
@@ -50,7 +53,7 @@ class HarmonyParser(Parser):
         scanner.at = scanner.mark
         header, end = yield from scanner.captured(MESSAGE, most=_LONGEST_HEADER)
         if not end:
-            yield from scanner.take(START, CHANNEL, " to=")
+            yield from scanner.take(*HEADERS)
             self._show_uncommitted()
             yield from self._message(is_thought=False)
             return

@@ -57,11 +57,15 @@ Piece: TypeAlias = Words | Thinking | CallOpened | Arguments
 
 @dataclass(frozen=True, slots=True)
 class ThoughtTags:
-    """What stands around a thought: at the beginning of a reply, or `is_anywhere` in it."""
+    """What stands around a thought: at the beginning of a reply, or `is_anywhere` in it.
+
+    `next` stands behind `close` where more than white space does.
+    """
 
     open: str
     close: str
     is_anywhere: bool = False
+    next: str = ""
 
 
 class Parser:

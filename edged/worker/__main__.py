@@ -101,6 +101,7 @@ def introduce(model: Model, context_tokens: int, pooling: Pooling | None, build:
         gpu_layers=model.offloaded_layers,
         layers=model.layers,
         build=build,
+        infill=model.infill,
     )
 
 

@@ -294,7 +294,7 @@ class Batcher:
             elif self.draft and self.draft.job is job:
                 self._draw_along(self.draft, job.sampler, [row, *range(rows, rows + len(self.draft.tokens))])
             elif job.sampler.is_ready:
-                self._draw(job, job.sampler, row)
+                self._draw(job, row)
             else:
                 job.sampler.keep(row)
 
@@ -306,7 +306,7 @@ class Batcher:
             if not sampler.is_ready:
                 sampler.keep(row)
                 break
-            token = self._draw(draft.job, sampler, row)
+            token = self._draw(draft.job, row)
             if token is None or row == rows[-1] or not draft.judge(token) or sequence.finish:
                 break
             self.memory.grow(place, 1)
@@ -318,21 +318,17 @@ class Batcher:
         for job in list(self._running):
             if job.sampler is not None and job.sequence.pending == 0 and job.sampler.is_ready:
                 ready.append(job)
-                self._draw(job, job.sampler, None)
+                self._draw(job, None)
         return self._collect([job for job in ready if job in self._running])
 
-    def _draw(self, job: Job, sampler: Sampler, row: int | None) -> int | None:
+    def _draw(self, job: Job, row: int | None) -> int | None:
         """The token that was drawn; None where none could be, and the sequence has ended."""
-        sequence = job.sequence
         try:
-            token = sampler.draw(row)
+            return job.draw(row, self._vocabulary)
         except CannotDraw as error:
-            self._failed.append(Failed(sequence.id, error.code, str(error)))
+            self._failed.append(Failed(job.sequence.id, error.code, str(error)))
             self._retire(job)
             return None
-        piece, is_end = self._vocabulary.piece(token), self._vocabulary.is_end(token)
-        sequence.accept(token, piece, is_end=is_end, score=sampler.score)
-        return token
 
     def _collect(self, jobs: Iterable[Job]) -> list[Output]:
         outputs = []

@@ -38,6 +38,10 @@ class Sampler(Protocol):
         """The next token from the output of batch row `row`, or from the kept one. Raises `CannotDraw`."""
         ...
 
+    def force(self, tokens: Items[int]) -> None:
+        """These are the next ones, whatever the model thinks of them, as long as its grammar allows them."""
+        ...
+
     def keep(self, row: int) -> None:
         """Keep the output of batch row `row`: the next token is drawn from it after another decode."""
         ...
@@ -84,6 +88,15 @@ class Job:
     def gives_way(self) -> tuple[bool, bool, int]:
         """Whoever has the largest is paused first: the owner's, the youngest in the background, the youngest."""
         return self.is_owners, self.sequence.lane == "background", self.sequence.id
+
+    def draw(self, row: int | None, vocabulary: Vocabulary) -> int:
+        """The next token of the answer, from the output of batch row `row` or the kept one. Raises `CannotDraw`."""
+        assert self.sampler is not None
+        token = self.sampler.draw(row)
+        piece, is_end = vocabulary.piece(token), vocabulary.is_end(token)
+        self.sequence.accept(token, piece, is_end=is_end, score=self.sampler.score)
+        self.sampler.force(self.sequence.take_ending())
+        return token
 
 
 Chunks: TypeAlias = list[tuple[Job, int]]

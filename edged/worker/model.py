@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from edged.sampling import Sampling
-from edged.wire import Pooling
+from edged.wire import Infill, Pooling
 from edged.worker.bindings import EngineError, last_error, lib, listen, offloaded_layers
 from edged.worker.prompt import Control
 from edged.worker.ranking import PairLayout
@@ -172,6 +172,14 @@ class Model:
     def eos_text(self) -> str:
         """How a template writes the end token; empty where the model has none."""
         return self._text(lib.llama_vocab_eos(self._vocab))
+
+    @property
+    def infill(self) -> Infill | None:
+        """How a text with a gap is laid out, where it was trained to fill one."""
+        vocab, texts = self._vocab, {control.id: text for text, control in self.controls.items()}
+        tokens = lib.llama_vocab_fim_pre(vocab), lib.llama_vocab_fim_suf(vocab), lib.llama_vocab_fim_mid(vocab)
+        front, behind, gap = (texts.get(token, "") for token in tokens)
+        return Infill(front, behind, gap) if front and behind and gap else None
 
     @property
     def template(self) -> str:

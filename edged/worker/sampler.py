@@ -9,6 +9,7 @@ A sampler without grammar and scores never leaves llama.cpp, and a worker that n
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,6 +70,7 @@ class ChainSampler:
         self._logprobs = logprobs
         self._guard = guard
         self._kept: Logits | None = None
+        self._forced: deque[int] = deque()
         self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         for link in _links(sampling, model, context.context_tokens, dry_link):
             lib.llama_sampler_chain_add(self._chain, link)
@@ -85,19 +87,30 @@ class ChainSampler:
         """The next token from the output of batch row `row`, or from the kept one. Raises `CannotDraw`."""
         if self._guard is None and self._logprobs is None:
             assert row is not None
-            return self._context.draw(self._chain, row)
+            return self._take_forced() if self._forced else self._context.draw(self._chain, row)
         logits = self._kept if row is None else self._context.logits(row)
         self._kept = None
         assert logits is not None
         raw = logits if self._guard is None or self._logprobs is None else logits.copy()
         if self._guard is not None:
             self._guard.restrict(logits)
-        token = self._context.draw_from(self._chain, logits) if row is None else self._context.draw(self._chain, row)
+            if self._forced and logits[self._forced[0]] == -math.inf:
+                self._forced.clear()
+        if self._forced:
+            token = self._take_forced()
+        elif row is None:
+            token = self._context.draw_from(self._chain, logits)
+        else:
+            token = self._context.draw(self._chain, row)
         if self._guard is not None:
             self._guard.follow(token)
         if self._logprobs is not None:
             self.score = self._scored(raw, token, self._logprobs)
         return token
+
+    def force(self, tokens: Sequence[int]) -> None:
+        """These are the next ones, whatever the model thinks of them, as long as the grammar allows them."""
+        self._forced.extend(tokens)
 
     def keep(self, row: int) -> None:
         """Keep the output of batch row `row` for a later draw."""
@@ -113,6 +126,11 @@ class ChainSampler:
         lib.llama_sampler_free(self._chain)
         if self._guard is not None:
             self._guard.close()
+
+    def _take_forced(self) -> int:
+        token = self._forced.popleft()
+        lib.llama_sampler_accept(self._chain, token)
+        return token
 
     def _scored(self, raw: Logits, token: int, count: int) -> TokenLogprob:
         tokens, logprobs = likeliest(raw, token, count)

@@ -11,13 +11,14 @@ the first character that it made.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from edged.chat import Lane
 from edged.completion import FinishReason, TokenLogprob
 from edged.wire import Output
 from edged.worker.prefixes import Prefix
+from edged.worker.thinking import Piece, Thinking, overlap
 
 
 class StopFilter:
@@ -36,7 +37,7 @@ class StopFilter:
         if met is not None:
             self._held, self.met = "", met[2]
             return text[: met[1]], True
-        keep = max((_overlap(text, stop) for stop in self._stops), default=0)
+        keep = max((overlap(text, stop) for stop in self._stops), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep], False
 
@@ -46,17 +47,13 @@ class StopFilter:
         return held
 
 
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest proper beginning of `stop` that `text` ends with."""
-    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
-
-
 @dataclass(slots=True, eq=False)
 class Sequence:
     """All state of one answer. `place` is what the memory holds of it while it runs, else None.
 
     `partition` names whose prefixes it may share; None for prompts of the owner, which everybody may share. `marks` are
-    lengths of the prompt at which the next turn may want to begin. `shown` are control tokens that are text here.
+    lengths of the prompt at which the next turn may want to begin. `shown` are control tokens that are text here. While
+    the model is `thinking`, stop strings mean nothing.
     """
 
     id: int
@@ -69,6 +66,7 @@ class Sequence:
     marks: tuple[int, ...] = ()
     shown: Mapping[int, bytes] = field(default_factory=dict)
     tells_progress: bool = False
+    thinking: Thinking | None = None
     place: Prefix | None = None
     finish: FinishReason | None = None
     said: str = ""
@@ -133,13 +131,19 @@ class Sequence:
             self._scores.append((self._decoded, score if score.piece == piece else replace(score, piece=piece)))
         decoded = self._decoder.decode(piece)
         self._decoded += len(decoded)
-        text, met_stop = self.stops.push(decoded)
-        self._say(text)
+        met_stop = self._read(self.thinking.split(decoded) if self.thinking else [(decoded, False)])
+        if self.thinking:
+            self.thinking.count()
         if met_stop:
             self._scores = [(start, score) for start, score in self._scores if start < self._released]
             self.finish = "stop"
         elif self.generated >= self.max_tokens:
             self.end("length")
+
+    def take_ending(self) -> tuple[int, ...]:
+        """The tokens that must come next, because the model has thought for long enough; none inside of a character."""
+        is_inside = bool(self._decoder.getstate()[0])
+        return () if self.thinking is None or is_inside else self.thinking.take_ending()
 
     def take_news(self) -> Output:
         """All that may be told and has not been."""
@@ -163,8 +167,23 @@ class Sequence:
 
     def end(self, reason: FinishReason) -> None:
         """Nothing follows: what was held back may be said now."""
-        self._say(self.stops.push(self._decoder.decode(b"", final=True))[0] + self.stops.flush())
-        self.finish = reason
+        rest = self._decoder.decode(b"", final=True)
+        pieces = [*self.thinking.split(rest), *self.thinking.flush()] if self.thinking else [(rest, False)]
+        met_stop = self._read(pieces)
+        self._say(self.stops.flush())
+        self.finish = "stop" if met_stop else reason
+
+    def _read(self, pieces: Iterable[Piece]) -> bool:
+        """Say what may be said of them; whether a stop string was met."""
+        for piece, is_thought in pieces:
+            if is_thought:
+                self._say(self.stops.flush() + piece)
+                continue
+            text, met_stop = self.stops.push(piece)
+            self._say(text)
+            if met_stop:
+                return True
+        return False
 
     def _say(self, text: str) -> None:
         self.said += text

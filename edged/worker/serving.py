@@ -27,6 +27,7 @@ from edged.wire import (
     Rejected,
     Share,
     Step,
+    ThoughtMarks,
     Tuned,
 )
 from edged.worker.background import Background
@@ -52,6 +53,7 @@ from edged.worker.sampler import ChainSampler
 from edged.worker.sequence import Sequence, StopFilter
 from edged.worker.stored import StoredPrefixes
 from edged.worker.storing import Storing
+from edged.worker.thinking import Thinking
 from edged.worker.threads import Threads
 from edged.worker.worth import QUIET_S
 
@@ -122,7 +124,7 @@ class Worker:
 
     def _rehearse(self) -> None:
         """Find out what steps cost, if that is not known: once nobody has wanted anything for a while."""
-        if self._tuned.rows or self._rehearsal.is_over or self._pipe.has_news(QUIET_S):
+        if self._tuned.rows or self._rehearsal.is_over or self._storing.is_urgent or self._pipe.has_news(QUIET_S):
             return
         while not self._rehearsal.is_over and not self._pipe.has_news(0):
             self._context.use_threads(self._threads.now, self._threads.reading)
@@ -222,8 +224,14 @@ class Worker:
             stops, own = StopFilter(wanted.stop), list(tokens)
             sequence = Sequence(id, own, len(own), most, stops, wanted.partition, wanted.lane, marks, shown)
             sequence.tells_progress = wanted.tells_progress
+            sequence.thinking = self._thinking(wanted.thoughts)
             guesses = guesses_for(own, expected, looks_up=self._looks_up) if self._drafts else None
             self._batcher.submit(Job(sequence, sampler, guesses))
+
+    def _thinking(self, marks: ThoughtMarks | None) -> Thinking | None:
+        if marks is None:
+            return None
+        return Thinking(marks, self._context.model.tokenize(marks.ending, parse_special=True))
 
     def _sampler(self, wanted: Generate, choice: int, prompt: list[int]) -> ChainSampler:
         known = self._context.model.vocabulary_tokens

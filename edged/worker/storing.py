@@ -51,6 +51,11 @@ class Storing:
         self._worked_s = perf_counter()
         self._is_leaving = False
 
+    @property
+    def is_urgent(self) -> bool:
+        """The daemon is about to leave and waits for what is being put away."""
+        return self._is_leaving
+
     def note_work(self) -> None:
         """A step was made just now."""
         self._worked_s = perf_counter()

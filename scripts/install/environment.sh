@@ -8,7 +8,7 @@ root=$(readlink -f "${BASH_SOURCE[0]%/*}/../..")
 
 # What an installation depends on. The processor counts because llama.cpp is compiled for it, and a card or disk
 # may be moved to another board; the place counts because the installation holds absolute paths.
-fingerprint() {
+fingerprint() { # PURPOSE
   local line
   printf '%s\n' "$root" "${EDGED_CUDA-}"
   type -P nvcc /usr/local/cuda/bin/nvcc || true
@@ -17,11 +17,12 @@ fingerprint() {
     case $line in "model name"* | "CPU part"*) printf '%s\n' "$line"; break ;; esac
   done </proc/cpuinfo
   sha256sum "$root"/pyproject.toml "$root"/requirements/*.lock "$root"/scripts/install/*.*
+  [ "$1" != test ] || sha256sum "$root"/tests/end_to_end/node/*.json
 }
 
 is_ready() { # PURPOSE
   [ -x "$root/.venv/bin/python" ] && [ -x "$root/.venv/bin/edged" ] && [ -r "$root/.venv/$1.stamp" ] &&
-    [ "$(fingerprint)" = "$(<"$root/.venv/$1.stamp")" ]
+    [ "$(fingerprint "$1")" = "$(<"$root/.venv/$1.stamp")" ]
 }
 
 prepare() { # PURPOSE: run or test
@@ -34,7 +35,7 @@ prepare() { # PURPOSE: run or test
     rm -f "$root/.venv/$1.stamp"
     python=$("$root/scripts/install/interpreter.sh")
     PYTHONPATH=$root/scripts "$python" -B -m install "$root" "$1"
-    fingerprint >"$root/.venv/$1.stamp.new"
+    fingerprint "$1" >"$root/.venv/$1.stamp.new"
     mv "$root/.venv/$1.stamp.new" "$root/.venv/$1.stamp"
   fi
   exec 9<&-

@@ -22,11 +22,11 @@ def edged_daemon() -> Iterator[DaemonProcess]:
 def all_kinds(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
     """A daemon with models of random weights, all of them in memory at once.
 
-    `tiny` talks without end, `caller` knows tools, `thinker` tools and thoughts (once it thinks it never stops), and
-    `bert` makes vectors.
+    `tiny` talks without end, `caller` knows tools, `thinker` tools and thoughts (once it thinks it never stops),
+    `filler` fills gaps, and `bert` makes vectors.
     """
     folder = tmp_path_factory.mktemp("models")
-    shapes = {"caller": "tiny-caller", "thinker": "tiny-thinker", "bert": "tiny-bert"}
+    shapes = {"filler": "tiny-filler", "caller": "tiny-caller", "thinker": "tiny-thinker", "bert": "tiny-bert"}
     models = {name: synthetic.build(shape, "Q8_0", folder) for name, shape in shapes.items()}
-    with running({"tiny": tiny, **models}, '[models]\ndefault = "tiny"\n[engine]\nresident_models = 5\n') as daemon:
+    with running({"tiny": tiny, **models}, '[models]\ndefault = "tiny"\n[engine]\nresident_models = 6\n') as daemon:
         yield daemon

@@ -205,6 +205,36 @@ def test_without_effort_there_are_words_and_no_thoughts(client: OpenAI) -> None:
     assert "reasoning_content" not in (message.model_extra or {})
 
 
+BUDGET = {"reasoning_budget_tokens": 6}
+
+
+def test_a_thought_with_a_budget_ends_and_words_follow(client: OpenAI) -> None:
+    """This model never ends a thought by itself."""
+    asked: dict[str, Any] = {"model": "thinker", "reasoning_effort": "low", "max_tokens": 24, "extra_body": BUDGET}
+    whole = chat(client, QUESTION, **asked)
+    streamed = list(chunks(client, QUESTION, **asked, seed=1))
+
+    message, usage = whole.choices[0].message, whole.usage
+    assert (message.model_extra or {})["reasoning_content"]
+    assert message.content
+    assert "</think>" not in message.content
+    assert usage is not None
+    assert usage.completion_tokens_details is not None
+    assert usage.completion_tokens == 24
+    assert 6 <= (usage.completion_tokens_details.reasoning_tokens or 0) < 16, "the mark at its end counts as well"
+    assert "".join(choice.delta.content or "" for chunk in streamed for choice in chunk.choices)
+
+
+def test_what_follows_a_thought_with_a_budget_has_its_shape(client: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "thinker", "reasoning_effort": "low", "max_tokens": 200, "extra_body": BUDGET}
+    parsed = client.chat.completions.parse(messages=ASKED, response_format=Visit, **asked)
+    called = chat(client, QUESTION, tool_choice="required", **ONE | asked)
+
+    assert isinstance(parsed.choices[0].message.parsed, Visit)
+    (call,) = calls_of(called.choices[0].message.tool_calls)
+    checked(call.function.arguments)
+
+
 async def test_the_asynchronous_client_calls_in_a_stream(waiting: AsyncOpenAI) -> None:
     async with waiting.chat.completions.stream(model="caller", messages=ASKED, tool_choice="required", **ONE) as stream:
         answer = await stream.get_final_completion()

@@ -13,6 +13,7 @@ from pathlib import Path
 import openai
 import pytest
 
+from benchmarks import synthetic
 from tests.asking import chat, chunks, client_of, first_words, text_of
 from tests.conftest import StartDaemon
 from tests.daemon_process import STOP_S, DaemonProcess, until
@@ -81,6 +82,21 @@ def test_while_it_drains_it_is_alive_and_not_ready(start_daemon: StartDaemon, ti
             text_of(stream)
 
     assert ended(daemon) == 0
+
+
+def test_a_model_that_would_be_measured_now_puts_its_conversation_away_first(
+    start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    """Measuring the steps of so deep a model takes longer than the daemon waits for what is to be kept."""
+    deep = synthetic.build("tiny-deep", "Q8_0", tmp_path)
+    daemon = start_daemon({"deep": deep}, '[models]\ndefault = "deep"\n')
+    with client_of(daemon) as client:
+        chat(client, "Which way? " * 100, model="deep", max_tokens=40)
+
+    daemon.terminate()
+
+    assert ended(daemon) == 0
+    assert list((daemon.state_dir / "kv").rglob("*.kv"))
 
 
 def test_who_waits_in_line_is_sent_away(start_daemon: StartDaemon, tiny: Path) -> None:

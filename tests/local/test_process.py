@@ -18,8 +18,10 @@ from edged.completion import Delta, Event, Finish
 from edged.errors import ContextLengthExceeded, EdgedError, LoadTimeout, ModelInvalid, WorkerCrashed, WorkerStalled
 from edged.local import process as module
 from edged.local.child import Child, cause_of_death, environment
+from edged.local.manner import Manner
 from edged.local.process import WorkerProcess, load_deadline_s
 from edged.sampling import Constraint, Sampling
+from edged.speech.families import Family
 from edged.template_wire import Span
 from edged.wire import Load, Tuned
 from edged.worker.worth import QUIET_S
@@ -103,7 +105,9 @@ async def test_control_tokens_are_text_only_where_they_are_markers(nano_file: Pa
     async with worker(nano_file) as process:
         said = []
         for markers in ((), ("<|assistant|>", "<|end|>", "[nothing]")):
-            with process.answering(replace(request(), constraint=forced), PROMPT, 20, markers=markers) as answers:
+            with process.answering(
+                replace(request(), constraint=forced), PROMPT, 20, manner=Manner(Family("x", dropped=markers))
+            ) as answers:
                 await answers.admitted()
                 said.append([event async for event in answers.events()])
 

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ def test_every_requirement_has_an_exact_version_and_hashes(root: Path, name: str
 
 
 def test_what_the_project_declares_is_locked(root: Path) -> None:
-    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    declared = [*project["project"]["dependencies"], *chain(*project["dependency-groups"].values())]
     names = {re.split(r"[^a-z0-9-]", entry)[0] for entry in declared}
     locked = {name.split("==")[0] for lock in LOCKS for name in requirements(root / f"requirements/{lock}.lock")}
     assert names <= locked

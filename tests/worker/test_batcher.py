@@ -146,12 +146,21 @@ class Crowd(RuleBasedStateMachine):
         seed=st.integers(0, 9),
         late_in=st.sampled_from([0, 2, 3, 7]),
         partition=st.sampled_from(["ann", "ben"]),
+        thought_tokens=st.none() | st.integers(0, 9),
     )
     def submit(
-        self, prompt: list[int], max_tokens: int, stop: tuple[str, ...], seed: int, late_in: int, partition: str
+        self,
+        prompt: list[int],
+        max_tokens: int,
+        stop: tuple[str, ...],
+        seed: int,
+        late_in: int,
+        partition: str,
+        thought_tokens: int | None,
     ) -> int:
         id = len(self.asked) + 1
         self.asked[id] = {"prompt": prompt, "max_tokens": max_tokens, "stop": stop, "seed": seed, "end_in": 40}
+        self.asked[id]["thought_tokens"] = thought_tokens
         marks = (len(prompt) - 2, len(prompt) - 1)
         asked: dict[str, Any] = self.asked[id]
         self.batcher.submit(job(self.llama, id, late_in=late_in, partition=partition, marks=marks, **asked))

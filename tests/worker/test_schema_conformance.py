@@ -34,11 +34,7 @@ from tests.speech.test_reply import read
 from tests.worker.schemas import BOUNDED, TOOLS, UNBOUNDED
 from tests.worker.test_constraint import Bench
 
-pytestmark = pytest.mark.timeout(60)
-
 RAW = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=11)
-# Ten of each take minutes, and showed no more.
-SAMPLES = 3
 # What an answer may take; a bounded schema's seldom takes a tenth.
 MOST_TOKENS = 1024
 CONTEXT_TOKENS, SEQUENCES = 4096, 16
@@ -98,8 +94,8 @@ def judge(schema: Any, value: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def answers(bench: Callable[[], Bench]) -> dict[str, list[Answer]]:
-    names = [name for name in BOUNDED for _ in range(SAMPLES)]
+def answers(bench: Callable[[], Bench], request: pytest.FixtureRequest) -> dict[str, list[Answer]]:
+    names = [name for name in BOUNDED for _ in range(request.config.getoption("--samples"))]
     wanted = {id: Constraint("json_schema", json.dumps(BOUNDED[name])) for id, name in enumerate(names)}
     drawn = draw(bench(), wanted)
     return {name: [drawn[id] for id, other in enumerate(names) if other == name] for name in BOUNDED}
