@@ -15,7 +15,7 @@ from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
 from edged.api.fields import LARGEST_COUNT, MAX_STOPS, Stop, effort_of
 from edged.api.inputs import RawInputs, raw_inputs, size_bytes
-from edged.api.message import MessageBody, Prediction
+from edged.api.message import MessageBody, Prediction, conversation
 from edged.api.sampling import SamplingFields
 from edged.api.tools import MAX_TOOLS, ToolBody, ToolChoiceBody, check_choice, check_results, to_choice
 from edged.api.wishes import is_housekeeping
@@ -67,6 +67,18 @@ class _Common(SamplingFields):
         }
 
 
+class _Thinking(Strict):
+    """DeepSeek's switch, and Zhipu's and Volcengine's."""
+
+    type: Literal["enabled", "disabled"]
+
+
+class _TemplateFields(Strict):
+    """Of what vLLM and llama-server hand to a template, the one thing that means the same to every model."""
+
+    enable_thinking: bool | None = None
+
+
 class _Metadata(Strict):
     """OpenAI keeps these with answers that it stores. Nothing is stored here; who asks divides its caller's share."""
 
@@ -93,6 +105,10 @@ class ChatBody(_Common):
     tool_choice: ToolChoiceBody | None = None
     parallel_tool_calls: bool = True
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    # How other servers of open models say whether to think at all: Cherry Studio picks one by the model's name.
+    enable_thinking: bool | None = None
+    thinking: _Thinking | None = None
+    chat_template_kwargs: _TemplateFields = _TemplateFields()
     metadata: _Metadata = _Metadata()
     modalities: Annotated[list[Literal["text"]], Field(max_length=1, default_factory=list)]
     # Callers who say the same here want their prompts' common beginnings kept: they are, whatever they say.
@@ -102,7 +118,7 @@ class ChatBody(_Common):
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
         if self.top_logprobs is not None and not self.logprobs:
             raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
-        messages = tuple(message.to_message(index) for index, message in enumerate(self.messages))
+        messages = conversation(self.messages)
         prediction = self.prediction.text if self.prediction else ""
         tools, choice = tuple(tool.to_tool() for tool in self.tools), to_choice(self.tool_choice)
         check_choice(tools, choice)
@@ -126,9 +142,23 @@ class ChatBody(_Common):
             tools=tools,
             tool_choice=choice,
             parallel_calls=self.parallel_tool_calls,
-            thinks=thinks(self.reasoning_effort),
+            thinks=self._thinks(),
             effort=effort_of(self.reasoning_effort),
         )
+
+    def _thinks(self) -> bool | None:
+        """Whether to think, by whichever field says so; None where none does. Raises `InvalidRequest`."""
+        said = {
+            "reasoning_effort": thinks(self.reasoning_effort),
+            "enable_thinking": self.enable_thinking,
+            "thinking": None if self.thinking is None else self.thinking.type == "enabled",
+            "chat_template_kwargs": self.chat_template_kwargs.enable_thinking,
+        }
+        wishes = {field: wish for field, wish in said.items() if wish is not None}
+        if len(set(wishes.values())) > 1:
+            fields = " and ".join(wishes)
+            raise InvalidRequest(f"{fields} say different things; send one of them.", param=next(iter(wishes)))
+        return next(iter(wishes.values()), None)
 
     def _lane(self, messages: tuple[Message, ...]) -> Lane:
         """A developer's message at the end is an instruction to answer by; only a system's asks for a summary."""
