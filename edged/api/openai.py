@@ -13,10 +13,11 @@ from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
-from edged.api.fields import LARGEST_COUNT, MAX_STOPS, Stop, effort_of
+from edged.api.fields import LARGEST_COUNT, MAX_STOPS, Stop
 from edged.api.inputs import RawInputs, raw_inputs, size_bytes
 from edged.api.message import MessageBody, Prediction, conversation
 from edged.api.sampling import SamplingFields
+from edged.api.thinking import ThinkingFields
 from edged.api.tools import MAX_TOOLS, ToolBody, ToolChoiceBody, check_choice, check_results, to_choice
 from edged.api.wishes import is_housekeeping
 from edged.chat import Caller, ChatRequest, Lane, Message, ModelCard, RawPrompt
@@ -67,25 +68,13 @@ class _Common(SamplingFields):
         }
 
 
-class _Thinking(Strict):
-    """DeepSeek's switch, and Zhipu's and Volcengine's."""
-
-    type: Literal["enabled", "disabled"]
-
-
-class _TemplateFields(Strict):
-    """Of what vLLM and llama-server hand to a template, the one thing that means the same to every model."""
-
-    enable_thinking: bool | None = None
-
-
 class _Metadata(Strict):
     """OpenAI keeps these with answers that it stores. Nothing is stored here; who asks divides its caller's share."""
 
     user_id: Annotated[str, StringConstraints(max_length=256)] = ""
 
 
-class ChatBody(_Common):
+class ChatBody(_Common, ThinkingFields):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[MessageBody], Field(min_length=1, max_length=4096)]
@@ -104,11 +93,6 @@ class ChatBody(_Common):
     tools: Annotated[list[ToolBody], Field(max_length=MAX_TOOLS, default_factory=list)]
     tool_choice: ToolChoiceBody | None = None
     parallel_tool_calls: bool = True
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    # How other servers of open models say whether to think at all: Cherry Studio picks one by the model's name.
-    enable_thinking: bool | None = None
-    thinking: _Thinking | None = None
-    chat_template_kwargs: _TemplateFields = _TemplateFields()
     metadata: _Metadata = _Metadata()
     modalities: Annotated[list[Literal["text"]], Field(max_length=1, default_factory=list)]
     # Callers who say the same here want their prompts' common beginnings kept: they are, whatever they say.
@@ -142,33 +126,14 @@ class ChatBody(_Common):
             tools=tools,
             tool_choice=choice,
             parallel_calls=self.parallel_tool_calls,
-            thinks=self._thinks(),
-            effort=effort_of(self.reasoning_effort),
+            thinks=self.thinks(),
+            effort=self.effort(),
         )
-
-    def _thinks(self) -> bool | None:
-        """Whether to think, by whichever field says so; None where none does. Raises `InvalidRequest`."""
-        said = {
-            "reasoning_effort": thinks(self.reasoning_effort),
-            "enable_thinking": self.enable_thinking,
-            "thinking": None if self.thinking is None else self.thinking.type == "enabled",
-            "chat_template_kwargs": self.chat_template_kwargs.enable_thinking,
-        }
-        wishes = {field: wish for field, wish in said.items() if wish is not None}
-        if len(set(wishes.values())) > 1:
-            fields = " and ".join(wishes)
-            raise InvalidRequest(f"{fields} say different things; send one of them.", param=next(iter(wishes)))
-        return next(iter(wishes.values()), None)
 
     def _lane(self, messages: tuple[Message, ...]) -> Lane:
         """A developer's message at the end is an instruction to answer by; only a system's asks for a summary."""
         asks_for_itself = self.messages[-1].role != "developer" and is_housekeeping(messages, self.stream)
         return "background" if self.service_tier == "flex" or asks_for_itself else "interactive"
-
-
-def thinks(effort: str | None) -> bool | None:
-    """What a `reasoning_effort` says of thinking at all; None where it says nothing."""
-    return None if effort is None else effort not in ("none", "minimal")
 
 
 class CompletionBody(_Common):

@@ -15,8 +15,8 @@ from pydantic.json_schema import SkipJsonSchema
 from edged.api.body import Strict, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, TextFormat, the_one
 from edged.api.fields import LARGEST_COUNT, effort_of
-from edged.api.openai import thinks
 from edged.api.responses_input import Elsewhere, Item, as_items, is_developers, kind_among, messages_of
+from edged.api.thinking import Effort, thinks_by
 from edged.api.tools import MAX_TOOLS, ToolName, check_choice, check_results, compact
 from edged.api.wishes import is_housekeeping
 from edged.chat import Caller, ChatRequest, Lane, Message, TextPart, Tool, ToolChoice
@@ -85,7 +85,7 @@ _AnyChoice: TypeAlias = Annotated[
 
 
 class _Reasoning(Strict):
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    effort: Effort | None = None
     # The thought itself is told where a summary is asked for: nothing here could make a concise one.
     summary: Literal["auto", "detailed"] | None = None
     context: Literal["auto"] = "auto"
@@ -164,7 +164,7 @@ class ResponsesBody(Strict):
             tools=tools,
             tool_choice=choice,
             parallel_calls=self.parallel_tool_calls,
-            thinks=thinks(self.reasoning.effort),
+            thinks=thinks_by(self.reasoning.effort),
             effort=effort_of(self.reasoning.effort),
         )
 
