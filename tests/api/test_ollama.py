@@ -100,8 +100,9 @@ def test_where_and_how_a_model_runs_is_the_owners(name: str) -> None:
 def test_what_is_said_beside_the_options_goes_before_them() -> None:
     beside = {"temperature": 0.5, "top_p": 0.25, "max_output_tokens": 7}
     asked = chat(**beside, options={"temperature": 1.0, "top_k": 3, "num_predict": 9})
+    drawn = asked.sampling
 
-    assert (asked.sampling.temperature, asked.sampling.top_p, asked.sampling.top_k, asked.max_tokens) == (0.5, 0.25, 3, 7)
+    assert (drawn.temperature, drawn.top_p, drawn.top_k, asked.max_tokens) == (0.5, 0.25, 3, 7)
 
 
 def test_a_call_can_be_demanded() -> None:
