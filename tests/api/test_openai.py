@@ -173,17 +173,20 @@ def test_a_name_in_front_of_no_words_is_none() -> None:
         ({"thinking": {"type": "disabled"}}, False),
         ({"thinking": {"type": "enabled"}, "reasoning_effort": "high"}, True),
         ({"chat_template_kwargs": {"enable_thinking": True}}, True),
+        ({"chat_template_kwargs": {"thinking": False}}, False),
+        ({"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "low"}, False),
+        ({"reasoning": {"enabled": True, "effort": "none"}}, True),
     ],
 )
 def test_every_word_for_thinking_is_understood(fields: dict[str, Any], thinks: bool | None) -> None:
     assert chat(messages=HI, **fields).thinks is thinks
 
 
-def test_two_words_for_thinking_must_agree() -> None:
-    refused = refusal(json.dumps({"messages": HI, "enable_thinking": True, "reasoning": {"effort": "none"}}))
+def test_two_switches_for_thinking_must_agree() -> None:
+    refused = refusal(json.dumps({"messages": HI, "enable_thinking": True, "reasoning": {"enabled": False}}))
 
     assert isinstance(refused, InvalidRequest)
-    assert str(refused) == "reasoning.effort and enable_thinking say different things; send one of them."
+    assert str(refused) == "reasoning.enabled and enable_thinking say different things; send one of them."
 
 
 @pytest.mark.parametrize(
