@@ -140,7 +140,7 @@ def test_a_search_that_must_not_leave_for_the_net_is_never_made() -> None:
     assert request(tools=[WEATHER, search]).tools == request(tools=[WEATHER]).tools
     assert refusal(tools=[search], tool_choice="required").param == "tool_choice"
     assert refusal(tools=[search | {"external_web_access": True}]).param == "tools.0"
-    assert refusal(tools=[search | {"filters": {"allowed_domains": ["a"]}}]).param == "tools.0.filters"
+    assert refusal(tools=[search | {"filters": {"allowed_domains": ["a"]}}]).param == "tools.0.search.filters"
 
 
 @pytest.mark.parametrize(
