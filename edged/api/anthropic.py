@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from edged.api.anthropic_message import (
-    CacheControl,
     MessageBody,
     System,
     conversation,
@@ -25,7 +24,7 @@ from edged.api.anthropic_message import (
 )
 from edged.api.body import Strict, check_texts, one_of, texts_of
 from edged.api.constraint import of_schema, the_one
-from edged.api.fields import LARGEST_COUNT, MAX_STOPS, Stop, effort_of
+from edged.api.fields import LARGEST_COUNT, MAX_STOPS, CacheControl, Stop, effort_of
 from edged.api.tools import MAX_TOOLS, ToolName, check_choice, check_results, compact
 from edged.api.wishes import is_housekeeping
 from edged.chat import Caller, ChatRequest, Lane, Message, Tool, ToolChoice

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field
 
 from edged.api.body import Strict, one_of
+from edged.api.fields import CacheControl
 from edged.api.tools import CallId, ToolName, compact
 from edged.chat import ImagePart, Message, Part, Role, TextPart, ToolCall
 from edged.errors import InvalidRequest
@@ -37,17 +38,6 @@ _OWNERS = {
 # More than any message has; each could be an error to describe, and half a million of them took two seconds.
 _MAX_BLOCKS = 4096
 _NOT_HERE = "Such a block is not supported here; leave it out"
-
-
-class CacheControl(Strict):
-    """Where a beginning ends that shall be kept. All beginnings are, in all their length, so there is nothing to do.
-
-    `scope` is Claude Code's; a beginning is shared within one account, whatever it says.
-    """
-
-    type: Literal["ephemeral"]
-    ttl: Literal["5m", "1h"] = "5m"
-    scope: Annotated[str, StringConstraints(max_length=64)] = ""
 
 
 class _Block(Strict):

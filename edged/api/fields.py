@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import StringConstraints
 
+from edged.api.body import Strict
 from edged.chat import ReasoningEffort
 
 LARGEST_COUNT = 2**31 - 1
@@ -24,6 +25,18 @@ _EFFORTS: dict[str, ReasoningEffort] = {
     "xhigh": "high",
     "max": "high",
 }
+
+
+class CacheControl(Strict):
+    """Where a beginning ends that shall be kept. All beginnings are, in all their length, so there is nothing to do.
+
+    Anthropic's; programs that speak to many providers send it in OpenAI's parts too. `scope` is Claude Code's; a
+    beginning is shared within one account, whatever it says.
+    """
+
+    type: Literal["ephemeral"]
+    ttl: Literal["5m", "1h"] = "5m"
+    scope: Annotated[str, StringConstraints(max_length=64)] = ""
 
 
 def effort_of(effort: str | None) -> ReasoningEffort | None:

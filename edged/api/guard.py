@@ -3,16 +3,24 @@
 A web page anywhere can make a visitor's browser send requests to this device, and with a name of its own that resolves
 to our address (DNS rebinding) even read the answers. The Host header unmasks the second, the Origin and Sec-Fetch-Site
 headers the first. Programs that are not browsers send neither header and are not affected.
+
+Programs whose windows are pages send them, too: Obsidian says `app://obsidian.md`. Their schemes are their own, no page
+of the web can have such an origin, so they may ask, and are told so as their engines want it ("CORS protocol" in
+fetch.spec.whatwg.org). The schemes are those of Ollama's default (`AllowedOrigins` in its envconfig/config.go), without
+`file`, which any page is that somebody has saved.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from edged.errors import Forbidden, HostNotAllowed
 
+_PROGRAMS = frozenset({"app", "tauri", "vscode-file", "vscode-webview"})
+_METHODS = "GET, HEAD, POST, DELETE"
 _LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
 
 
@@ -31,8 +39,32 @@ def check_host(host_header: str, names: frozenset[str]) -> None:
         )
 
 
+def is_program(origin: str | None) -> bool:
+    """Whether this is the window of an installed program, and no page of the web."""
+    scheme, separator, _ = (origin or "").partition("://")
+    return bool(separator) and scheme in _PROGRAMS
+
+
+def cross_origin_headers(asked: Mapping[str, str]) -> dict[str, str]:
+    """What an answer says to the window of a program that asked with these headers; nothing to anybody else."""
+    origin = asked.get("Origin")
+    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if origin and is_program(origin) else {}
+
+
+def preflight_headers(asked: Mapping[str, str]) -> dict[str, str]:
+    """What such a window is told that asks beforehand what it may send. It is no more than any other program may."""
+    told = {"Access-Control-Allow-Methods": _METHODS, "Access-Control-Max-Age": "600"}
+    if wanted := asked.get("Access-Control-Request-Headers"):
+        told["Access-Control-Allow-Headers"] = wanted
+    if "Access-Control-Request-Private-Network" in asked:
+        told["Access-Control-Allow-Private-Network"] = "true"
+    return told
+
+
 def check_origin(origin: str | None, fetch_site: str | None, host_header: str) -> None:
     """Raises `Forbidden` for a request that a page of another origin caused."""
+    if is_program(origin):
+        return
     if origin is not None and origin.partition("://")[2].lower() != host_header.lower():
         raise Forbidden(f"A page on {origin!r} may not use this device.")
     if fetch_site in ("cross-site", "same-site"):

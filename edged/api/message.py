@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict
+from edged.api.fields import CacheControl
 from edged.api.tools import MAX_TOOLS, CallId, ToolCallBody
 from edged.chat import ImagePart, Message, Part, Role, TextPart
 from edged.errors import InvalidRequest, UnsupportedParameter
@@ -17,6 +20,8 @@ from edged.errors import InvalidRequest, UnsupportedParameter
 class _TextPart(Strict):
     type: Literal["text"]
     text: str
+    # OpenRouter's, from Anthropic: Roo Code and LiteLLM send it to whatever is not OpenAI itself.
+    cache_control: CacheControl | None = None
 
 
 class _ImageUrl(Strict):
@@ -32,7 +37,7 @@ class _ImagePart(Strict):
 _Part: TypeAlias = Annotated[_TextPart | _ImagePart, Field(discriminator="type")]
 # What is no part is an error to describe, all in one go that holds up everybody: half a million take two seconds.
 MAX_PARTS = 4096
-_OWNERS = {"tool_calls": "assistant", "reasoning_content": "assistant", "tool_call_id": "tool", "name": "tool"}
+_OWNERS = {"tool_calls": "assistant", "reasoning_content": "assistant", "tool_call_id": "tool"}
 
 
 class MessageBody(Strict):
@@ -42,7 +47,7 @@ class MessageBody(Strict):
     content: str | Annotated[list[_Part], Field(max_length=MAX_PARTS)] = ""
     tool_calls: Annotated[list[ToolCallBody], Field(max_length=MAX_TOOLS, default_factory=list)]
     tool_call_id: CallId | None = None
-    # The name of the tool; older programs send it with what the tool came to.
+    # Who of several in this role speaks; with what a tool came to, the tool's name, which older programs send.
     name: Annotated[str, StringConstraints(max_length=256)] | None = None
     # What a thinking model thought: DeepSeek's name for it, which llama-server and most clients share.
     reasoning_content: str = ""
@@ -52,13 +57,23 @@ class MessageBody(Strict):
     def to_message(self, index: int) -> Message:
         """The message in our words; `index` is its place in the conversation. Raises `InvalidRequest`."""
         place = f"messages.{index}"
-        role: Role = "system" if self.role == "developer" else self.role
         self._check(place)
         parts: tuple[Part, ...] = (TextPart(self.content),) if isinstance(self.content, str) else ()
         if not isinstance(self.content, str):
             parts = tuple(_part(f"{place}.content", part) for part in self.content)
         calls = tuple(call.to_call(f"{place}.tool_calls.{number}") for number, call in enumerate(self.tool_calls))
-        return Message(role, parts, self.reasoning_content, calls, self.tool_call_id or "", self.name or "")
+        tool = self.name or "" if self.role == "tool" else ""
+        return Message(self.plain_role, parts, self.reasoning_content, calls, self.tool_call_id or "", tool)
+
+    @property
+    def plain_role(self) -> Role:
+        """The role in our words: a developer's instructions are the system's."""
+        return "system" if self.role == "developer" else self.role
+
+    @property
+    def speaker(self) -> tuple[Role, str]:
+        """Who says this."""
+        return self.plain_role, "" if self.role == "tool" else self.name or ""
 
     def _check(self, place: str) -> None:
         if self.role == "tool" and self.tool_call_id is None:
@@ -69,6 +84,25 @@ class MessageBody(Strict):
                     f"{place}.{field} is not supported in a message of the role {self.role}; leave it out.",
                     param=f"{place}.{field}",
                 )
+
+
+def conversation(bodies: Sequence[MessageBody]) -> tuple[Message, ...]:
+    """All messages in our words. Raises `InvalidRequest`.
+
+    Names are there to tell participants of one role apart (API reference, `name`). No template has a place for them, so
+    where a role has several they stand in front of what they say; where it has one, there is nothing to tell apart.
+    AutoGen names everybody in every request, LangGraph its agents.
+    """
+    speakers = {body.speaker for body in bodies}
+    roles = [role for role, _ in speakers]
+    messages = []
+    for index, body in enumerate(bodies):
+        message = body.to_message(index)
+        role, name = body.speaker
+        if name and message.text and roles.count(role) > 1:
+            message = replace(message, parts=(TextPart(f"{name}: "), *message.parts))
+        messages.append(message)
+    return tuple(messages)
 
 
 class Prediction(Strict):

@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import the_one
+from edged.api.fields import LARGEST_COUNT
 from edged.api.ollama_message import MAX_IMAGES, MessageBody, images, tied
 from edged.api.ollama_options import WHOLE, Format, KeepAlive, OptionsBody, Think
 from edged.api.ollama_options import constraint as constraint_of
@@ -24,6 +25,7 @@ from edged.api.tools import MAX_TOOLS, ToolBody, check_choice
 from edged.api.wishes import is_housekeeping
 from edged.chat import Caller, ChatRequest, Lane, Message, TextPart, ToolChoice
 from edged.errors import InvalidRequest, UnsupportedParameter
+from edged.sampling import Sampling
 
 _MAX_LOGPROBS = 20
 # What a request comes to: words, or only a model that comes into memory or leaves it.
@@ -78,6 +80,12 @@ class ChatBody(_Common):
 
     messages: Annotated[list[MessageBody], Field(max_length=4096, default_factory=list)]
     tools: Annotated[list[ToolBody], Field(max_length=MAX_TOOLS, default_factory=list)]
+    # What Ollama itself has no word for, or has among its options: the AI SDK's provider (ollama-ai-provider-v2) sends
+    # the first with all tools, and the others where its callers say them.
+    tool_choice: Literal["auto", "none", "required"] = "auto"
+    temperature: Annotated[float, Field(ge=0, le=5)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=LARGEST_COUNT), WHOLE] | None = None
 
     @property
     def errand(self) -> Errand:
@@ -88,10 +96,25 @@ class ChatBody(_Common):
         """What is wanted, in no dialect. Raises `InvalidRequest`, `UnsupportedParameter`, `PayloadTooLarge`."""
         messages = tied([message.to_message(index) for index, message in enumerate(self.messages)])
         tools = tuple(tool.to_tool() for tool in self.tools)
-        check_choice(tools, ToolChoice())
+        choice = ToolChoice(self.tool_choice)
+        check_choice(tools, choice)
         check_texts(texts_of(messages, tools), text_bytes)
         lane: Lane = "background" if is_housekeeping(messages, self.stream) else "interactive"
-        return replace(self._request(id, address), messages=messages, tools=tools, lane=lane)
+        request = self._request(id, address)
+        return replace(
+            request,
+            messages=messages,
+            tools=tools,
+            tool_choice=choice,
+            lane=lane,
+            sampling=self._drawn(request.sampling),
+            max_tokens=request.max_tokens if self.max_output_tokens is None else self.max_output_tokens,
+        )
+
+    def _drawn(self, sampling: Sampling) -> Sampling:
+        """What the options say of drawing tokens, and what is said beside them, which is nearer to the caller."""
+        beside = {"temperature": self.temperature, "top_p": self.top_p}
+        return replace(sampling, **{field: value for field, value in beside.items() if value is not None})
 
 
 class GenerateBody(_Common):

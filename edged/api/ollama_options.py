@@ -58,8 +58,13 @@ class EmbedOptionsBody(Strict):
 
 
 class OptionsBody(EmbedOptionsBody):
-    """`options` of a chat or a generation. Where and how the model runs is the owner's: no option here says so."""
+    """`options` of a chat or a generation. Where and how the model runs is the owner's: no option here says so.
 
+    `use_mlock` asks that the weights be kept from being paged out, and AnythingLLM asks so in every request. What is in
+    memory is the owner's to decide like the context, `keep_alive` says for how long, and the answer is the same.
+    """
+
+    use_mlock: bool = False
     # -1 is Ollama's default, no bound, for which the device has its own; -2 as much as the context holds.
     num_predict: Annotated[int, Field(ge=-2, le=LARGEST_COUNT), WHOLE] | None = None
     temperature: Annotated[float, Field(ge=0, le=5)] | None = None

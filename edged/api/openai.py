@@ -13,10 +13,11 @@ from pydantic import Field, StringConstraints
 
 from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
-from edged.api.fields import LARGEST_COUNT, MAX_STOPS, Stop, effort_of
+from edged.api.fields import LARGEST_COUNT, MAX_STOPS, Stop
 from edged.api.inputs import RawInputs, raw_inputs, size_bytes
-from edged.api.message import MessageBody, Prediction
+from edged.api.message import MessageBody, Prediction, conversation
 from edged.api.sampling import SamplingFields
+from edged.api.thinking import ThinkingFields
 from edged.api.tools import MAX_TOOLS, ToolBody, ToolChoiceBody, check_choice, check_results, to_choice
 from edged.api.wishes import is_housekeeping
 from edged.chat import Caller, ChatRequest, Lane, Message, ModelCard, RawPrompt
@@ -36,7 +37,6 @@ class _StreamOptions(Strict):
 
 
 _Tokens: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
-_Budget: TypeAlias = Annotated[int, Field(ge=-1, le=LARGEST_COUNT)]
 _Grammar: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -74,7 +74,7 @@ class _Metadata(Strict):
     user_id: Annotated[str, StringConstraints(max_length=256)] = ""
 
 
-class ChatBody(_Common):
+class ChatBody(_Common, ThinkingFields):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[MessageBody], Field(min_length=1, max_length=4096)]
@@ -93,10 +93,6 @@ class ChatBody(_Common):
     tools: Annotated[list[ToolBody], Field(max_length=MAX_TOOLS, default_factory=list)]
     tool_choice: ToolChoiceBody | None = None
     parallel_tool_calls: bool = True
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    # llama-server's: a thought of that many tokens is ended; -1 lets it go on, 0 is none at all.
-    reasoning_budget_tokens: _Budget = -1
-    thinking_budget_tokens: _Budget = -1
     metadata: _Metadata = _Metadata()
     modalities: Annotated[list[Literal["text"]], Field(max_length=1, default_factory=list)]
     # Callers who say the same here want their prompts' common beginnings kept: they are, whatever they say.
@@ -106,8 +102,7 @@ class ChatBody(_Common):
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
         if self.top_logprobs is not None and not self.logprobs:
             raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
-        budget = self._budget()
-        messages = tuple(message.to_message(index) for index, message in enumerate(self.messages))
+        messages = conversation(self.messages)
         prediction = self.prediction.text if self.prediction else ""
         tools, choice = tuple(tool.to_tool() for tool in self.tools), to_choice(self.tool_choice)
         check_choice(tools, choice)
@@ -131,35 +126,15 @@ class ChatBody(_Common):
             tools=tools,
             tool_choice=choice,
             parallel_calls=self.parallel_tool_calls,
-            thinks=thinks(self.reasoning_effort) if budget else False,
-            effort=effort_of(self.reasoning_effort),
-            thought_tokens=None if budget < 0 else budget,
+            thinks=self.thinks(),
+            effort=self.effort(),
+            thought_tokens=self.thought_tokens(),
         )
-
-    def _budget(self) -> int:
-        """The most tokens of a thought; -1 where nobody says. Raises `InvalidRequest` for two that differ."""
-        budget = max(self.reasoning_budget_tokens, self.thinking_budget_tokens)
-        if self.reasoning_budget_tokens >= 0 and self.thinking_budget_tokens >= 0:
-            raise InvalidRequest(
-                "reasoning_budget_tokens and thinking_budget_tokens say the same; send one of them.",
-                param="thinking_budget_tokens",
-            )
-        if budget == 0 and thinks(self.reasoning_effort):
-            raise InvalidRequest(
-                f"reasoning_effort is {self.reasoning_effort} and no token may be thought; send one of them.",
-                param="reasoning_effort",
-            )
-        return budget
 
     def _lane(self, messages: tuple[Message, ...]) -> Lane:
         """A developer's message at the end is an instruction to answer by; only a system's asks for a summary."""
         asks_for_itself = self.messages[-1].role != "developer" and is_housekeeping(messages, self.stream)
         return "background" if self.service_tier == "flex" or asks_for_itself else "interactive"
-
-
-def thinks(effort: str | None) -> bool | None:
-    """What a `reasoning_effort` says of thinking at all; None where it says nothing."""
-    return None if effort is None else effort not in ("none", "minimal")
 
 
 class CompletionBody(_Common):

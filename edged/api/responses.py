@@ -3,6 +3,9 @@
 Shapes: `ResponseCreateParams` in openai/types/responses/response_create_params.py of the official client. OpenAI stores
 answers unless `store` is false and lets later requests refer to them; here nothing is stored, whatever is absent, and
 what refers to something stored is refused. So is everything else that is documented there and not honoured.
+
+What Codex sends beyond that: `ResponsesApiRequest` in codex-rs/codex-api/src/common.rs of openai/codex and
+`create_web_search_tool` in codex-rs/tools/src/tool_spec.rs there.
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ from pydantic.json_schema import SkipJsonSchema
 from edged.api.body import Strict, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, TextFormat, the_one
 from edged.api.fields import LARGEST_COUNT, effort_of
-from edged.api.openai import thinks
 from edged.api.responses_input import Elsewhere, Item, as_items, is_developers, kind_among, messages_of
+from edged.api.thinking import Effort, thinks_by
 from edged.api.tools import MAX_TOOLS, ToolName, check_choice, check_results, compact
 from edged.api.wishes import is_housekeeping
 from edged.chat import Caller, ChatRequest, Lane, Message, TextPart, Tool, ToolChoice
@@ -48,14 +51,32 @@ class _FunctionTool(Strict):
         return Tool(self.name, self.description, compact(schema), self.strict)
 
 
+class _SearchWithoutNet(Strict):
+    """A search that must not leave OpenAI for the net, of which Codex lets every model make use, unless told not to.
+
+    There is nothing here to search without a net, so the model is not told of it; one that is told may do without it.
+    """
+
+    type: Literal["web_search"]
+    external_web_access: Literal[False]
+
+
 class _OtherTool(Elsewhere):
     def to_tool(self, place: str) -> Tool:
         raise self.refused(place, "no tool is built in, so send functions, and make the calls yourself")
 
 
+def _tool_kind(value: Any) -> str:
+    if isinstance(value, dict) and value.get("type") == "web_search" and value.get("external_web_access") is False:
+        return "search"
+    return kind_among("function")(value)
+
+
 _AnyTool: TypeAlias = Annotated[
-    Annotated[_FunctionTool, Tag("function")] | Annotated[_OtherTool, Tag("other"), SkipJsonSchema()],
-    Discriminator(kind_among("function")),
+    Annotated[_FunctionTool, Tag("function")]
+    | Annotated[_SearchWithoutNet, Tag("search")]
+    | Annotated[_OtherTool, Tag("other"), SkipJsonSchema()],
+    Discriminator(_tool_kind),
 ]
 
 
@@ -85,7 +106,7 @@ _AnyChoice: TypeAlias = Annotated[
 
 
 class _Reasoning(Strict):
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    effort: Effort | None = None
     # The thought itself is told where a summary is asked for: nothing here could make a concise one.
     summary: Literal["auto", "detailed"] | None = None
     context: Literal["auto"] = "auto"
@@ -134,6 +155,8 @@ class ResponsesBody(Strict):
     user: _Short = ""
     safety_identifier: _Short = ""
     metadata: Annotated[dict[_MetadataKey, _MetadataValue], Field(max_length=16, default_factory=dict)]
+    # Codex's: which installation asks, which divides its caller's share, and lately where and why.
+    client_metadata: Annotated[dict[_MetadataKey, str], Field(max_length=16, default_factory=dict)]
     # Callers who say the same here want their prompts' common beginnings kept: they are, whatever they say.
     prompt_cache_key: _Short = ""
     # What only an API with a memory can do. They are here to be refused in words of their own.
@@ -164,7 +187,7 @@ class ResponsesBody(Strict):
             tools=tools,
             tool_choice=choice,
             parallel_calls=self.parallel_tool_calls,
-            thinks=thinks(self.reasoning.effort),
+            thinks=thinks_by(self.reasoning.effort),
             effort=effort_of(self.reasoning.effort),
         )
 
@@ -221,7 +244,11 @@ class ResponsesBody(Strict):
         return instructions + messages_of(self.input)
 
     def _tools(self) -> tuple[Tool, ...]:
-        return tuple(tool.to_tool(f"tools.{index}") for index, tool in enumerate(self.tools))
+        return tuple(
+            tool.to_tool(f"tools.{index}")
+            for index, tool in enumerate(self.tools)
+            if not isinstance(tool, _SearchWithoutNet)
+        )
 
     def _choice(self) -> ToolChoice:
         return ToolChoice(self.tool_choice) if isinstance(self.tool_choice, str) else self.tool_choice.to_choice()
@@ -232,7 +259,8 @@ class ResponsesBody(Strict):
         return self.top_logprobs if _LOGPROBS in self.include else None
 
     def _user(self) -> str:
-        return self.safety_identifier or self.user or self.metadata.get("user_id", "")
+        installation = self.client_metadata.get("x-codex-installation-id", "")
+        return self.safety_identifier or self.user or self.metadata.get("user_id", "") or installation
 
     def _lane(self, messages: tuple[Message, ...]) -> Lane:
         """As for a chat: a developer's message at the end is an instruction to answer by."""

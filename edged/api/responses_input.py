@@ -190,7 +190,9 @@ class _OtherItem(Elsewhere):
 
     def to_message(self, place: str) -> Message:
         raise self.refused(
-            place, "nothing is stored and no tool is built in, so send messages, calls and their outputs"
+            place,
+            "nothing is stored and no tool is built in, so send messages, calls and their outputs in full (programs do "
+            "so with store: false)",
         )
 
 

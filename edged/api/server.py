@@ -57,8 +57,13 @@ def build_app(exposed: Exposed) -> web.Application:
             app.router.add_get(route.path, route.handler)  # answers HEAD as well
         else:
             app.router.add_route(route.method, route.path, route.handler)
+    app.on_response_prepare.append(_tell_windows)
     app.on_shutdown.append(exposed.close)
     return app
+
+
+async def _tell_windows(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.extend(guard.cross_origin_headers(request.headers))
 
 
 @web.middleware
@@ -87,6 +92,8 @@ def _guard(names: frozenset[str], scopes: Mapping[tuple[str, str], Scope]) -> Mi
         host = request.headers.get("Host", "")
         guard.check_host(host, names)
         guard.check_origin(request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site"), host)
+        if request.method == "OPTIONS" and guard.is_program(request.headers.get("Origin")):
+            return web.Response(status=204, headers=guard.preflight_headers(request.headers))
         resource = request.match_info.route.resource
         method = "GET" if request.method == "HEAD" else request.method
         if resource is not None and (method, resource.canonical) not in scopes:

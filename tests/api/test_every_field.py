@@ -157,7 +157,6 @@ LLAMA_REFUSED: dict[str, Any] = {
     "lora": [{"id": 0, "scale": 1.0}],
 }
 LLAMA_CHAT_REFUSED: dict[str, Any] = {
-    "chat_template_kwargs": {"enable_thinking": False},
     "reasoning_format": "none",
     "reasoning_control": True,
     "generation_prompt": "<think>",
@@ -194,6 +193,10 @@ BODIES: dict[str, Asked] = {
             "tool_choice": ("none", "required"),
             "parallel_tool_calls": (True, False),
             "reasoning_effort": ("none", "high"),
+            "reasoning": ({"effort": "low"}, {"effort": "high"}),
+            "enable_thinking": (True, False),
+            "thinking": ({"type": "enabled"}, {"type": "disabled"}),
+            "chat_template_kwargs": ({"enable_thinking": True}, {"enable_thinking": False}),
             "reasoning_budget_tokens": (5, 6),
             "thinking_budget_tokens": (5, 6),
             "metadata": ({"user_id": "a"}, {"user_id": "b"}),
@@ -248,11 +251,19 @@ BODIES: dict[str, Asked] = {
     "ollama chat": Asked(
         OllamaChatBody,
         {"messages": HI},
-        {**OLLAMA, "messages": (HI, BYE), "tools": ([WEATHER], [])},
+        {
+            **OLLAMA,
+            "messages": (HI, BYE),
+            "tools": ([WEATHER], []),
+            "tool_choice": ("none", "required"),
+            "temperature": (0.1, 0.2),
+            "top_p": (0.1, 0.2),
+            "max_output_tokens": (5, 6),
+        },
         answered={"stream": (True, False)},
         anyway=OLLAMA_SHIFT,
         refused={"prompt": "x", "template": "x"},
-        beside={"top_logprobs": {"logprobs": True}},
+        beside={"top_logprobs": {"logprobs": True}, "tool_choice": {"tools": [WEATHER]}},
     ),
     "ollama generate": Asked(
         GenerateBody,
@@ -285,9 +296,10 @@ BODIES: dict[str, Asked] = {
         anyway={
             "tfs_z": (1.0, "tail-free sampling is off"),
             "num_ctx": (8192, "room is the owner's to give; what does not fit is told with both numbers"),
+            "use_mlock": (True, "how the weights stay in memory is the owner's, too; the answer is the same"),
         },
         refused={
-            **dict.fromkeys(["numa", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mmap", "use_mlock"], True),
+            **dict.fromkeys(["numa", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mmap"], True),
             **dict.fromkeys(["embedding_only", "penalize_newline"], True),
             **dict.fromkeys(["num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep"], 1),
         },

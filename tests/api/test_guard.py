@@ -45,6 +45,10 @@ def test_other_names_are_not(host: str) -> None:
         ("http://localhost:8080", "same-origin", "localhost:8080"),
         ("http://LOCALHOST:8080", None, "localhost:8080"),
         ("http://[::1]:8080", None, "[::1]:8080"),
+        ("app://obsidian.md", "cross-site", "localhost:8080"),
+        ("tauri://localhost", None, "localhost:8080"),
+        ("vscode-webview://1abc", "cross-site", "localhost:8080"),
+        ("vscode-file://vscode-app", None, "localhost:8080"),
     ],
 )
 def test_our_own_page_and_programs_may_ask(origin: str | None, fetch_site: str | None, host: str) -> None:
@@ -67,6 +71,10 @@ def test_our_own_page_and_programs_may_ask(origin: str | None, fetch_site: str |
         (None, "cross-site"),
         (None, "same-site"),
         ("http://localhost:8080", "cross-site"),
+        ("app:obsidian.md", None),
+        ("apps://obsidian.md", None),
+        ("http://app://obsidian.md", None),
+        ("chrome-extension://abc", None),
     ],
 )
 def test_other_pages_may_not(origin: str | None, fetch_site: str | None) -> None:

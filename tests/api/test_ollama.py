@@ -88,13 +88,26 @@ def test_a_seed_never_means_a_random_one_but_for_ollamas_own_mark(seed: int) -> 
 
 @pytest.mark.parametrize("name", [
     "numa", "num_batch", "num_gpu", "main_gpu", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mmap",
-    "use_mlock", "embedding_only", "num_thread", "draft_num_predict", "num_keep", "penalize_newline",
+    "embedding_only", "num_thread", "draft_num_predict", "num_keep", "penalize_newline",
 ])  # fmt: skip
 def test_where_and_how_a_model_runs_is_the_owners(name: str) -> None:
     refused = refusal({"options": {name: 1}})
 
     assert isinstance(refused, UnsupportedParameter)
     assert refused.param == f"options.{name}"
+
+
+def test_what_is_said_beside_the_options_goes_before_them() -> None:
+    beside = {"temperature": 0.5, "top_p": 0.25, "max_output_tokens": 7}
+    asked = chat(**beside, options={"temperature": 1.0, "top_k": 3, "num_predict": 9})
+    drawn = asked.sampling
+
+    assert (drawn.temperature, drawn.top_p, drawn.top_k, asked.max_tokens) == (0.5, 0.25, 3, 7)
+
+
+def test_a_call_can_be_demanded() -> None:
+    assert refusal({"tool_choice": "required"}).param == "tool_choice"
+    assert refusal({"tool_choice": {"type": "function", "name": "weather"}}).param == "tool_choice"
 
 
 def test_a_sampler_that_the_engine_no_longer_has_may_be_switched_off() -> None:

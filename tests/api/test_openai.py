@@ -135,6 +135,74 @@ def test_what_the_official_client_echoes_of_an_answer_is_taken() -> None:
     assert chat(messages=[*HI, echoed, *HI]).messages[1].text == "hello"
 
 
+def spoken(*said: tuple[str, str, str]) -> list[str]:
+    """What a model reads of a conversation of roles, names and words."""
+    messages = [{"role": role, "name": name, "content": words} for role, name, words in said]
+    return [message.text for message in chat(messages=messages).messages]
+
+
+def test_one_name_in_a_role_tells_nobody_apart() -> None:
+    said = ("system", "", "Help."), ("user", "ada", "hi"), ("assistant", "bob", "yes?"), ("user", "ada", "so")
+
+    assert spoken(*said) == ["Help.", "hi", "yes?", "so"]
+
+
+def test_several_names_in_a_role_stand_in_front_of_what_they_say() -> None:
+    said = ("user", "ada", "hi"), ("assistant", "bob", "yes?"), ("user", "eve", "no"), ("user", "", "so")
+
+    assert spoken(*said) == ["ada: hi", "yes?", "eve: no", "so"]
+
+
+def test_a_developer_and_the_system_are_one_role() -> None:
+    assert spoken(("system", "ada", "Help."), ("developer", "eve", "Not.")) == ["ada: Help.", "eve: Not."]
+
+
+def test_a_name_in_front_of_no_words_is_none() -> None:
+    assert spoken(("user", "ada", ""), ("user", "eve", "no")) == ["", "eve: no"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "thinks"),
+    [
+        ({}, None),
+        ({"reasoning_effort": "minimal"}, False),
+        ({"reasoning": {}}, None),
+        ({"reasoning": {"effort": "none"}}, False),
+        ({"reasoning": {"enabled": True}}, True),
+        ({"enable_thinking": False}, False),
+        ({"thinking": {"type": "disabled"}}, False),
+        ({"thinking": {"type": "enabled"}, "reasoning_effort": "high"}, True),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, True),
+        ({"chat_template_kwargs": {"thinking": False}}, False),
+        ({"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "low"}, False),
+        ({"reasoning": {"enabled": True, "effort": "none"}}, True),
+    ],
+)
+def test_every_word_for_thinking_is_understood(fields: dict[str, Any], thinks: bool | None) -> None:
+    assert chat(messages=HI, **fields).thinks is thinks
+
+
+def test_two_switches_for_thinking_must_agree() -> None:
+    refused = refusal(json.dumps({"messages": HI, "enable_thinking": True, "reasoning": {"enabled": False}}))
+
+    assert isinstance(refused, InvalidRequest)
+    assert str(refused) == "reasoning.enabled and enable_thinking say different things; send one of them."
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "param"),
+    [
+        ("chat_template_kwargs", {"preserve_thinking": True}, "chat_template_kwargs.preserve_thinking"),
+        ("reasoning", {"max_tokens": 5}, "reasoning.max_tokens"),
+        ("reasoning", {"exclude": True}, "reasoning.exclude"),
+        ("thinking", {"type": "auto"}, "thinking.type"),
+        ("thinking", {"type": "enabled", "budget_tokens": 1024}, "thinking.budget_tokens"),
+    ],
+)
+def test_what_else_others_say_of_thinking_is_refused_by_name(field: str, value: Any, param: str) -> None:
+    assert refusal(json.dumps({"messages": HI, field: value})).param == param
+
+
 # platform.openai.com/docs/api-reference/chat/create: documented there, and not honoured here (yet).
 UNSUPPORTED = {
     "functions": [],
@@ -145,7 +213,7 @@ UNSUPPORTED = {
 }
 
 
-@pytest.mark.parametrize("name", [*UNSUPPORTED, "chat_template", "chat_template_kwargs", "no_such_field"])
+@pytest.mark.parametrize("name", [*UNSUPPORTED, "chat_template", "thinking_budget", "no_such_field"])
 def test_a_field_that_is_not_honoured_is_refused_by_name(name: str) -> None:
     refused = refusal(json.dumps({"messages": HI, name: UNSUPPORTED.get(name, "x")}))
 
@@ -227,7 +295,7 @@ def test_n_is_a_small_whole_number(value: str) -> None:
         ({"messages": [{"role": "robot", "content": "hi"}]}, "messages.0.role"),
         ({"messages": [{"role": "tool", "content": "hi"}]}, "messages.0.tool_call_id"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
-        ({"messages": [{"role": "user", "content": "x", "name": "ada"}]}, "messages.0.name"),
+        ({"messages": [{"role": "user", "content": "x", "name": "a" * 257}]}, "messages.0.name"),
         ({"messages": [{"role": "user", "content": "x", "tool_calls": [1]}]}, "messages.0.tool_calls"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages.0.content"),
         ({"stop": ""}, "stop"),

@@ -126,6 +126,23 @@ def test_a_field_that_is_not_honoured_is_refused_by_name(name: str) -> None:
     assert name in str(refused)
 
 
+def test_codex_says_which_installation_asks() -> None:
+    metadata = {"x-codex-installation-id": "11111111", "x-codex-window-id": "1:0"}
+
+    assert request(client_metadata=metadata).caller.user == "11111111"
+    assert request(client_metadata=metadata, user="ada").caller.user == "ada"
+    assert refusal(client_metadata={"a": 1}).param == "client_metadata.a"
+
+
+def test_a_search_that_must_not_leave_for_the_net_is_never_made() -> None:
+    search = {"type": "web_search", "external_web_access": False}
+
+    assert request(tools=[WEATHER, search]).tools == request(tools=[WEATHER]).tools
+    assert refusal(tools=[search], tool_choice="required").param == "tool_choice"
+    assert refusal(tools=[search | {"external_web_access": True}]).param == "tools.0"
+    assert refusal(tools=[search | {"filters": {"allowed_domains": ["a"]}}]).param == "tools.0.search.filters"
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

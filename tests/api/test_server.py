@@ -524,3 +524,41 @@ async def test_a_port_that_is_taken_is_a_configuration_error(tmp_path: Path) -> 
         with pytest.raises(errors.ConfigError, match=f"Cannot listen on 127.0.0.1 port {box.port}.*--port"):
             async with listening.serving(build_app(box.exposed), "127.0.0.1", box.port, tmp_path / "other"):
                 raise AssertionError("two cannot listen")
+
+
+WINDOW = {"Origin": "app://obsidian.md", "Sec-Fetch-Site": "cross-site"}
+
+
+@pytest.mark.parametrize("fields", [{}, {"stream": True}, {"messages": []}], ids=["whole", "streamed", "an error"])
+async def test_the_window_of_an_installed_program_may_read_the_answer(tmp_path: Path, fields: Any) -> None:
+    async with serving(tmp_path) as box, box.client.post(CHAT, json={**ASKED, **fields}, headers=WINDOW) as response:
+        assert response.headers["Access-Control-Allow-Origin"] == "app://obsidian.md"
+        assert response.headers["Vary"] == "Origin"
+        assert response.status == (400 if fields.get("messages") == [] else 200)
+
+
+async def test_the_window_of_an_installed_program_may_ask_what_it_may_send(tmp_path: Path) -> None:
+    wanted = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    async with serving(tmp_path) as box, box.client.options(CHAT, headers={**WINDOW, **wanted}) as response:
+        assert (response.status, await response.read()) == (204, b"")
+        assert response.headers["Access-Control-Allow-Origin"] == "app://obsidian.md"
+        assert response.headers["Access-Control-Allow-Headers"] == "authorization,content-type"
+        assert "POST" in response.headers["Access-Control-Allow-Methods"]
+        assert "Access-Control-Allow-Private-Network" not in response.headers
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "file://"])
+@pytest.mark.parametrize("method", ["OPTIONS", "POST"])
+async def test_the_page_of_another_site_may_neither(tmp_path: Path, origin: str, method: str) -> None:
+    headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    async with serving(tmp_path) as box, box.client.request(method, CHAT, json=ASKED, headers=headers) as response:
+        assert response.status == 403
+        assert not any(name.startswith("Access-Control") for name in response.headers)
+
+
+async def test_a_program_without_a_window_is_told_nothing_of_windows(tmp_path: Path) -> None:
+    async with serving(tmp_path) as box:
+        _, headers, _ = await box.ask()
+
+        assert not any(name.startswith("Access-Control") for name in headers)
+        assert "Vary" not in headers
