@@ -421,7 +421,6 @@ OTHERWISE: dict[tuple[str, str], Any] = {
     ("completion", "cache_prompt"): False,
     ("completion", "best_of"): 2,
     ("ollama chat", "shift"): True,
-    ("ollama generate", "suffix"): "x",
     ("ollama generate", "template"): "x",
     ("ollama generate", "context"): [1],
     ("ollama options", "tfs_z"): 0.5,

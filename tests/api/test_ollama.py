@@ -190,7 +190,7 @@ def test_a_wrong_field_of_a_chat_is_named(fields: dict[str, Any], param: str) ->
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"suffix": "}"}, "suffix"),
+        ({"suffix": "}", "system": "x"}, "suffix"),
         ({"template": "{{ .Prompt }}"}, "template"),
         ({"context": [1, 2]}, "context"),
         ({"raw": True, "system": "x"}, "raw"),

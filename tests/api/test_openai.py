@@ -222,7 +222,7 @@ def test_a_field_that_is_not_honoured_is_refused_by_name(name: str) -> None:
     assert name in str(refused)
 
 
-@pytest.mark.parametrize("name", ["suffix", "best_of", "top_logprobs", "response_format"])
+@pytest.mark.parametrize("name", ["best_of", "top_logprobs", "response_format"])
 def test_a_field_of_the_older_endpoint_that_is_not_honoured_is_refused_by_name(name: str) -> None:
     refused = refusal(json.dumps({"prompt": "x", name: 2}), CompletionBody)
 
