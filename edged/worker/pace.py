@@ -1,14 +1,16 @@
 """How many prompt tokens a step may read: as many as keep it short, judged by the steps that went before.
 
-    nobody is shown words      a step may take a second: nobody can be cancelled inside one
-    somebody is shown words    a step is a gap in their text: it may take `longest_gap_steps` undisturbed steps
+    nobody is shown words      a step may take a second and a half: nobody can be cancelled inside one
+    somebody is shown words    a step is a gap in their text: it may take `longest_gap_steps` undisturbed steps, a
+                               second at most
 
 An undisturbed step is one that only decodes, for as many sequences as decode now; while a long prompt is read one is
 put in between now and then, so that the measure stays true. Costs come from a table of measured steps (`costs.py`).
 
 While nobody is shown words the rows of a step are a power of two: 2,048 tokens of the 0.5B shape were read in 227 a
-second in steps of 160 to 256 rows as they fitted the second, in 240 in steps of 128 or 256, and in 246 in steps of 512,
-which take two to three seconds (`benchmarks/LOG.md`).
+second in steps of 160 to 256 rows as they fitted a second, in 240 in steps of 128 or 256, and in 246 in steps of 512,
+which take two to three seconds (`benchmarks/LOG.md`). Deep in a prompt 256 rows take up to 1.3 s there, and a row of
+128 takes an eighth more than one of 256.
 
 No clock, no model: seconds are handed in.
 """
@@ -21,6 +23,8 @@ from edged.worker.costs import SIZES, StepCosts, floor
 
 # A cancelled or stopped request frees its slot within one step, and the daemon takes 10 s of silence for a hang.
 LONGEST_STEP_S = 1.0
+# While nobody is shown words: quicker by the rows that fit, and a newcomer waits half a second longer at most.
+LONGEST_READING_STEP_S = 1.5
 # A gap of up to six undisturbed steps still reads as flowing text.
 LONGEST_GAP_STEPS = 6.0
 # Before anything was measured: three seconds at the slowest published rate that we know of (a 30B mixture of experts on
@@ -114,6 +118,6 @@ class Pace:
 
     def _bound_s(self, decoding: int) -> float:
         if not decoding:
-            return LONGEST_STEP_S
+            return LONGEST_READING_STEP_S
         undisturbed_s = sorted(self._plain[decoding])[1]
         return min(LONGEST_STEP_S, self._longest_gap_steps * undisturbed_s)
