@@ -178,7 +178,6 @@ def test_a_wrong_field_is_named_in_both(fields: dict[str, Any], param: str) -> N
         ),
         ({"tools": [{"type": "function", "function": {"name": "f"}}] * 2}, "tools"),
         ({"tools": [{"type": "function"}]}, "tools.0.function"),
-        ({"tool_choice": "none"}, "tool_choice"),
         ({"raw": True}, "raw"),
         ({"prompt": "x"}, "prompt"),
     ],
