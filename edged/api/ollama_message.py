@@ -42,6 +42,8 @@ class _CalledFunction(Strict):
 class _ToolCall(Strict):
     id: CallId | None = None
     type: Literal["function"] = "function"
+    # Open WebUI has it here, Ollama in `function`.
+    index: int | None = None
     function: _CalledFunction
 
 

@@ -17,7 +17,8 @@ LangChain: dist of @langchain/{openai,ollama,anthropic}, on which LibreChat (@li
 (@n8n/n8n-nodes-langchain 2.41) stand; for Python langchain_openai 1.7, langchain_ollama 1.1.
 LiteLLM (in Aider, aider/models.py, and OpenHands): litellm/llms/{ollama,openai}/chat/ (1.109).
 llama.vscode: src/llama-server.ts.
-NextChat: app/client/platforms/{openai,anthropic}.ts. Open WebUI: backend/open_webui/routers/tasks.py.
+NextChat: app/client/platforms/{openai,anthropic}.ts. Open WebUI 0.12: open_webui/routers/{openai,ollama,tasks}.py and
+utils/{payload,misc}.py.
 pi: providers/openai-completions of @earendil-works/pi-ai 0.74. Qwen Code: cli.js of @qwen-code/qwen-code 0.15.
 SillyTavern: src/endpoints/backends/{chat,text}-completions.js.
 VS Code: src/extension/byok/vscode-node/ollamaProvider.ts of microsoft/vscode-copilot-chat.
@@ -72,6 +73,26 @@ PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "Open WebUI, a title": (
         "/v1/chat/completions",
         {"model": "guide", "messages": ASKED[1:], "stream": False, "max_completion_tokens": 1000},
+    ),
+    "Open WebUI, Ollama": (
+        "/api/chat",
+        {
+            "model": "guide:latest",
+            "messages": [
+                *ASKED,
+                {
+                    "role": "assistant",
+                    "tool_calls": [
+                        {"index": 0, "id": "call_1", "function": {"name": "HassTurnOn", "arguments": {"name": "light"}}}
+                    ],
+                    "content": "",
+                },
+                {"role": "tool", "content": "Done.", "tool_call_id": "call_1"},
+            ],
+            "options": {"temperature": 0.8, "num_predict": 1000},
+            "stream": True,
+            "tools": [TOOL],
+        },
     ),
     "Home Assistant, Ollama": (
         "/api/chat",
@@ -524,6 +545,13 @@ async def test_a_program_is_answered_in_its_dialect(tmp_path: Path, program: str
         assert isinstance(wanted, ChatRequest)
         assert wanted.lane == "interactive"
         assert len(wanted.tools) == sum(tool.get("type") != "web_search" for tool in asked.get("tools", ()))
+
+
+async def test_litellm_does_not_say_to_ollama_that_it_sends_json(tmp_path: Path) -> None:
+    data = json.dumps({"model": "guide", "messages": ASKED, "options": {"temperature": 0}, "stream": False}).encode()
+    async with serving(tmp_path) as box, box.client.post("/api/chat", data=data) as response:
+        assert response.request_info.headers["Content-Type"] == "application/octet-stream"
+        assert (await response.json())["message"]["content"] == "Hello you"
 
 
 # What programs ask before the first question, and what of the answer they rely on.
