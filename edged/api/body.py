@@ -33,9 +33,9 @@ _PARSE_INLINE_BYTES = 64 * 1024
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-# How JSON comes from programs made for Ollama, which does not look: without any type (LiteLLM), with curl's or fetch's
-# own (`curl -d` in its docs/api.md). Pages of the web can send it so without asking beforehand; that they may not is for
-# the Origin check to say (`guard.py`).
+# How JSON comes from programs made for Ollama, which does not look: without any type (LiteLLM), with the one of curl or
+# fetch (`curl -d` in its docs/api.md). Pages of the web can send it so without asking beforehand; that they may not is
+# for the Origin check to say (`guard.py`).
 _UNTYPED = frozenset({"application/octet-stream", "application/x-www-form-urlencoded", "text/plain"})
 
 # Closed to unknown fields; "5" is not 5.
