@@ -48,6 +48,7 @@ _VERBATIM = {
     # OpenAI's Responses API
     ("text", "format", "schema"),
     ("tools", "", "parameters"),
+    ("tools", "", "tools", "", "parameters"),
     # Anthropic
     ("tools", "", "input_schema"),
     ("messages", "", "content", "", "input"),

@@ -10,7 +10,7 @@ contents/chat_message_content.py (1.45).
 Cherry Studio: src/renderer/src/aiCore/utils/reasoning.ts.
 Claude Code: what `api/anthropic.py` says of it, and 2.1.100 itself.
 Cline, Roo Code: src/core/api/providers/{openai,ollama,anthropic}.ts, src/api/providers/openai.ts.
-Codex: codex-rs/{codex-api/src/common.rs,core/src/client.rs,protocol/src/models.rs,tools/src/tool_spec.rs}.
+Codex: codex-rs/{codex-api/src/common.rs,core/src/client.rs,tools/src/tool_spec.rs}, and what 0.169 sent to a daemon.
 Continue: core/llm/openaiTypeConverters.ts, core/llm/llms/Ollama.ts, @continuedev/openai-adapters 1.37.
 Home Assistant: homeassistant/components/ollama/entity.py and components/openai_conversation/entity.py.
 LangChain: dist of @langchain/{openai,ollama,anthropic}, on which LibreChat (@librechat/agents), Flowise and n8n
@@ -318,7 +318,12 @@ PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
             "model": "guide",
             "instructions": "You are Codex, a coding agent.",
             "input": [
-                {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "No network."}]},
+                {
+                    "type": "message",
+                    "id": "msg_1",
+                    "role": "developer",
+                    "content": [{"type": "input_text", "text": "Code."}],
+                },
                 {
                     "type": "message",
                     "role": "user",
@@ -330,14 +335,20 @@ PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
             ],
             "tools": [
                 {"type": "function", "strict": False} | FUNCTION,
+                {
+                    "type": "namespace",
+                    "name": "multi_agent_v1",
+                    "description": "Tools for sub-agents.",
+                    "tools": [{"type": "function", "strict": False} | FUNCTION],
+                },
                 {"type": "web_search", "external_web_access": False},
             ],
             "tool_choice": "auto",
-            "parallel_tool_calls": False,
-            "reasoning": None,
+            "parallel_tool_calls": True,
+            "reasoning": {"summary": "auto"},
             "store": False,
             "stream": True,
-            "include": [],
+            "include": ["reasoning.encrypted_content"],
             "prompt_cache_key": "0199",
             "client_metadata": {"x-codex-installation-id": "1111", "x-codex-turn-metadata": '{"turn_id":"1"}'},
         },
