@@ -113,8 +113,11 @@ class ChatBody(_Common):
 
     def _drawn(self, sampling: Sampling) -> Sampling:
         """What the options say of drawing tokens, and what is said beside them, which is nearer to the caller."""
-        beside = {"temperature": self.temperature, "top_p": self.top_p}
-        return replace(sampling, **{field: value for field, value in beside.items() if value is not None})
+        return replace(
+            sampling,
+            temperature=sampling.temperature if self.temperature is None else self.temperature,
+            top_p=sampling.top_p if self.top_p is None else self.top_p,
+        )
 
 
 class GenerateBody(_Common):

@@ -47,7 +47,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "HassTurnOn", "
 CACHED = {"cache_control": {"type": "ephemeral"}}
 USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 # A call as it comes back, and what it came to, in OpenAI's shape.
-CALLED = [
+CALLED: list[dict[str, Any]] = [
     {"role": "assistant", "content": None, "tool_calls": [CALL]},
     {"role": "tool", "tool_call_id": "call_1", "content": "Done."},
 ]
