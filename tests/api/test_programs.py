@@ -20,7 +20,7 @@ llama.vscode: src/llama-server.ts.
 NextChat: app/client/platforms/{openai,anthropic}.ts. Open WebUI 0.12: open_webui/routers/{openai,ollama,tasks}.py and
 utils/{payload,misc}.py.
 pi: providers/openai-completions of @earendil-works/pi-ai 0.74. Qwen Code: cli.js of @qwen-code/qwen-code 0.15.
-SillyTavern: src/endpoints/backends/{chat,text}-completions.js.
+SillyTavern: src/endpoints/backends/{chat,text}-completions.js, public/scripts/textgen-settings.js.
 VS Code: src/extension/byok/vscode-node/ollamaProvider.ts of microsoft/vscode-copilot-chat.
 Zed: crates/open_ai/src/open_ai.rs, crates/ollama/src/ollama.rs.
 
@@ -508,9 +508,19 @@ PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "SillyTavern, Ollama": (
         "/api/generate",
-        {"model": "guide:latest", "prompt": "You are Seraphina.", "stream": True, "raw": True}
-        | {"options": {"num_predict": 300, "stop": ["\nYou:"], "temperature": 1, "top_k": 0, "repeat_penalty": 1.2}}
-        | {"keep_alive": 10},
+        {
+            "model": "guide:latest",
+            "prompt": "You are Seraphina.",
+            "stream": True,
+            "keep_alive": -1,
+            "raw": True,
+            "options": {
+                **{"temperature": 0.7, "top_p": 0.5, "top_k": 40, "typical_p": 1, "min_p": 0, "tfs_z": 1, "seed": -1},
+                **{"repeat_penalty": 1.2, "repeat_last_n": 0, "frequency_penalty": 0, "presence_penalty": 0},
+                **{"mirostat": 0, "mirostat_tau": 5, "mirostat_eta": 0.1},
+                **{"num_predict": 300, "num_ctx": 8192, "stop": ["\nYou:"]},
+            },
+        },
     ),
     "Zed": (
         "/v1/chat/completions",
