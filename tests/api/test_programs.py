@@ -176,8 +176,28 @@ PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "Continue, Ollama": (
         "/api/chat",
-        {"model": "guide", "messages": ASKED, "keep_alive": 1800, "stream": False, "tools": [TOOL]}
-        | {"options": {"temperature": 0.1, "num_predict": 1024, "stop": ["x"], "num_ctx": 8192}},
+        {
+            "model": "guide",
+            "messages": [
+                *ASKED,
+                {"role": "thinking", "content": "Which light?"},
+                {
+                    "role": "assistant",
+                    "content": " ",
+                    "tool_calls": [{"function": {"name": "HassTurnOn", "arguments": {}}}],
+                },
+                {"role": "tool", "content": "Done."},
+            ],
+            "keep_alive": 1800,
+            "stream": True,
+            "tools": [TOOL],
+            "options": {"temperature": 0.1, "num_predict": 1024, "stop": ["x"], "num_ctx": 8192},
+        },
+    ),
+    "Continue, Ollama, a line of code": (
+        "/api/generate",
+        {"model": "guide", "prompt": "def hello", "raw": True, "keep_alive": 1800, "stream": True}
+        | {"options": {"temperature": 0.01, "num_predict": 256, "stop": ["\n\n"], "num_ctx": 8192}},
     ),
     "Claude Code": (
         "/v1/messages?beta=true",
