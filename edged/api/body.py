@@ -18,6 +18,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from edged.api.errors import dialect_of
 from edged.chat import Message, Tool
 from edged.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UnsupportedParameter
 
@@ -32,6 +33,11 @@ _PARSE_INLINE_BYTES = 64 * 1024
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
+# How JSON comes from programs made for Ollama, which does not look: without any type (LiteLLM), with the one of curl or
+# fetch (`curl -d` in its docs/api.md). Pages of the web can send it so without asking beforehand; that they may not is
+# for the Origin check to say (`guard.py`).
+_UNTYPED = frozenset({"application/octet-stream", "application/x-www-form-urlencoded", "text/plain"})
+
 # Closed to unknown fields; "5" is not 5.
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 # Where a caller's own values begin, by dialect; an empty step is any place in a list.
@@ -42,6 +48,7 @@ _VERBATIM = {
     # OpenAI's Responses API
     ("text", "format", "schema"),
     ("tools", "", "parameters"),
+    ("tools", "", "tools", "", "parameters"),
     # Anthropic
     ("tools", "", "input_schema"),
     ("messages", "", "content", "", "input"),
@@ -88,7 +95,8 @@ async def read(request: web.Request, model: type[Model]) -> Model:
 
     Raises `InvalidRequest`, `UnsupportedParameter` or `UnsupportedMediaType`.
     """
-    if request.content_type != "application/json":
+    is_untyped = dialect_of(request.path) == "ollama" and request.content_type in _UNTYPED
+    if request.content_type != "application/json" and not is_untyped:
         raise UnsupportedMediaType(f"The body must be application/json, not {request.content_type[:80]!r}.")
     if encoding := request.headers.get("Content-Encoding"):
         raise UnsupportedMediaType(f"A compressed body ({encoding[:80]}) is not accepted; send it plain.")

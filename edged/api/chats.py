@@ -100,7 +100,7 @@ class Chats:
         """OpenAI's responses, without their memory."""
         asked = await body.read(request, ResponsesBody)
         wanted = self._wanted(request, asked)
-        answer = ResponsesAnswer(wanted, asked.settings(), asked.sums_up, asked.carries_thoughts)
+        answer = ResponsesAnswer(wanted, asked.settings(), asked.sums_up, asked.carries_thoughts, asked.namespaces)
         return await self._answer(request, wanted, answer, is_streamed=asked.stream)
 
     async def message(self, request: web.Request) -> web.StreamResponse:

@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints
 from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import the_one
 from edged.api.fields import LARGEST_COUNT
-from edged.api.ollama_message import MAX_IMAGES, MessageBody, images, tied
+from edged.api.ollama_message import MAX_IMAGES, MessageBody, conversation, images
 from edged.api.ollama_options import WHOLE, Format, KeepAlive, OptionsBody, Think
 from edged.api.ollama_options import constraint as constraint_of
 from edged.api.ollama_options import effort as effort_of
@@ -94,7 +94,7 @@ class ChatBody(_Common):
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `UnsupportedParameter`, `PayloadTooLarge`."""
-        messages = tied([message.to_message(index) for index, message in enumerate(self.messages)])
+        messages = conversation(self.messages)
         tools = tuple(tool.to_tool() for tool in self.tools)
         choice = ToolChoice(self.tool_choice)
         check_choice(tools, choice)
@@ -113,8 +113,11 @@ class ChatBody(_Common):
 
     def _drawn(self, sampling: Sampling) -> Sampling:
         """What the options say of drawing tokens, and what is said beside them, which is nearer to the caller."""
-        beside = {"temperature": self.temperature, "top_p": self.top_p}
-        return replace(sampling, **{field: value for field, value in beside.items() if value is not None})
+        return replace(
+            sampling,
+            temperature=sampling.temperature if self.temperature is None else self.temperature,
+            top_p=sampling.top_p if self.top_p is None else self.top_p,
+        )
 
 
 class GenerateBody(_Common):

@@ -1,7 +1,8 @@
 """Messages in Ollama's shape. Calls have ids there only lately, and results need not say which call they answer.
 
 Shape: `Message` and `ToolCall` in api/types.go of ollama/ollama, docs/api.md there; what Home Assistant sends of it:
-homeassistant/components/ollama/entity.py, a result with nothing but its content.
+homeassistant/components/ollama/entity.py, a result with nothing but its content; Continue: core/llm/llms/Ollama.ts, a
+thought as a message of its own.
 """
 
 from __future__ import annotations
@@ -42,14 +43,16 @@ class _CalledFunction(Strict):
 class _ToolCall(Strict):
     id: CallId | None = None
     type: Literal["function"] = "function"
+    # Open WebUI has it here, Ollama in `function`.
+    index: int | None = None
     function: _CalledFunction
 
 
 class MessageBody(Strict):
     """One of `messages`. What only some roles have is refused for the others."""
 
-    # Ollama lowers the case of whatever comes.
-    role: Annotated[Literal["system", "user", "assistant", "tool"], BeforeValidator(_lower)]
+    # Ollama lowers the case of whatever comes. What is "thinking" is the assistant's, before the message that follows.
+    role: Annotated[Literal["system", "user", "assistant", "tool", "thinking"], BeforeValidator(_lower)]
     content: str = ""
     thinking: str = ""
     images: Annotated[list[str], Field(max_length=MAX_IMAGES, default_factory=list)]
@@ -63,12 +66,27 @@ class MessageBody(Strict):
         for field, owner in _OWNERS.items():
             if getattr(self, field) and self.role != owner:
                 raise InvalidRequest(f"A {self.role} message has no {field}.", param=f"{place}.{field}")
+        if self.role == "thinking":
+            return Message("assistant", (), self.content)
         calls = tuple(
             ToolCall(call.id or f"call_{index}_{number}", call.function.name, compact(call.function.arguments))
             for number, call in enumerate(self.tool_calls)
         )
         parts = (*images(self.images, f"{place}.images"), TextPart(self.content))
         return Message(self.role, parts, self.thinking, calls, self.tool_call_id, self.tool_name)
+
+
+def conversation(bodies: Sequence[MessageBody]) -> tuple[Message, ...]:
+    """All messages in our words, every result tied to its call. Raises `InvalidRequest`."""
+    messages: list[Message] = []
+    is_thought = False
+    for index, body in enumerate(bodies):
+        message = body.to_message(index)
+        if is_thought and message.role == "assistant":
+            message = replace(message, thought=messages.pop().thought + message.thought)
+        is_thought = body.role == "thinking"
+        messages.append(message)
+    return tied(messages)
 
 
 def images(encoded: Sequence[str], place: str) -> tuple[Part, ...]:

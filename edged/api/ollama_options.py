@@ -60,8 +60,9 @@ class EmbedOptionsBody(Strict):
 class OptionsBody(EmbedOptionsBody):
     """`options` of a chat or a generation. Where and how the model runs is the owner's: no option here says so.
 
-    `use_mlock` asks that the weights be kept from being paged out, and AnythingLLM asks so in every request. What is in
-    memory is the owner's to decide like the context, `keep_alive` says for how long, and the answer is the same.
+    `use_mlock` asks that the weights be kept from being paged out, and AnythingLLM asked so in every request for a long
+    time. What is in memory is the owner's to decide like the context, `keep_alive` says for how long, and the answer is
+    the same.
     """
 
     use_mlock: bool = False

@@ -4,23 +4,22 @@ Shapes: `ResponseCreateParams` in openai/types/responses/response_create_params.
 answers unless `store` is false and lets later requests refer to them; here nothing is stored, whatever is absent, and
 what refers to something stored is refused. So is everything else that is documented there and not honoured.
 
-What Codex sends beyond that: `ResponsesApiRequest` in codex-rs/codex-api/src/common.rs of openai/codex and
-`create_web_search_tool` in codex-rs/tools/src/tool_spec.rs there.
+What Codex sends beyond that: `ResponsesApiRequest` in codex-rs/codex-api/src/common.rs of openai/codex.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, WithJsonSchema
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from edged.api.body import Strict, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, TextFormat, the_one
 from edged.api.fields import LARGEST_COUNT, effort_of
-from edged.api.responses_input import Elsewhere, Item, as_items, is_developers, kind_among, messages_of
+from edged.api.responses_input import Elsewhere, Item, as_items, is_developers, messages_of
+from edged.api.responses_tools import AnyChoice, AnyTool, Namespace
 from edged.api.thinking import Effort, thinks_by
-from edged.api.tools import MAX_TOOLS, ToolName, check_choice, check_results, compact
+from edged.api.tools import MAX_TOOLS, check_choice, check_results
 from edged.api.wishes import is_housekeeping
 from edged.chat import Caller, ChatRequest, Lane, Message, TextPart, Tool, ToolChoice
 from edged.errors import InvalidRequest, UnsupportedParameter
@@ -36,73 +35,6 @@ _MetadataValue: TypeAlias = Annotated[str, StringConstraints(max_length=512)]
 # What is refused in words of its own, as a schema says it.
 _ONLY_FALSE = WithJsonSchema({"const": False})
 _NotHere: TypeAlias = Annotated[Any, WithJsonSchema({"type": "null"})]
-
-
-class _FunctionTool(Strict):
-    type: Literal["function"]
-    name: ToolName
-    description: str = ""
-    parameters: dict[str, Any] | None = None
-    # Strict where nothing is said, other than in chats; llama-server has it so too (tools/server/server-chat.cpp).
-    strict: bool = True
-
-    def to_tool(self, place: str) -> Tool:
-        schema = self.parameters or {"type": "object", "properties": {}}
-        return Tool(self.name, self.description, compact(schema), self.strict)
-
-
-class _SearchWithoutNet(Strict):
-    """A search that must not leave OpenAI for the net, of which Codex lets every model make use, unless told not to.
-
-    There is nothing here to search without a net, so the model is not told of it; one that is told may do without it.
-    """
-
-    type: Literal["web_search"]
-    external_web_access: Literal[False]
-
-
-class _OtherTool(Elsewhere):
-    def to_tool(self, place: str) -> Tool:
-        raise self.refused(place, "no tool is built in, so send functions, and make the calls yourself")
-
-
-def _tool_kind(value: Any) -> str:
-    if isinstance(value, dict) and value.get("type") == "web_search" and value.get("external_web_access") is False:
-        return "search"
-    return kind_among("function")(value)
-
-
-_AnyTool: TypeAlias = Annotated[
-    Annotated[_FunctionTool, Tag("function")]
-    | Annotated[_SearchWithoutNet, Tag("search")]
-    | Annotated[_OtherTool, Tag("other"), SkipJsonSchema()],
-    Discriminator(_tool_kind),
-]
-
-
-class _NamedChoice(Strict):
-    type: Literal["function"]
-    name: ToolName
-
-    def to_choice(self) -> ToolChoice:
-        return ToolChoice("required", self.name)
-
-
-class _OtherChoice(Elsewhere):
-    def to_choice(self) -> ToolChoice:
-        raise self.refused("tool_choice", "send auto, none, required or one function")
-
-
-def _choice_kind(value: Any) -> str:
-    return "mode" if isinstance(value, str) else kind_among("function")(value)
-
-
-_AnyChoice: TypeAlias = Annotated[
-    Annotated[Literal["auto", "none", "required"], Tag("mode")]
-    | Annotated[_NamedChoice, Tag("function")]
-    | Annotated[_OtherChoice, Tag("other"), SkipJsonSchema()],
-    Discriminator(_choice_kind),
-]
 
 
 class _Reasoning(Strict):
@@ -145,8 +77,8 @@ class ResponsesBody(Strict):
     ]
     text: _Text = _Text()
     reasoning: _Reasoning = _Reasoning()
-    tools: Annotated[list[_AnyTool], Field(max_length=MAX_TOOLS, default_factory=list)]
-    tool_choice: _AnyChoice = "auto"
+    tools: Annotated[list[AnyTool], Field(max_length=MAX_TOOLS, default_factory=list)]
+    tool_choice: AnyChoice = "auto"
     parallel_tool_calls: bool = True
     # Counts calls to built-in tools only, of which there are none.
     max_tool_calls: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] | None = None
@@ -201,6 +133,13 @@ class ResponsesBody(Strict):
         """Whether thoughts shall also come in the form in which clients send them back unseen."""
         return _CARRIED in self.include
 
+    @property
+    def namespaces(self) -> dict[str, tuple[str, str]]:
+        """Which tools stand in a namespace: it and the name there, by the name that the model knows."""
+        return {
+            name: place for tool in self.tools if isinstance(tool, Namespace) for name, place in tool.places().items()
+        }
+
     def settings(self) -> dict[str, Any]:
         """What the request says, as the answer repeats it."""
         return {
@@ -244,11 +183,7 @@ class ResponsesBody(Strict):
         return instructions + messages_of(self.input)
 
     def _tools(self) -> tuple[Tool, ...]:
-        return tuple(
-            tool.to_tool(f"tools.{index}")
-            for index, tool in enumerate(self.tools)
-            if not isinstance(tool, _SearchWithoutNet)
-        )
+        return tuple(tool for index, sent in enumerate(self.tools) for tool in sent.to_tools(f"tools.{index}"))
 
     def _choice(self) -> ToolChoice:
         return ToolChoice(self.tool_choice) if isinstance(self.tool_choice, str) else self.tool_choice.to_choice()

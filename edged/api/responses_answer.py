@@ -14,7 +14,7 @@ a time. A thought is told as what it is, `reasoning_text`; where a summary was a
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -109,13 +109,15 @@ class _Item:
 class ResponsesAnswer:
     """One answer on its way out. `settings` is what of the request it repeats.
 
-    With `sums_up` thoughts are told as summaries; with `carries_thoughts` also in `encrypted_content`.
+    With `sums_up` thoughts are told as summaries; with `carries_thoughts` also in `encrypted_content`. `namespaces` has
+    the namespace and the name in it of the functions that are in one, by the names that the model knows.
     """
 
     request: ChatRequest
     settings: dict[str, Any]
     sums_up: bool = False
     carries_thoughts: bool = False
+    namespaces: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     created_s: int = field(default_factory=lambda: int(time.time()))
     content_type: str = field(default="text/event-stream", init=False)
     heartbeat: bytes = field(default=b": still working\n\n", init=False)
@@ -235,7 +237,10 @@ class ResponsesAnswer:
         return done + self._sse("response.output_item.done", output_index=item.index, item=self._body(item))
 
     def _body(self, item: _Item) -> dict[str, Any]:
-        return item.body(carries_thoughts=self.carries_thoughts)
+        body = item.body(carries_thoughts=self.carries_thoughts)
+        if item.kind is _CALL and item.call[2] in self.namespaces:
+            body["namespace"], body["name"] = self.namespaces[item.call[2]]
+        return body
 
     def _logprobs(self, scores: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
         """An empty list where they were not asked for, as OpenAI has it."""

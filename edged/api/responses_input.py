@@ -133,13 +133,15 @@ class _CallItem(Strict):
     type: Literal["function_call"]
     call_id: CallId
     name: ToolName
+    namespace: _Name = ""
     arguments: str
     id: _Name = ""
     status: _Status = "completed"
 
     def to_message(self, place: str) -> Message:
         arguments = checked_arguments(self.arguments, f"{place}.arguments")
-        return Message("assistant", (), calls=(ToolCall(self.call_id, self.name, arguments),))
+        name = name_in(self.namespace, self.name) if self.namespace else self.name
+        return Message("assistant", (), calls=(ToolCall(self.call_id, name, arguments),))
 
 
 class _CallOutputItem(Strict):
@@ -232,6 +234,11 @@ def messages_of(items: Sequence[Item]) -> tuple[Message, ...]:
 def is_developers(item: Item) -> bool:
     """Whether a developer says this: an instruction to answer by, where a system's may be for the system."""
     return isinstance(item, _MessageItem) and item.role == "developer"
+
+
+def name_in(namespace: str, name: str) -> str:
+    """By what name a model knows a function in a namespace."""
+    return f"{namespace}__{name}"
 
 
 def wrapped(thought: str) -> str:

@@ -121,7 +121,7 @@ def test_a_long_value_is_not_repeated_whole() -> None:
     assert len(refused(json.dumps({"count": "x" * 10_000}).encode())) < 300
 
 
-async def answer(data: bytes, **headers: str) -> tuple[int, str]:
+async def answer(data: bytes, path: str = "/", **headers: str) -> tuple[int, str]:
     async def handle(request: web.Request) -> web.Response:
         try:
             return web.json_response({"value": (await body.read(request, Asked)).value})
@@ -129,9 +129,9 @@ async def answer(data: bytes, **headers: str) -> tuple[int, str]:
             return web.Response(status=400, text=f"{type(error).__name__}: {error}")
 
     app = web.Application()
-    app.router.add_post("/", handle)
+    app.router.add_post(path, handle)
     async with TestClient(TestServer(app)) as client:
-        response = await client.post("/", data=data, headers=headers)
+        response = await client.post(path, data=data, headers=headers)
         return response.status, await response.text()
 
 
@@ -143,6 +143,18 @@ async def test_another_content_type_is_refused(content_type: str) -> None:
     status, text = await answer(b"{}", **{"Content-Type": content_type})
 
     assert (status, text.split(":")[0]) == (400, UnsupportedMediaType.__name__)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/octet-stream", "application/x-www-form-urlencoded", "text/plain;charset=UTF-8"]
+)
+async def test_ollamas_programs_need_not_say_that_it_is_json(content_type: str) -> None:
+    assert await answer(b'{"value": "x"}', "/api/chat", **{"Content-Type": content_type}) == (200, '{"value": "x"}')
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data; boundary=x", "image/png", "text/json"])
+async def test_but_not_that_it_is_something_else(content_type: str) -> None:
+    assert (await answer(b"{}", "/api/chat", **{"Content-Type": content_type}))[0] == 400
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "x"])

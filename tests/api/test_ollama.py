@@ -97,6 +97,19 @@ def test_where_and_how_a_model_runs_is_the_owners(name: str) -> None:
     assert refused.param == f"options.{name}"
 
 
+def test_a_thought_may_be_a_message_of_its_own() -> None:
+    thought, said = {"role": "thinking", "content": "Hm."}, {"role": "assistant", "content": "Yes."}
+
+    def told(*messages: dict[str, str]) -> list[tuple[str, str, str]]:
+        asked = chat(messages=[*HI, *messages, *HI])
+        return [(message.role, message.thought, message.text) for message in asked.messages[1:-1]]
+
+    assert told(thought, said) == [("assistant", "Hm.", "Yes.")]
+    assert told(thought, thought, said) == [("assistant", "Hm.Hm.", "Yes.")]
+    assert told(thought) == [("assistant", "Hm.", "")]
+    assert told(said, said) == [("assistant", "", "Yes."), ("assistant", "", "Yes.")]
+
+
 def test_what_is_said_beside_the_options_goes_before_them() -> None:
     beside = {"temperature": 0.5, "top_p": 0.25, "max_output_tokens": 7}
     asked = chat(**beside, options={"temperature": 1.0, "top_k": 3, "num_predict": 9})
@@ -178,7 +191,6 @@ def test_a_wrong_field_is_named_in_both(fields: dict[str, Any], param: str) -> N
         ),
         ({"tools": [{"type": "function", "function": {"name": "f"}}] * 2}, "tools"),
         ({"tools": [{"type": "function"}]}, "tools.0.function"),
-        ({"tool_choice": "none"}, "tool_choice"),
         ({"raw": True}, "raw"),
         ({"prompt": "x"}, "prompt"),
     ],

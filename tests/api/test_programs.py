@@ -10,16 +10,17 @@ contents/chat_message_content.py (1.45).
 Cherry Studio: src/renderer/src/aiCore/utils/reasoning.ts.
 Claude Code: what `api/anthropic.py` says of it, and 2.1.100 itself.
 Cline, Roo Code: src/core/api/providers/{openai,ollama,anthropic}.ts, src/api/providers/openai.ts.
-Codex: codex-rs/{codex-api/src/common.rs,core/src/client.rs,protocol/src/models.rs,tools/src/tool_spec.rs}.
+Codex: codex-rs/{codex-api/src/common.rs,core/src/client.rs,tools/src/tool_spec.rs}, and what 0.169 sent to a daemon.
 Continue: core/llm/openaiTypeConverters.ts, core/llm/llms/Ollama.ts, @continuedev/openai-adapters 1.37.
 Home Assistant: homeassistant/components/ollama/entity.py and components/openai_conversation/entity.py.
 LangChain: dist of @langchain/{openai,ollama,anthropic}, on which LibreChat (@librechat/agents), Flowise and n8n
 (@n8n/n8n-nodes-langchain 2.41) stand; for Python langchain_openai 1.7, langchain_ollama 1.1.
 LiteLLM (in Aider, aider/models.py, and OpenHands): litellm/llms/{ollama,openai}/chat/ (1.109).
 llama.vscode: src/llama-server.ts.
-NextChat: app/client/platforms/{openai,anthropic}.ts. Open WebUI: backend/open_webui/routers/tasks.py.
+NextChat: app/client/platforms/{openai,anthropic}.ts. Open WebUI 0.12: open_webui/routers/{openai,ollama,tasks}.py and
+utils/{payload,misc}.py.
 pi: providers/openai-completions of @earendil-works/pi-ai 0.74. Qwen Code: cli.js of @qwen-code/qwen-code 0.15.
-SillyTavern: src/endpoints/backends/{chat,text}-completions.js.
+SillyTavern: src/endpoints/backends/{chat,text}-completions.js, public/scripts/textgen-settings.js.
 VS Code: src/extension/byok/vscode-node/ollamaProvider.ts of microsoft/vscode-copilot-chat.
 Zed: crates/open_ai/src/open_ai.rs, crates/ollama/src/ollama.rs.
 
@@ -46,7 +47,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "HassTurnOn", "
 CACHED = {"cache_control": {"type": "ephemeral"}}
 USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 # A call as it comes back, and what it came to, in OpenAI's shape.
-CALLED = [
+CALLED: list[dict[str, Any]] = [
     {"role": "assistant", "content": None, "tool_calls": [CALL]},
     {"role": "tool", "tool_call_id": "call_1", "content": "Done."},
 ]
@@ -72,6 +73,26 @@ PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "Open WebUI, a title": (
         "/v1/chat/completions",
         {"model": "guide", "messages": ASKED[1:], "stream": False, "max_completion_tokens": 1000},
+    ),
+    "Open WebUI, Ollama": (
+        "/api/chat",
+        {
+            "model": "guide:latest",
+            "messages": [
+                *ASKED,
+                {
+                    "role": "assistant",
+                    "tool_calls": [
+                        {"index": 0, "id": "call_1", "function": {"name": "HassTurnOn", "arguments": {"name": "light"}}}
+                    ],
+                    "content": "",
+                },
+                {"role": "tool", "content": "Done.", "tool_call_id": "call_1"},
+            ],
+            "options": {"temperature": 0.8, "num_predict": 1000},
+            "stream": True,
+            "tools": [TOOL],
+        },
     ),
     "Home Assistant, Ollama": (
         "/api/chat",
@@ -155,8 +176,28 @@ PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "Continue, Ollama": (
         "/api/chat",
-        {"model": "guide", "messages": ASKED, "keep_alive": 1800, "stream": False, "tools": [TOOL]}
-        | {"options": {"temperature": 0.1, "num_predict": 1024, "stop": ["x"], "num_ctx": 8192}},
+        {
+            "model": "guide",
+            "messages": [
+                *ASKED,
+                {"role": "thinking", "content": "Which light?"},
+                {
+                    "role": "assistant",
+                    "content": " ",
+                    "tool_calls": [{"function": {"name": "HassTurnOn", "arguments": {}}}],
+                },
+                {"role": "tool", "content": "Done."},
+            ],
+            "keep_alive": 1800,
+            "stream": True,
+            "tools": [TOOL],
+            "options": {"temperature": 0.1, "num_predict": 1024, "stop": ["x"], "num_ctx": 8192},
+        },
+    ),
+    "Continue, Ollama, a line of code": (
+        "/api/generate",
+        {"model": "guide", "prompt": "def hello", "raw": True, "keep_alive": 1800, "stream": True}
+        | {"options": {"temperature": 0.01, "num_predict": 256, "stop": ["\n\n"], "num_ctx": 8192}},
     ),
     "Claude Code": (
         "/v1/messages?beta=true",
@@ -297,7 +338,12 @@ PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
             "model": "guide",
             "instructions": "You are Codex, a coding agent.",
             "input": [
-                {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "No network."}]},
+                {
+                    "type": "message",
+                    "id": "msg_1",
+                    "role": "developer",
+                    "content": [{"type": "input_text", "text": "Code."}],
+                },
                 {
                     "type": "message",
                     "role": "user",
@@ -309,14 +355,20 @@ PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
             ],
             "tools": [
                 {"type": "function", "strict": False} | FUNCTION,
+                {
+                    "type": "namespace",
+                    "name": "multi_agent_v1",
+                    "description": "Tools for sub-agents.",
+                    "tools": [{"type": "function", "strict": False} | FUNCTION],
+                },
                 {"type": "web_search", "external_web_access": False},
             ],
             "tool_choice": "auto",
-            "parallel_tool_calls": False,
-            "reasoning": None,
+            "parallel_tool_calls": True,
+            "reasoning": {"summary": "auto"},
             "store": False,
             "stream": True,
-            "include": [],
+            "include": ["reasoning.encrypted_content"],
             "prompt_cache_key": "0199",
             "client_metadata": {"x-codex-installation-id": "1111", "x-codex-turn-metadata": '{"turn_id":"1"}'},
         },
@@ -476,9 +528,19 @@ PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "SillyTavern, Ollama": (
         "/api/generate",
-        {"model": "guide:latest", "prompt": "You are Seraphina.", "stream": True, "raw": True}
-        | {"options": {"num_predict": 300, "stop": ["\nYou:"], "temperature": 1, "top_k": 0, "repeat_penalty": 1.2}}
-        | {"keep_alive": 10},
+        {
+            "model": "guide:latest",
+            "prompt": "You are Seraphina.",
+            "stream": True,
+            "keep_alive": -1,
+            "raw": True,
+            "options": {
+                **{"temperature": 0.7, "top_p": 0.5, "top_k": 40, "typical_p": 1, "min_p": 0, "tfs_z": 1, "seed": -1},
+                **{"repeat_penalty": 1.2, "repeat_last_n": 0, "frequency_penalty": 0, "presence_penalty": 0},
+                **{"mirostat": 0, "mirostat_tau": 5, "mirostat_eta": 0.1},
+                **{"num_predict": 300, "num_ctx": 8192, "stop": ["\nYou:"]},
+            },
+        },
     ),
     "Zed": (
         "/v1/chat/completions",
@@ -524,6 +586,13 @@ async def test_a_program_is_answered_in_its_dialect(tmp_path: Path, program: str
         assert isinstance(wanted, ChatRequest)
         assert wanted.lane == "interactive"
         assert len(wanted.tools) == sum(tool.get("type") != "web_search" for tool in asked.get("tools", ()))
+
+
+async def test_litellm_does_not_say_to_ollama_that_it_sends_json(tmp_path: Path) -> None:
+    data = json.dumps({"model": "guide", "messages": ASKED, "options": {"temperature": 0}, "stream": False}).encode()
+    async with serving(tmp_path) as box, box.client.post("/api/chat", data=data) as response:
+        assert response.request_info.headers["Content-Type"] == "application/octet-stream"
+        assert (await response.json())["message"]["content"] == "Hello you"
 
 
 # What programs ask before the first question, and what of the answer they rely on.

@@ -134,6 +134,28 @@ def test_codex_says_which_installation_asks() -> None:
     assert refusal(client_metadata={"a": 1}).param == "client_metadata.a"
 
 
+def test_a_function_in_a_namespace_has_both_names_for_the_model() -> None:
+    inner = WEATHER | {"parameters": SCHEMA}
+    (tool,) = request(tools=[{"type": "namespace", "name": "home", "description": "At home.", "tools": [inner]}]).tools
+    call = {"type": "function_call", "call_id": "c", "namespace": "home", "name": "weather", "arguments": "{}"}
+    (spoken,) = said(call)
+
+    assert (tool.name, tool.description, json.loads(tool.parameters)) == ("home__weather", "At home.\n?", SCHEMA)
+    assert not tool.is_strict
+    assert spoken.calls == (ToolCall("c", "home__weather", "{}"),)
+
+
+def test_a_call_of_a_function_in_a_namespace_says_so() -> None:
+    asks = asked(tools=[{"type": "namespace", "name": "home", "description": "", "tools": [WEATHER]}, WEATHER])
+    answer = ResponsesAnswer(asks.to_request("id", "", LIMIT), asks.settings(), namespaces=asks.namespaces, created_s=7)
+    calls = CallDelta(0, 0, "{}", "c", "home__weather"), CallDelta(0, 1, "", "d", "weather")
+    told = transcript(answer, *calls, Finish(0, "tool_calls", 3))
+
+    assert '"name":"weather","arguments":"{}","namespace":"home"' in told
+    assert "home__weather" not in told
+    assert '"call_id":"d","name":"weather","arguments":""}' in told
+
+
 def test_a_search_that_must_not_leave_for_the_net_is_never_made() -> None:
     search = {"type": "web_search", "external_web_access": False}
 
