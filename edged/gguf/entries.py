@@ -25,12 +25,12 @@ U32, U64 = _FORMS[4], _FORMS[10]
 
 TEMPLATE = "tokenizer.chat_template"
 TOKENS = "tokenizer.ggml.tokens"
-_MOST_ENTRIES = 4096  # real files have 20 to 60
-_LONGEST_KEY_BYTES = 65_535  # more than 2^16 - 1 is not allowed (docs/gguf.md of ggml)
+_MOST_ENTRIES = 1024  # real files have 20 to 60
+_LONGEST_KEY_BYTES = 1024  # 2^16 - 1 are allowed (docs/gguf.md of ggml), and the longest of llama.cpp's own has 60
 _LONGEST_TEXT_BYTES = 256
 _LONGEST_TEMPLATE_BYTES = 64 * 1024  # the longest of llama.cpp's models/templates has 17 kB
 # Of the lists only those are kept that may have one number for each layer: there are at most 512 (LLAMA_MAX_LAYERS).
-_LONGEST_LIST_BYTES = 512 * 8
+_LONGEST_LIST_BYTES = 512 * 4
 # Twice Gemma's. Each costs 40 bytes while they are compared.
 _MOST_TOKENS = 2**19
 # The longest of the vocabularies in llama.cpp's models/ has 1,024 bytes.
@@ -90,26 +90,22 @@ class Entries:
 
     def wholes(self, key: str, count: int) -> tuple[int, ...] | None:
         """So many whole numbers, or one that stands for all of them (`get_key_or_arr` in llama-model-loader.cpp)."""
-        values = self.list(key)
-        if values is None:
+        if key not in self._found or self._name(key) != "arr":
             value = self.whole(key)
             return None if value is None else (value,) * count
-        if values.count != count:
-            raise GgufInvalid(f"{key} has {values.count} numbers for {count} layers.")
-        if (name := _NAMES[values.kind]) not in ("u32", "i32"):
-            raise GgufInvalid(f"{key} is a list of {name}, and llama.cpp takes u32.")
+        values = self.list(key, "u32", "i32")
+        if values is None or values.count != count:
+            raise GgufInvalid(f"{key} has {values.count if values else 0} numbers for {count} layers.")
         return tuple(number for (number,) in iter_unpack("<I", values.data))
 
-    def list(self, key: str, kinds: tuple[str, ...] = ()) -> List | None:
-        """A list of one of these kinds, where any are given; None where the entry is something else, or is not there."""
-        value = self._found[key][1] if key in self._found else None
-        if not isinstance(value, List):
-            if kinds and key in self._found:
-                raise GgufInvalid(f"{key} is of kind {self._name(key)}, and llama.cpp takes a list of {kinds[0]}.")
+    def list(self, key: str, *kinds: str) -> List | None:
+        """A list of one of these kinds; None where there is no such entry."""
+        values = self._of_kind(key, "arr")
+        if not isinstance(values, List):
             return None
-        if kinds and (name := _NAMES[value.kind]) not in kinds:
+        if (name := _NAMES[values.kind]) not in kinds:
             raise GgufInvalid(f"{key} is a list of {name}, and llama.cpp takes {' or '.join(kinds)}.")
-        return value
+        return values
 
     def _of_kind(self, key: str, kind: str) -> Value:
         if key not in self._found:
@@ -186,8 +182,8 @@ def _compare_tokens(reader: Reader, count: int) -> None:
     """Pass over the tokens, all of which must differ: llama.cpp ends the process otherwise.
 
     `id_to_token.size() == token_to_id.size()` is asserted in `llama_vocab::impl::load` (src/llama-vocab.cpp). There a
-    token ends at its first NUL, and an empty one becomes `[EMPTY_n]`. Hashes are compared, because the tokens themselves
-    would take too much memory: two of 2^18 tokens have the same one of 64 bits in one file of 10^8.
+    token ends at its first NUL, and an empty one becomes `[EMPTY_n]`. Hashes are compared, because the tokens
+    themselves would take too much memory: of 2^18, two have the same one of 64 bits in one file of 500 million.
     """
     if count > _MOST_TOKENS:
         raise GgufInvalid(f"{reader.place} has {count} tokens; more than {_MOST_TOKENS} are taken from no file.")

@@ -1,6 +1,6 @@
-"""What a model's file says of itself and was made for, and whether llama.cpp may see it at all: one pass over its header.
+"""What a model's file says of itself, what it was made for, and whether llama.cpp may see it: one pass over its header.
 
-    magic, version, counts ─▶ entries ─▶ tensors ─▶ is it a part? ─▶ its build, its vocabulary
+    magic, version, counts ─▶ entries ─▶ what it was made for ─▶ tensors ─▶ its build, its vocabulary
 
 llama.cpp ends its process for some files that it can read (a layer too many, two equal tokens), and others are half of
 what they were before a copy broke off. All of them are refused here with a sentence, before any process is started.
@@ -53,16 +53,18 @@ class Gguf:
     @property
     def problem(self) -> str:
         """Why a sound file cannot be loaded as a model: what it is instead. Empty where it can."""
+        if not self.tensors.count:
+            return "it has no tensors: it is a vocabulary and not a model."
         if self.made_for == "part":
             return "it is a part of a model (a projector, an adapter, one of several pieces) and not a whole one."
-        return "" if self.tensors.count else "it has no tensors: it is a vocabulary and not a model."
+        return ""
 
 
 def inspect(file: Path | int) -> Gguf:
     """What the file at a path, or behind a descriptor, says of itself. A large vocabulary takes up to a second.
 
-    Raises `GgufInvalid` with what is wrong with it. Links are not followed, a FIFO is not waited for, and a descriptor's
-    own place stays where it is.
+    Raises `GgufInvalid` with what is wrong with it. Links are not followed, a FIFO is not waited for, and the place in
+    the file where a descriptor stands stays the same.
     """
     try:
         if isinstance(file, int):
@@ -79,18 +81,19 @@ def inspect(file: Path | int) -> Gguf:
 def _inspect(reader: Reader) -> Gguf:
     version, tensor_count, entry_count = _beginning(reader)
     said = entries.read(reader, entry_count)
-    found = tensors.read(reader, tensor_count, said)
     architecture = said.text("general.architecture") or ""
     if architecture and not _ARCHITECTURE.fullmatch(architecture):
         raise GgufInvalid(f"general.architecture is {shown(architecture)}, which is no name of one.")
     purpose = _purpose(said, architecture)
+    found = tensors.read(reader, tensor_count, said, for_engine=purpose != "part")
     tokens = 0
     if purpose != "part":
         if not architecture:
             raise GgufInvalid("general.architecture is missing, empty or longer than any.")
-        tensors.check_for_engine(said, found)
         ranges.check(said, architecture, found)
         tokens = vocabulary.check(said, architecture, is_model=found.count > 0)
+    if not found.count:
+        purpose = "part"
     plain = dict(said.plain())
     template = str(plain.pop(TEMPLATE, ""))
     kept = {sys.intern(key): value for key, value in plain.items() if len(key) <= _LONGEST_KEPT_KEY}

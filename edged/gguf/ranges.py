@@ -112,7 +112,9 @@ def _heads(said: Entries, architecture: str, layers: int, tensors: Tensors) -> i
 def _embedding(architecture: str, width: int, tensors: Tensors) -> None:
     shape = tensors.embedding
     if shape and shape[0] != width and architecture not in _NO_EMBEDDING:
-        raise GgufInvalid(f"{architecture}.embedding_length is {width}, and the tensor token_embd.weight has {shape[0]}.")
+        raise GgufInvalid(
+            f"{architecture}.embedding_length is {width}, and the tensor token_embd.weight has {shape[0]}."
+        )
 
 
 def _turning(said: Entries, architecture: str, head: int) -> None:

@@ -1,4 +1,4 @@
-"""A file from its beginning on, as far as any header goes: nothing is believed before it was compared with what is left.
+"""A file from its beginning on, as far as any header goes: no length is believed that goes beyond what is left.
 
 Here is no process that may die, so nothing is mapped (a file cut off meanwhile would end us), and nothing is allocated
 by a length that the file says. The descriptor's own place is left alone, because the same descriptor goes to a worker.
@@ -123,7 +123,9 @@ class Reader:
 
     def _announce(self, strings: int) -> None:
         if strings * _LENGTH.size > self.left_bytes:
-            raise GgufInvalid(f"{self.place}: it has {strings} texts, and the {self.left_bytes} bytes left are too few.")
+            raise GgufInvalid(
+                f"{self.place}: it has {strings} texts, and the {self.left_bytes} bytes left are too few."
+            )
         self._left_strings -= strings
         if self._left_strings < 0:
             raise GgufInvalid(f"{self.place}: it has {strings} texts; {_most(_MOST_STRINGS, 'texts in all lists')}")

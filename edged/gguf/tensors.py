@@ -1,7 +1,7 @@
 """The list of a file's tensors: what they are called, their shapes and types, and whether their data is all there.
 
-The rules are those of `gguf_init_from_reader` in ggml/src/gguf.cpp, which takes tensors in the order of their data only,
-without gaps and without overlaps; the types are those of `enum ggml_type` in ggml/include/ggml.h.
+The rules are those of `gguf_init_from_reader` in ggml/src/gguf.cpp, which takes tensors in the order of their data
+only, without gaps and without overlaps; the types are those of `enum ggml_type` in ggml/include/ggml.h.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ _TYPES = {
 }
 # Their `blck_size` is 0 in `type_traits`: a file with them was made for a version of 2023 or 2024.
 _REMOVED = frozenset({4, 5, 31, 32, 33, 36, 37, 38})
-# What norms and biases may be: `apply_binary_op` in ggml/src/ggml-cpu/binary-ops.cpp ends the process for all else.
-_ADDED = frozenset({"f32", "f16", "bf16"})
+# What is added or multiplied with f32, number by number: `binary_op` in ggml/src/ggml-cpu/binary-ops.cpp ends the
+# process for all else, so converters write nothing else (`prepare_tensors` in conversion/base.py).
+_NUMBER_BY_NUMBER = ("_norm.weight", ".bias")
 # What no matrix may be: no `vec_dot` in `type_traits_cpu` (ggml/src/ggml-cpu/ggml-cpu.c), and it is called unseen. i32
 # has none either, and is what tables of indices consist of, which nothing is multiplied with.
 _NEVER_MULTIPLIED = frozenset({"q8_1", "q8_K", "i8", "i16", "i64", "f64"})
@@ -98,7 +99,7 @@ class _Tensor:
     offset: int
 
 
-def alignment_of(said: Entries) -> int:
+def _alignment(said: Entries) -> int:
     """The number whose multiples tensors begin at."""
     alignment = said.whole(_ALIGNMENT)
     if alignment is None:
@@ -108,9 +109,12 @@ def alignment_of(said: Entries) -> int:
     return alignment
 
 
-def read(reader: Reader, count: int, said: Entries) -> Tensors:
-    """The next `count` tensors, with which the header ends. Their data is not read."""
-    alignment = alignment_of(said)
+def read(reader: Reader, count: int, said: Entries, *, for_engine: bool) -> Tensors:
+    """The next `count` tensors, with which the header ends. Their data is not read.
+
+    `for_engine` is for whole models, and asks whether llama.cpp can map them and calculate with them, too.
+    """
+    alignment = _alignment(said)
     if count > min(_MOST_TENSORS, reader.left_bytes // _SHORTEST_BYTES):
         left = f"{reader.left_bytes} bytes are left for them, and more than {_MOST_TENSORS} are taken from no file"
         raise GgufInvalid(f"the header has {count} tensors; {left}.")
@@ -120,6 +124,8 @@ def read(reader: Reader, count: int, said: Entries) -> Tensors:
     embedding, has_attention, has_router = None, False, False
     for index in range(count):
         tensor = _tensor(reader, index)
+        if for_engine:
+            _check_use(tensor, alignment)
         if tensor.name in names:
             raise GgufInvalid(f"tensor {index}: {shown(tensor.name)} is there twice.")
         if tensor.offset != offset:
@@ -137,16 +143,7 @@ def read(reader: Reader, count: int, said: Entries) -> Tensors:
     if end > reader.size_bytes:
         place = f"the data of its last tensor, {shown(last.name)}, ends at byte {end}"
         raise GgufInvalid(f"{place}, and the file has {reader.size_bytes}: it is cut off; copy it again.")
-    return Tensors(
-        count, elements, data_offset, end - data_offset, dict(types), embedding, has_attention, has_router
-    )
-
-
-def check_for_engine(said: Entries, tensors: Tensors) -> None:
-    """Whether llama.cpp can map them as a model's. Parts of models are others' business."""
-    alignment = alignment_of(said)
-    if tensors.count and alignment % _MAPPED_ALIGNMENT:
-        raise GgufInvalid(f"{_ALIGNMENT} is {alignment}, and llama.cpp maps tensors at multiples of {_MAPPED_ALIGNMENT}.")
+    return Tensors(count, elements, data_offset, end - data_offset, dict(types), embedding, has_attention, has_router)
 
 
 def _tensor(reader: Reader, index: int) -> _Tensor:
@@ -162,7 +159,9 @@ def _tensor(reader: Reader, index: int) -> _Tensor:
     for size in shape:
         elements *= size
         if not 0 < elements <= _MOST_ELEMENTS:
-            raise GgufInvalid(f"{reader.place} has the shape {_times(shape)}, which is 0 or more than 2^63 - 1 numbers.")
+            raise GgufInvalid(
+                f"{reader.place} has the shape {_times(shape)}, which is 0 or more than 2^63 - 1 numbers."
+            )
     kind = int(reader.number(U32))
     if kind not in _TYPES:
         gone = "was removed from ggml; convert the model anew" if kind in _REMOVED else "does not exist"
@@ -171,17 +170,20 @@ def _tensor(reader: Reader, index: int) -> _Tensor:
     row = shape[0] if shape else 1
     if row % block:
         raise GgufInvalid(f"{reader.place} has rows of {row} numbers, and {type_name} has blocks of {block}.")
-    _check_use(called, shape, type_name)
     return _Tensor(called, shape, elements, type_name, elements // block * block_bytes, int(reader.number(U64)))
 
 
-def _check_use(called: str, shape: tuple[int, ...], type_name: str) -> None:
-    """Whether llama.cpp can calculate with such a type in such a place, without ending the process."""
-    if called.endswith(("norm.weight", ".bias")):
-        if type_name not in _ADDED:
-            raise GgufInvalid(f"the tensor {shown(called)} is of type {type_name}; norms and biases are f32, f16 or bf16.")
-    elif called.endswith(".weight") and len(shape) > 1 and type_name in _NEVER_MULTIPLIED:
-        raise GgufInvalid(f"the tensor {shown(called)} is of type {type_name}, which llama.cpp multiplies nothing with.")
+def _check_use(tensor: _Tensor, alignment: int) -> None:
+    """Whether llama.cpp can use it where it is, as what it is, without ending the process."""
+    if alignment % _MAPPED_ALIGNMENT:
+        say = f"{_ALIGNMENT} is {alignment}, and llama.cpp maps tensors at multiples of {_MAPPED_ALIGNMENT}"
+    elif tensor.name.endswith(_NUMBER_BY_NUMBER) and tensor.type != "f32":
+        say = f"the tensor {shown(tensor.name)} is of type {tensor.type}, and norms and biases are f32"
+    elif tensor.name.endswith(".weight") and len(tensor.shape) > 1 and tensor.type in _NEVER_MULTIPLIED:
+        say = f"the tensor {shown(tensor.name)} is of type {tensor.type}, which llama.cpp multiplies with nothing"
+    else:
+        return
+    raise GgufInvalid(f"{say}.")
 
 
 def _misplaced(tensor: _Tensor, expected: int, alignment: int) -> str:

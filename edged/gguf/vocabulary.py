@@ -21,7 +21,7 @@ _UNMERGED = "kimi-k2"  # the one vocabulary of that kind that has no merges
 # 0xFFFFFFFF is how converters write that there is none.
 _ABSENT = 2**32 - 1
 _CHECKED_IDS = ("bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id", "unknown_token_id")
-# Rows are made for so many tokens where no vocabulary says how many (`no_vocab`), 2 MiB of them at 40 bytes each.
+# llama.cpp makes room for as many tokens as are said where there is no vocabulary; twice Gemma's.
 _MOST_NAMELESS_TOKENS = 2**19
 
 
@@ -37,6 +37,7 @@ class _Defaults:
     always_adds: bool = False  # a tokenizer of BERT's kind asks nobody
 
 
+# The others add nothing, whatever a file says.
 _DEFAULTS = {
     "llama": _Defaults(bos=1, eos=2, adds_bos=True),
     "bert": _Defaults(bos=101, sep=102, adds_bos=True, always_adds=True),
@@ -57,19 +58,20 @@ def check(said: Entries, architecture: str, *, is_model: bool) -> int:
         return 0
     if model in _NONE:
         return _nameless(said, architecture)
-    tokens = said.list(TOKENS, ("str",))
+    tokens = said.list(TOKENS, "str")
     if tokens is None or not tokens.count:
         raise GgufInvalid(f"{TOKENS} is {'empty' if tokens else 'missing'}: the vocabulary has no tokens.")
     _check_beside(said, "scores", ("f32", "i32"), tokens.count)
     _check_beside(said, "token_type", ("i32",), tokens.count)
-    merges = said.list(f"{_PREFIX}merges", ("str",))
+    merges = said.list(f"{_PREFIX}merges", "str")
     if merges is None and model in _MERGED and said.text(f"{_PREFIX}pre") != _UNMERGED:
         raise GgufInvalid(f"{_PREFIX}merges is missing, which a vocabulary of the kind {model} needs.")
     for key in _CHECKED_IDS:
         found = said.whole(f"{_PREFIX}{key}")
         if found is not None and found != _ABSENT and found >= tokens.count:
             raise GgufInvalid(f"{_PREFIX}{key} is {found}, and there are {tokens.count} tokens.")
-    _check_ends(said, _DEFAULTS.get(model, _Defaults()), tokens.count)
+    if model in _DEFAULTS:
+        _check_ends(said, _DEFAULTS[model], tokens.count)
     return tokens.count
 
 
@@ -83,13 +85,13 @@ def _nameless(said: Entries, architecture: str) -> int:
 
 def _check_beside(said: Entries, key: str, kinds: tuple[str, ...], tokens: int) -> None:
     """A list that has something to say of each token. llama.cpp takes longer ones, and reads no further."""
-    values = said.list(f"{_PREFIX}{key}", kinds)
+    values = said.list(f"{_PREFIX}{key}", *kinds)
     if values is not None and values.count < tokens:
         raise GgufInvalid(f"{_PREFIX}{key} has {values.count} numbers for {tokens} tokens.")
 
 
 def _check_ends(said: Entries, defaults: _Defaults, tokens: int) -> None:
-    """Whether what is put before and behind every text is there: llama.cpp ends the process when it is to add nothing."""
+    """Whether what is put around every text is there: llama.cpp ends the process when it is to add what is not."""
     for name, default, adds in (("bos", defaults.bos, defaults.adds_bos), ("eos", defaults.eos, defaults.adds_eos)):
         told = said.truth(f"{_PREFIX}add_{name}_token")
         if adds if told is None or (defaults.always_adds and adds) else told:
@@ -102,4 +104,5 @@ def _check_there(said: Entries, key: str, default: int | None, tokens: int) -> N
     told = said.whole(key)
     if (told is None or told >= tokens) and (default is None or default >= tokens):
         usual = "" if default is None else f", and of {tokens} tokens none is the usual one, {default}"
-        raise GgufInvalid(f"{key} is missing{usual}: the tokenizer is to add it to every text.")
+        number = "missing" if told is None else told
+        raise GgufInvalid(f"{key} is {number}{usual}: the tokenizer is to add it to every text.")
