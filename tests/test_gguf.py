@@ -34,9 +34,9 @@ _STRAIGHT = straight()
 def of(architecture: str = "llama", /, **entries: bytes) -> Draft:
     """The model under another architecture's name, with entries of that one's."""
     draft = Draft()
-    said = {str(key).replace("llama.", f"{architecture}.", 1): value for key, value in draft.entries.items()}
-    said |= {f"{architecture}.{key.replace('__', '.')}": value for key, value in entries.items()}
-    draft.entries = {**said, "general.architecture": one(STRING, architecture)}
+    draft.entries = {str(key).replace("llama.", f"{architecture}.", 1): value for key, value in draft.entries.items()}
+    draft.entries |= {f"{architecture}.{key.replace('__', '.')}": value for key, value in entries.items()}
+    draft.entries["general.architecture"] = one(STRING, architecture)
     return draft
 
 
@@ -222,9 +222,7 @@ def test_no_more_is_read_than_a_header_may_have(tmp_path: Path) -> None:
 def test_the_most_that_a_file_may_make_us_do_is_bounded(tmp_path: Path) -> None:
     """As many tokens as are taken, all of them different, and as many empty texts."""
     file, draft = tmp_path / "m.gguf", Draft()
-    draft.entries["tokenizer.ggml.tokens"] = struct.pack("<IIQ", 9, 8, 2**19) + b"".join(
-        struct.pack("<QI", 4, number) for number in range(2**19)
-    )
+    draft.entries["tokenizer.ggml.tokens"] = many(STRING, [f"{number:x}" for number in range(2**19)])
     draft.entries["tokenizer.ggml.merges"] = struct.pack("<IIQ", 9, 8, 1_400_000) + bytes(8 * 1_400_000)
     file.write_bytes(draft.written())
     began_s = time.monotonic()
