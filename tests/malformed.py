@@ -154,7 +154,16 @@ def _odd_rope(draft: Draft) -> None:
 def _short_bert(draft: Draft) -> None:
     """Ninety tokens, and its beginning and end are the 102nd and 103rd."""
     _vocabulary("bert", "").bend(draft)
-    draft.entries[_TOKENS] = many(STRING, TOKENS[:90])
+    draft.entries[_TOKENS], draft.entries[_TYPES] = many(STRING, TOKENS[:90]), many(I32, [1] * 90)
+
+
+def _bert_with_bytes(draft: Draft) -> None:
+    _vocabulary("bert", "").bend(draft)
+
+
+def _turning_nothing(draft: Draft) -> None:
+    _of("paddleocr", "expert_count", "").bend(draft)
+    draft.entries["paddleocr.rope.dimension_sections"] = many(I32, [0, 0, 0, 16])
 
 
 def _nameless(draft: Draft) -> None:
@@ -276,6 +285,7 @@ BENT: Mapping[str, Case] = {
     "a norm of whole numbers": _tensor("norms and biases", "output_norm.weight", kind=26),
     "a matrix in Q8_1": _tensor("q8_1.*multiplies with nothing", kind=9),
     "a matrix in F64": _tensor("f64.*multiplies with nothing", kind=28),
+    "a matrix in I32": _tensor("i32.*multiplies with nothing", kind=26),
     "a matrix in I8": _tensor("i8.*multiplies with nothing", kind=24),
     # G9: its build
     "no architecture": _without("general.architecture", "general.architecture is missing"),
@@ -296,7 +306,9 @@ BENT: Mapping[str, Case] = {
     "7 heads": _number("llama.attention.head_count", 7, "7 heads share the keys of 2"),
     "3 heads of a width of 64": Case(_three_heads, "64, which 3 heads cannot share"),
     "2^32-1 heads": _number("llama.attention.head_count", 2**32 - 1, "head_count is 4294967295 in layer 0"),
-    "heads for two layers": _set("llama.attention.head_count", many(U32, [2, 2]), "has 2 numbers for 1 layers"),
+    "heads for two layers": _set(
+        "llama.attention.head_count", many(U32, [2, 2]), "has 2 numbers, and llama.cpp takes 1"
+    ),
     "heads as fractions": _set("llama.attention.head_count", many(F32, [2.0]), "list of f32"),
     "keys for 3 of 2 heads": _number("llama.attention.head_count_kv", 3, "2 heads share the keys of 3"),
     "no width": _number("llama.embedding_length", 0),
@@ -304,10 +316,13 @@ BENT: Mapping[str, Case] = {
     "a width that is not the embedding's": _number("llama.embedding_length", 128, "token_embd.weight has 64"),
     "width unsaid": _without("llama.embedding_length", "llama.embedding_length is missing"),
     "feed-forward 2^32-1": _number("llama.feed_forward_length", 2**32 - 1, "feed_forward_length is 4294967295"),
-    "feed-forward for two layers": _set("llama.feed_forward_length", many(U32, [96, 96]), "2 numbers for 1 layers"),
+    "feed-forward for two layers": _set(
+        "llama.feed_forward_length", many(U32, [96, 96]), "2 numbers, and llama.cpp takes 1"
+    ),
     "rope 999": _number("llama.rope.dimension_count", 999, "rope.dimension_count is 999, of heads that are 32 wide"),
     "rope of half a head": _number("llama.rope.dimension_count", 16, "rope.dimension_count is 16"),
     "an odd rope": Case(_odd_rope, "rope.dimension_count is 31, which is odd"),
+    "positions of several numbers that turn nothing": Case(_turning_nothing, "paddleocr has positions"),
     "an unknown rope": _set("llama.rope.scaling.type", one(STRING, "bent"), "rope.scaling.type is 'bent'"),
     "a rope of NaN": _set("llama.rope.freq_base", one(F32, math.nan), "rope.freq_base is nan"),
     "a rope stretched by infinity": _set("llama.rope.scaling.factor", one(F32, math.inf), "scaling.factor is inf"),
@@ -333,6 +348,7 @@ BENT: Mapping[str, Case] = {
     "8 experts in 4 groups, of which 4": _experts(
         "with 4 of them in use", 8, 1, expert_group_count=4, expert_group_used_count=4
     ),
+    "no experts where they are expected": _of("smallthinker", "expert_count", "smallthinker.expert_count is 0"),
     "a router without experts": _tensor("expert_count is 0", name="blk.0.ffn_gate_inp.weight"),
     # G10 and G11: its vocabulary
     "no vocabulary": _without("tokenizer.ggml.model", "tokenizer.ggml.model is missing"),
@@ -356,6 +372,7 @@ BENT: Mapping[str, Case] = {
     "an unknown token beyond the tokens": _number("tokenizer.ggml.unknown_token_id", 999, "unknown_token_id is 999"),
     "an end as a signed number": _set("tokenizer.ggml.eos_token_id", one(I32, -1), "eos_token_id is of kind i32"),
     "a vocabulary of BERT's kind without its ends": Case(_short_bert, "bos_token_id is missing.*none is the usual one"),
+    "bytes in a vocabulary of BERT's kind": Case(_bert_with_bytes, "token_type tells of bytes"),
     "merges that are not there": _vocabulary("gpt2", "merges is missing"),
     "merges that are numbers": _vocabulary("gpt2", "merges is a list of u32", merges=many(U32, [1])),
     "a beginning to add that is none": _vocabulary("gemma4", "bos_token_id is missing", merges=many(STRING, ["e t"])),

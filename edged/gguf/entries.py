@@ -24,7 +24,9 @@ _FORMS = {kind: Struct(form) for kind, form in _NUMBERS.items()}
 U32, U64 = _FORMS[4], _FORMS[10]
 
 TEMPLATE = "tokenizer.chat_template"
-TOKENS = "tokenizer.ggml.tokens"
+TOKENS, TOKEN_TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+_I32 = 5
+_BYTE = 6  # LLAMA_TOKEN_TYPE_BYTE in include/llama.h
 _MOST_ENTRIES = 1024  # real files have 20 to 60
 _LONGEST_KEY_BYTES = 1024  # 2^16 - 1 are allowed (docs/gguf.md of ggml), and the longest of llama.cpp's own has 60
 _LONGEST_TEXT_BYTES = 256
@@ -39,11 +41,15 @@ _LONGEST_TOKEN_BYTES = 65_535
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """An array: what it consists of, how many, and the numbers themselves where they are few."""
+    """An array: what it consists of, how many, and the numbers themselves where they are few.
+
+    `has_bytes` tells of the types of tokens whether some stand for bytes.
+    """
 
     kind: int
     count: int
     data: bytes = b""
+    has_bytes: bool = False
 
 
 Value: TypeAlias = int | float | bool | str | List | None
@@ -95,7 +101,7 @@ class Entries:
             return None if value is None else (value,) * count
         values = self.list(key, "u32", "i32")
         if values is None or values.count != count:
-            raise GgufInvalid(f"{key} has {values.count if values else 0} numbers for {count} layers.")
+            raise GgufInvalid(f"{key} has {values.count if values else 0} numbers, and llama.cpp takes {count}.")
         return tuple(number for (number,) in iter_unpack("<I", values.data))
 
     def list(self, key: str, *kinds: str) -> List | None:
@@ -171,6 +177,8 @@ def _list(reader: Reader, key: str, kind: int, count: int) -> List:
         return List(kind, count)
     if kind not in _FORMS:
         raise GgufInvalid(f"{reader.place} is a list of kind {kind}; lists are of numbers or texts.")
+    if key == TOKEN_TYPES and kind == _I32 and count <= _MOST_TOKENS:
+        return List(kind, count, has_bytes=_BYTE in memoryview(reader.take(4 * count)).cast("i"))
     size_bytes = count * _FORMS[kind].size
     if size_bytes <= _LONGEST_LIST_BYTES:
         return List(kind, count, reader.take(size_bytes))

@@ -17,11 +17,14 @@ _MOST = 2**31 - 1  # llama.h tells all of them as int32_t, positions and tokens 
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")  # LLAMA_ROPE_SCALING_TYPES in src/llama-model.cpp
 _POOLINGS = (0, 1, 2, 3, 4, 2**32 - 1)  # enum llama_pooling_type in include/llama.h; the last is -1, unspecified
 
-# Architectures that end the process without experts, or with a router and none, have it in their name.
-_EXPERTS_BY_NAME = "moe"
+# Architectures that end the process where they have no experts; the others of that kind have it in their names.
+_EXPERTS_BY_NAME = ("moe", "smallthinker")
 # One expert is none there (`load_hparams`).
 _ONE_EXPERT_IS_NONE = ("hunyuan-dense", "hunyuan_vl")
 _WHOLE_HEADS_TURN = ("llama", "deci", "falcon", "llama-embed")  # "invalid n_rot" in `load_hparams`
+# Where positions have several numbers (`llama_model_rope_type`), `rope` asserts that they turn something.
+_MANY_POSITIONS = ("qwen2vl", "paddleocr", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen4exp")
+_SECTIONS = 4  # of which the last is for none of a text's positions
 # There the embedding is as wide as features, which are no embeddings.
 _NO_EMBEDDING = ("wavtokenizer-dec",)
 # What is divided by unseen in src/models/*.cpp; elsewhere a zero says that there is no such thing.
@@ -53,7 +56,7 @@ def check(said: Entries, architecture: str, tensors: Tensors) -> None:
     for key, architectures in _DIVISORS.items():
         if architecture in architectures and said.whole(f"{architecture}.{key}") == 0:
             raise GgufInvalid(f"{architecture}.{key} is 0, and llama.cpp divides by it.")
-    _choices(said, architecture)
+    _choices(said, architecture, is_model=tensors.count > 0)
     if layers is not None:
         heads = _heads(said, architecture, layers, tensors)
         _turning(said, architecture, heads)
@@ -76,7 +79,7 @@ def _sizes(said: Entries, architecture: str, *, is_model: bool) -> int | None:
     return layers
 
 
-def _choices(said: Entries, architecture: str) -> None:
+def _choices(said: Entries, architecture: str, *, is_model: bool) -> None:
     pooling = said.whole(f"{architecture}.pooling_type")
     if pooling is not None and pooling not in _POOLINGS:
         raise GgufInvalid(f"{architecture}.pooling_type is {pooling}; poolings are 0 to 4.")
@@ -84,6 +87,9 @@ def _choices(said: Entries, architecture: str) -> None:
     if key in said and (scaling := said.text(key)) not in _ROPE_SCALINGS:
         raise GgufInvalid(f"{key} is {shown(scaling or 'a long text')}; there are {', '.join(_ROPE_SCALINGS)}.")
     said.truth(f"{architecture}.attention.causal")
+    key = f"{architecture}.rope.dimension_sections"
+    if is_model and architecture in _MANY_POSITIONS and not any((said.wholes(key, _SECTIONS) or ())[:-1]):
+        raise GgufInvalid(f"{key} is 0 or missing: {architecture} has positions of several numbers.")
 
 
 def _heads(said: Entries, architecture: str, layers: int, tensors: Tensors) -> int:
@@ -139,7 +145,7 @@ def _experts(said: Entries, architecture: str, layers: int, tensors: Tensors) ->
         return
     if experts > _MOST_EXPERTS:
         raise GgufInvalid(f"{prefix}_count is {experts}, and llama.cpp has room for {_MOST_EXPERTS}.")
-    if not experts and (tensors.has_router or _EXPERTS_BY_NAME in architecture):
+    if not experts and (tensors.has_router or any(name in architecture for name in _EXPERTS_BY_NAME)):
         raise GgufInvalid(f"{prefix}_count is 0 or missing, and the model is a mixture of experts.")
     if asked > experts or (experts and not asked):
         raise GgufInvalid(f"{prefix}_used_count is {asked}, of {experts} experts.")

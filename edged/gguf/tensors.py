@@ -56,9 +56,9 @@ _REMOVED = frozenset({4, 5, 31, 32, 33, 36, 37, 38})
 # What is added or multiplied with f32, number by number: `binary_op` in ggml/src/ggml-cpu/binary-ops.cpp ends the
 # process for all else, so converters write nothing else (`prepare_tensors` in conversion/base.py).
 _NUMBER_BY_NUMBER = ("_norm.weight", ".bias")
-# What no matrix may be: no `vec_dot` in `type_traits_cpu` (ggml/src/ggml-cpu/ggml-cpu.c), and it is called unseen. i32
-# has none either, and is what tables of indices consist of, which nothing is multiplied with.
-_NEVER_MULTIPLIED = frozenset({"q8_1", "q8_K", "i8", "i16", "i64", "f64"})
+# What no matrix may be: no `vec_dot` in `type_traits_cpu` (ggml/src/ggml-cpu/ggml-cpu.c), and it is called unseen.
+_NEVER_MULTIPLIED = frozenset({"q8_1", "q8_K", "i8", "i16", "i32", "i64", "f64"})
+_TABLE = "_tid2eid.weight"  # which experts a token goes to (src/models/deepseek4.cpp): looked up, not multiplied
 
 _ALIGNMENT = "general.alignment"
 _DEFAULT_ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT in ggml/include/gguf.h
@@ -179,11 +179,15 @@ def _check_use(tensor: _Tensor, alignment: int) -> None:
         say = f"{_ALIGNMENT} is {alignment}, and llama.cpp maps tensors at multiples of {_MAPPED_ALIGNMENT}"
     elif tensor.name.endswith(_NUMBER_BY_NUMBER) and tensor.type != "f32":
         say = f"the tensor {shown(tensor.name)} is of type {tensor.type}, and norms and biases are f32"
-    elif tensor.name.endswith(".weight") and len(tensor.shape) > 1 and tensor.type in _NEVER_MULTIPLIED:
+    elif _is_matrix(tensor) and tensor.type in _NEVER_MULTIPLIED:
         say = f"the tensor {shown(tensor.name)} is of type {tensor.type}, which llama.cpp multiplies with nothing"
     else:
         return
     raise GgufInvalid(f"{say}.")
+
+
+def _is_matrix(tensor: _Tensor) -> bool:
+    return len(tensor.shape) > 1 and tensor.name.endswith(".weight") and not tensor.name.endswith(_TABLE)
 
 
 def _misplaced(tensor: _Tensor, expected: int, alignment: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edged.gguf.entries import TOKENS, Entries
+from edged.gguf.entries import TOKEN_TYPES, TOKENS, Entries, List
 from edged.gguf.reading import GgufInvalid
 
 _PREFIX = "tokenizer.ggml."
@@ -18,6 +18,8 @@ _MODEL = f"{_PREFIX}model"
 _NONE = ("no_vocab", "none")
 _MERGED = ("gpt2", "gemma4", "hybriddna", "whitespace")
 _UNMERGED = "kimi-k2"  # the one vocabulary of that kind that has no merges
+# `token_to_byte` in src/llama-vocab.cpp ends the process there, while the model is loaded.
+_WITHOUT_BYTES = "bert"
 # 0xFFFFFFFF is how converters write that there is none.
 _ABSENT = 2**32 - 1
 _CHECKED_IDS = ("bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id", "unknown_token_id")
@@ -61,8 +63,10 @@ def check(said: Entries, architecture: str, *, is_model: bool) -> int:
     tokens = said.list(TOKENS, "str")
     if tokens is None or not tokens.count:
         raise GgufInvalid(f"{TOKENS} is {'empty' if tokens else 'missing'}: the vocabulary has no tokens.")
-    _check_beside(said, "scores", ("f32", "i32"), tokens.count)
-    _check_beside(said, "token_type", ("i32",), tokens.count)
+    _check_beside(said, f"{_PREFIX}scores", ("f32", "i32"), tokens.count)
+    types = _check_beside(said, TOKEN_TYPES, ("i32",), tokens.count)
+    if types is not None and types.has_bytes and model == _WITHOUT_BYTES:
+        raise GgufInvalid(f"{TOKEN_TYPES} tells of bytes, and a vocabulary of the kind {model} has none.")
     merges = said.list(f"{_PREFIX}merges", "str")
     if merges is None and model in _MERGED and said.text(f"{_PREFIX}pre") != _UNMERGED:
         raise GgufInvalid(f"{_PREFIX}merges is missing, which a vocabulary of the kind {model} needs.")
@@ -83,11 +87,12 @@ def _nameless(said: Entries, architecture: str) -> int:
     return count
 
 
-def _check_beside(said: Entries, key: str, kinds: tuple[str, ...], tokens: int) -> None:
+def _check_beside(said: Entries, key: str, kinds: tuple[str, ...], tokens: int) -> List | None:
     """A list that has something to say of each token. llama.cpp takes longer ones, and reads no further."""
-    values = said.list(f"{_PREFIX}{key}", *kinds)
+    values = said.list(key, *kinds)
     if values is not None and values.count < tokens:
-        raise GgufInvalid(f"{_PREFIX}{key} has {values.count} numbers for {tokens} tokens.")
+        raise GgufInvalid(f"{key} has {values.count} numbers for {tokens} tokens.")
+    return values
 
 
 def _check_ends(said: Entries, defaults: _Defaults, tokens: int) -> None:
