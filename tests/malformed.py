@@ -321,6 +321,7 @@ BENT: Mapping[str, Case] = {
     ),
     "rope 999": _number("llama.rope.dimension_count", 999, "rope.dimension_count is 999, of heads that are 32 wide"),
     "rope of half a head": _number("llama.rope.dimension_count", 16, "rope.dimension_count is 16"),
+    "rope 999 in a window": _number("llama.rope.dimension_count_swa", 999, "rope.dimension_count_swa is 999"),
     "an odd rope": Case(_odd_rope, "rope.dimension_count is 31, which is odd"),
     "positions of several numbers that turn nothing": Case(_turning_nothing, "paddleocr has positions"),
     "an unknown rope": _set("llama.rope.scaling.type", one(STRING, "bent"), "rope.scaling.type is 'bent'"),

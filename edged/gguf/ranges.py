@@ -125,14 +125,14 @@ def _embedding(architecture: str, width: int, tensors: Tensors) -> None:
 
 def _turning(said: Entries, architecture: str, head: int) -> None:
     """How much of a head is turned by its position: an even number of it (`rope` in ggml/src/ggml-cpu/ops.cpp)."""
-    key = f"{architecture}.rope.dimension_count"
-    turned = said.whole(key)
-    if turned is None or not head:
-        return
-    if turned > head or (turned != head and architecture in _WHOLE_HEADS_TURN):
-        raise GgufInvalid(f"{key} is {turned}, of heads that are {head} wide.")
-    if turned % 2:
-        raise GgufInvalid(f"{key} is {turned}, which is odd.")
+    for key in (f"{architecture}.rope.dimension_count", f"{architecture}.rope.dimension_count_swa"):
+        turned = said.whole(key)
+        if turned is None or not head:
+            continue
+        if turned > head or (turned != head and architecture in _WHOLE_HEADS_TURN):
+            raise GgufInvalid(f"{key} is {turned}, of heads that are {head} wide.")
+        if turned % 2:
+            raise GgufInvalid(f"{key} is {turned}, which is odd.")
 
 
 def _experts(said: Entries, architecture: str, layers: int, tensors: Tensors) -> None:
