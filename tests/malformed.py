@@ -1,4 +1,4 @@
-"""Some hundred and fifty ways to bend a model's file: what each is, and what its refusal must mention.
+"""Some hundred and seventy ways to bend a model's file: what each is, and what its refusal must mention.
 
 What is bent loads when it is straight, so whatever is refused is refused for its bend. `HARMLESS` are bends that real
 files have.
