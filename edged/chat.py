@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from edged.sampling import Constraint, Sampling
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
-# What a model's file was made for. A part (a projector, an adapter, one of several files) answers nothing alone.
+# What a model's file was made for. A part (a projector, an adapter, a vocabulary, one of several files) is no model.
 MadeFor: TypeAlias = Literal["words", "vectors", "scores", "part"]
 # Somebody waits for the words; or nobody does, and it gives way to those who do.
 Lane: TypeAlias = Literal["interactive", "background"]

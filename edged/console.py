@@ -111,6 +111,7 @@ def model_body(file: ModelFile, default: str) -> dict[str, Any]:
         "size_bytes": file.size_bytes,
         "path": str(file.path),
         "made_for": file.made_for,
+        "problem": file.problem or None,
         "default": file.name == default,
     }
 
@@ -121,7 +122,7 @@ def models_table(files: Sequence[ModelFile], default: str) -> Table:
     for column in ("model", "size", "made for", ""):
         table.add_column(column, justify="right" if column == "size" else "left")
     for file in files:
-        size, mark = f"{file.size_bytes / 2**20:,.0f} MiB", "default" if file.name == default else ""
+        size, mark = f"{file.size_bytes / 2**20:,.0f} MiB", "default" if file.name == default else escape(file.problem)
         table.add_row(file.name, size, file.made_for or "unreadable", mark)
     return table
 

@@ -16,7 +16,7 @@
     │   ├── MethodNotAllowed         that path, but not with that method
     │   ├── PayloadTooLarge          more bytes than the published limit
     │   ├── UnsupportedMediaType     not plain JSON
-    │   ├── ModelInvalid             the engine refused the model's file
+    │   ├── ModelInvalid             the model's file is damaged or no model, or the engine refused it
     │   └── TemplateLimit            the model's chat template ran too long or too large
     ├── Unavailable                  ours: the same request may succeed later, or elsewhere
     │   ├── QueueFull                as many wait as may wait
@@ -155,7 +155,7 @@ class UnsupportedMediaType(RequestError):
 
 
 class ModelInvalid(RequestError):
-    """The engine could not load the model's file."""
+    """The model's file is damaged or no model, or the engine could not load it."""
 
     code = "model_invalid"
 

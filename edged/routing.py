@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from edged.chat import ChatRequest, EmbedRequest, RerankRequest
 from edged.completion import Backend, Completion, Counted, Embeddings, Ranking
 from edged.errors import ModelNotFound
-from edged.store import GUIDE, ModelFile
+from edged.store import GUIDE, ModelFile, unusable
 
 _DEFAULT = "default"
 # What a model needs beyond its file: cells, compute buffers, repacked weights, the process itself. A coarse rule until
@@ -108,6 +108,13 @@ class Router:
         return replace(found, admission=replace(found.admission, route=route.reason))
 
     async def route(self, wanted: str | None) -> Route:
-        """Who answers a request for `wanted`. Raises `ModelNotFound`."""
+        """Who answers a request for `wanted`.
+
+        Raises `ModelNotFound`, and `ModelInvalid` for a file that cannot be loaded, before another model leaves memory
+        for it.
+        """
         files = await asyncio.to_thread(self._installed)
-        return resolve(wanted, [file.name for file in files], self._aliases, self._default(files))
+        route = resolve(wanted, [file.name for file in files], self._aliases, self._default(files))
+        if problem := next(file.problem for file in files if file.name == route.model):
+            raise unusable(route.model, problem)
+        return route

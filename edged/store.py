@@ -1,8 +1,8 @@
 """The models on this device: the built-in `guide`, and every `NAME.gguf` in the state directory's `models/` folder.
 
 A file that appears there is a model at once; nothing is indexed, because a folder of a few dozen files is listed faster
-than anything could be kept in step with it. Only what stands in a file's header is remembered, for as long as the file
-is the same. Only regular files count: a link could lead anywhere, and a FIFO would hang the reader.
+than anything could be kept in step with it. Only what stands in a file's header, or is wrong with it, is remembered for
+as long as the file is the same. Only regular files count: a link could lead anywhere, and a FIFO would hang the reader.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 
 from edged.chat import MadeFor
 from edged.errors import InvalidRequest, ModelInvalid, ModelNotFound
-from edged.header import Header, read
+from edged.gguf.header import Gguf, inspect
+from edged.gguf.reading import GgufInvalid
 
 GUIDE = "guide"
 _GUIDE_FILE = Path(__file__).with_name("guide.gguf")
@@ -34,14 +35,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model that is installed. `modified_s` is Unix time; `made_for` and `header` are None where it is unreadable."""
+    """A model that is installed. `modified_s` is Unix time; `made_for` and `header` are None where it is unreadable.
+
+    `problem` is why it cannot be loaded, as a clause; empty where nothing speaks against it.
+    """
 
     name: str
     path: Path
     size_bytes: int
     modified_s: int
     made_for: MadeFor | None = "words"
-    header: Header | None = field(default=None, compare=False, repr=False)
+    header: Gguf | None = field(default=None, compare=False, repr=False)
+    problem: str = ""
 
 
 class Store:
@@ -49,7 +54,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._headers: dict[tuple[int, ...], Header | None] = {}
+        self._inspected: dict[tuple[int, ...], Gguf | str] = {}
 
     def models(self) -> list[ModelFile]:
         """Everything installed, by name, `guide` last: it is the fallback."""
@@ -77,6 +82,14 @@ class Store:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def examine(self, name: str, descriptor: int) -> None:
+        """Whether llama.cpp may see the file behind `descriptor`, which was opened for the model called `name`.
+
+        Raises `ModelInvalid` with what is wrong with it. Takes up to a second where the file is a new one.
+        """
+        if problem := _problem(self._inspect(os.fstat(descriptor), descriptor)):
+            raise unusable(name, problem)
 
     def copy(self, source: str, name: str) -> None:
         """Give the model called `source` another name: one file with two names, which takes no room of its own.
@@ -136,17 +149,38 @@ class Store:
                         yield self._describe(name, Path(entry.path), status)
 
     def _describe(self, name: str, path: Path, status: os.stat_result) -> ModelFile:
-        header = self._header(path, status)
+        found = self._inspect(status, path)
+        header = None if isinstance(found, str) else found
         made_for = header.made_for if header else None
-        return ModelFile(name, path, status.st_size, int(status.st_mtime), made_for, header)
+        return ModelFile(name, path, status.st_size, int(status.st_mtime), made_for, header, _problem(found))
 
-    def _header(self, path: Path, status: os.stat_result) -> Header | None:
-        same = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if same not in self._headers:
-            if len(self._headers) >= _MOST_REMEMBERED:
-                self._headers.clear()
-            self._headers[same] = read(path)
-        return self._headers[same]
+    def _inspect(self, status: os.stat_result, file: Path | int) -> Gguf | str:
+        """What the file says of itself, or what is wrong with it."""
+        # The time of its last change of any kind too: unlike that of its content, nobody can set it back.
+        same = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        found = self._inspected.get(same)
+        if found is None:
+            found = _inspected(file)
+            if len(self._inspected) >= _MOST_REMEMBERED:
+                self._inspected.clear()
+            self._inspected[same] = found
+        return found
+
+
+def unusable(name: str, problem: str) -> ModelInvalid:
+    """What to tell whoever wants the model called `name`; `problem` is a `ModelFile`'s."""
+    return ModelInvalid(f"The file of model {name} cannot be loaded: {problem}", param="model")
+
+
+def _inspected(file: Path | int) -> Gguf | str:
+    try:
+        return inspect(file)
+    except GgufInvalid as error:
+        return str(error)
+
+
+def _problem(found: Gguf | str) -> str:
+    return found if isinstance(found, str) else found.problem
 
 
 def key_of(descriptor: int) -> str:

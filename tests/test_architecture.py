@@ -21,7 +21,7 @@ ROWS = (
     {"local", "observe"},
     {"speech"},
     {"store", "host", "framing"},
-    {"wire", "header"},
+    {"wire", "gguf"},
     {"token_wire"},
     {"template_wire", "completion"},
     {"chat", "config", "checked", "prefix_wire", "shares"},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edged.chat import ChatRequest, EmbedRequest, MadeFor, RerankRequest
 from edged.config import Routing
-from edged.errors import ModelNotFound
+from edged.errors import ModelInvalid, ModelNotFound
 from edged.routing import Route, Router, default_model, resolve
 from edged.store import ModelFile
 from tests.fakes import ScriptedBackend
@@ -94,6 +95,17 @@ async def test_a_router_asks_nobody_for_a_model_that_is_not_there() -> None:
 
     with pytest.raises(ModelNotFound):
         await router.complete(ChatRequest("1", model="nobody"))
+    assert backend.requests == []
+
+
+async def test_a_router_asks_nobody_for_a_model_whose_file_is_damaged() -> None:
+    """Before another one leaves memory for it."""
+    backend = ScriptedBackend()
+    files = [replace(file("half", 1, None), problem="it is cut off."), file("guide", 1)]
+    router = Router(backend, lambda: files, {}, lambda installed: "guide")
+
+    with pytest.raises(ModelInvalid, match=r"The file of model half cannot be loaded: it is cut off\."):
+        await router.complete(ChatRequest("1", model="half"))
     assert backend.requests == []
 
 

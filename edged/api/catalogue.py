@@ -26,7 +26,7 @@ from edged.api.ollama_models import (
 from edged.api.openai import model_body, models_body
 from edged.chat import ModelCard
 from edged.errors import NotFound
-from edged.header import Header
+from edged.gguf.header import Gguf
 from edged.store import ModelFile
 from edged.wire import Loaded
 
@@ -139,5 +139,5 @@ def _gpu_bytes(loaded: Loaded) -> int:
     return loaded.model_bytes * loaded.gpu_layers // max(1, loaded.layers)
 
 
-def _headers(installed: list[tuple[ModelCard, ModelFile]]) -> dict[str, Header | None]:
+def _headers(installed: list[tuple[ModelCard, ModelFile]]) -> dict[str, Gguf | None]:
     return {file.name: file.header for _, file in installed}

@@ -21,7 +21,7 @@ import edged
 from edged.api.body import Strict
 from edged.chat import MadeFor, ModelCard
 from edged.errors import InvalidRequest, ModelNotFound, UnsupportedParameter
-from edged.header import Header
+from edged.gguf.header import Gguf
 from edged.speech.families import family_of
 
 # Which Ollama's API this is; programs compare it to know what they may ask for (`/api/version`).
@@ -151,17 +151,17 @@ def version_body() -> dict[str, Any]:
     return {"version": API_VERSION, "edged": edged.__version__}
 
 
-def tags_body(cards: Sequence[ModelCard], headers: Mapping[str, Header | None]) -> dict[str, Any]:
+def tags_body(cards: Sequence[ModelCard], headers: Mapping[str, Gguf | None]) -> dict[str, Any]:
     """`GET /api/tags`: everything installed. `headers` has what the files say, by the models' names."""
     return {"models": [_model_body(card, headers.get(card.name)) for card in cards]}
 
 
-def ps_body(running: Sequence[Running], headers: Mapping[str, Header | None], now_s: float) -> dict[str, Any]:
+def ps_body(running: Sequence[Running], headers: Mapping[str, Gguf | None], now_s: float) -> dict[str, Any]:
     """`GET /api/ps`: everything in memory."""
     return {"models": [_running_body(model, headers.get(model.card.name), now_s) for model in running]}
 
 
-def show_body(card: ModelCard, header: Header | None) -> dict[str, Any]:
+def show_body(card: ModelCard, header: Gguf | None) -> dict[str, Any]:
     """`POST /api/show`. What the chat template speaks of the model can do, in memory or not, as in Ollama."""
     template = header.template if header else ""
     return {
@@ -205,7 +205,7 @@ def _capabilities(made_for: MadeFor | None, template: str) -> list[str]:
     return able
 
 
-def _model_body(card: ModelCard, header: Header | None) -> dict[str, Any]:
+def _model_body(card: ModelCard, header: Gguf | None) -> dict[str, Any]:
     return {
         "name": tagged(card.name),
         "model": tagged(card.name),
@@ -216,7 +216,7 @@ def _model_body(card: ModelCard, header: Header | None) -> dict[str, Any]:
     }
 
 
-def _running_body(running: Running, header: Header | None, now_s: float) -> dict[str, Any]:
+def _running_body(running: Running, header: Gguf | None, now_s: float) -> dict[str, Any]:
     card = running.card
     expires_s = running.expires_s if running.expires_s is not None else now_s + _FOR_GOOD_S
     body = {
@@ -231,7 +231,7 @@ def _running_body(running: Running, header: Header | None, now_s: float) -> dict
     return body if card.context_tokens is None else body | {"context_length": card.context_tokens}
 
 
-def _details(header: Header | None) -> dict[str, Any]:
+def _details(header: Gguf | None) -> dict[str, Any]:
     """What a file says of itself; empty, as in Ollama, where it says nothing."""
     said: Mapping[str, int | float | str] = header.entries if header else {}
     family = header.architecture if header else ""
@@ -246,7 +246,7 @@ def _details(header: Header | None) -> dict[str, Any]:
     }
 
 
-def _model_info(header: Header | None) -> dict[str, Any]:
+def _model_info(header: Gguf | None) -> dict[str, Any]:
     """The file's entries as they are, without its name, as in Ollama, and without lists and long texts."""
     said: Mapping[str, int | float | str] = header.entries if header else {}
     hidden = ("general.name", "tokenizer.chat_template")

@@ -6,7 +6,8 @@ larger one is loaded without it, and `Resident.draft_problem` says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -34,9 +35,12 @@ class Loader:
     async def load(self, model: str, resident: Resident, spawn: Callable[[], WorkerProcess]) -> Loaded:
         """Load `model`; `spawn` makes another process where the first one dies of the smaller model.
 
-        Raises `ModelNotFound`, `OSError`, and what `WorkerProcess.load` raises.
+        Raises `ModelNotFound`, `OSError`, and what `WorkerProcess.load` raises; `ModelInvalid`, before a process is
+        started, for a file that llama.cpp must not see.
         """
-        wanted = self._frame(self._store.find(model), resident)
+        file = await asyncio.to_thread(self._store.find, model)
+        installed = await asyncio.to_thread(self._store.models) if self._engine.draft_model else ()
+        wanted = self._frame(file, installed, resident)
         if wanted.drafter:
             try:
                 return await self._load(wanted, resident)
@@ -48,19 +52,30 @@ class Loader:
 
     async def _load(self, wanted: Load, resident: Resident) -> Loaded:
         with ExitStack() as opened:
-            descriptors = [opened.enter_context(self._store.open(wanted.name))]
+            descriptors = [await self._sound(wanted.name, opened)]
             if wanted.drafter:
                 try:
-                    descriptors.append(opened.enter_context(self._store.open(wanted.drafter)))
+                    descriptors.append(await self._sound(wanted.drafter, opened))
                 except EdgedError as error:
                     raise _Unopened(str(error)) from error
             card = await self._keeping.load(resident.process, wanted, descriptors)
         resident.draft_problem = resident.draft_problem or card.draft_problem
         return card
 
-    def _frame(self, file: ModelFile, resident: Resident) -> Load:
+    async def _sound(self, model: str, opened: ExitStack) -> int:
+        """A descriptor of the model's file, which was examined behind this very descriptor: no other comes between."""
+        descriptor = opened.enter_context(self._store.open(model))
+        examined = asyncio.ensure_future(asyncio.to_thread(self._store.examine, model, descriptor))
+        try:
+            await asyncio.shield(examined)
+        finally:
+            # A thread cannot be stopped: until it ends, nobody may close what it reads, even if the load is called off.
+            await asyncio.wait([examined])
+            examined.exception()
+        return descriptor
+
+    def _frame(self, file: ModelFile, installed: Iterable[ModelFile], resident: Resident) -> Load:
         engine, tuning, available_bytes = self._engine, self._tuning, memory.available_bytes()
-        installed = self._store.models() if engine.draft_model else ()
         chosen = choose_drafter(file, engine.draft_model, installed, available_bytes)
         resident.draft_problem = chosen.problem
         how = how_to_load(file.size_bytes, available_bytes)
@@ -87,4 +102,4 @@ class Loader:
 
 
 class _Unopened(Exception):
-    """The smaller model's file cannot be opened."""
+    """The smaller model's file cannot be opened, or not be loaded."""

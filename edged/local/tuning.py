@@ -19,7 +19,7 @@ from edged.checked import fields_of, reader
 from edged.config import Engine
 from edged.host import memory
 from edged.local import durable
-from edged.store import ModelFile
+from edged.store import ModelFile, unusable
 from edged.wire import Tuned
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,8 @@ def choose_drafter(
     drafter = next((file for file in installed if file.name == name), None)
     if drafter is None:
         return ChosenDrafter(problem=f"[engine] draft_model = {name!r}: no such model is installed.")
+    if drafter.problem:
+        return ChosenDrafter(problem=str(unusable(name, drafter.problem)))
     if drafter.made_for in ("vectors", "scores", "part"):
         return ChosenDrafter(problem=f"{name} was made for {drafter.made_for} and not for words.")
     if drafter.size_bytes >= model.size_bytes:

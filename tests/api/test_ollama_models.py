@@ -35,11 +35,11 @@ from edged.api.ollama_models import (
 from edged.chat import Caller, EmbedRequest, ModelCard
 from edged.completion import Admission, Embeddings
 from edged.errors import InvalidRequest, ModelNotFound, PayloadTooLarge, RequestError, UnsupportedParameter
-from edged.header import Header
+from edged.gguf.header import Gguf
 from edged.store import GUIDE, Store
 
 CARD = ModelCard("qwen3-1.7b", "local", 1_834_426_016, 1_690_000_000, 8192, True)
-HEADER = Header(
+HEADER = Gguf(
     "words",
     "qwen3",
     {
@@ -152,7 +152,7 @@ def test_what_a_model_can(made_for: Any, template: str, able: list[str]) -> None
 
 def test_a_guessed_type_is_told_as_what_was_guessed_and_an_unknown_one_as_unknown() -> None:
     for said, told in ((1024 + 7, "Q8_0"), (999, "unknown"), ("Q4", "")):
-        header = Header("words", "llama", {"general.file_type": said})
+        header = Gguf("words", "llama", {"general.file_type": said})
         assert tags_body([CARD], {CARD.name: header})["models"][0]["details"]["quantization_level"] == told
 
 
@@ -316,7 +316,7 @@ def test_one_vector() -> None:
 
 def test_the_official_client_reads_them_all() -> None:
     ollama = pytest.importorskip("ollama")
-    headers: dict[str, Header | None] = {CARD.name: HEADER}
+    headers: dict[str, Gguf | None] = {CARD.name: HEADER}
     (model,) = ollama.ListResponse(**tags_body([CARD], headers)).models
     (running,) = ollama.ProcessResponse(**ps_body([Running(CARD, 5)], headers, 0.0)).models
     shown = ollama.ShowResponse(**show_body(CARD, HEADER))

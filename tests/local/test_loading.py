@@ -1,21 +1,26 @@
-"""Whatever is wrong with the smaller model, the larger one is loaded."""
+"""Whatever is wrong with the smaller model, the larger one is loaded; what llama.cpp must not see, it does not see."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from edged.config import Engine
 from edged.errors import EdgedError, ModelInvalid, WorkerCrashed
+from edged.gguf.header import inspect
 from edged.local.keeping import Keeping
 from edged.local.loading import Loader
 from edged.local.process import WorkerProcess
 from edged.local.resident import Resident
 from edged.store import Store
 from edged.wire import Load, Loaded
+from tests.gguf_draft import U32, Draft, one, straight
 
 CARD = Loaded(64, "", "", "", (), "llama 1B Q4_0", 1234, 99)
 
@@ -38,9 +43,9 @@ class Trying(Keeping):
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Two files that no engine sees."""
-    (tmp_path / "large.gguf").write_bytes(b"x" * 2000)
-    (tmp_path / "small.gguf").write_bytes(b"x" * 1000)
+    """Two files that no engine sees, one of them larger by what is behind its end."""
+    (tmp_path / "large.gguf").write_bytes(straight() + bytes(1000))
+    (tmp_path / "small.gguf").write_bytes(straight())
     return Store(tmp_path)
 
 
@@ -89,3 +94,72 @@ async def test_one_that_cannot_be_opened_is_left_out(store: Store, monkeypatch: 
 async def test_what_is_wrong_with_the_larger_one_is_told_as_ever(store: Store) -> None:
     with pytest.raises(ModelInvalid):
         await loaded(store, Trying("large", ModelInvalid("llama.cpp could not load it")))
+
+
+def bend(file: Path) -> None:
+    """Have the model in `file` say that it has a layer more than llama.cpp has room for."""
+    draft = Draft()
+    draft.entries["llama.block_count"] = one(U32, 513)
+    file.write_bytes(draft.written() + bytes(1000))
+
+
+async def test_a_damaged_file_is_refused_before_a_process_is_started(store: Store, tmp_path: Path) -> None:
+    bend(tmp_path / "large.gguf")
+    keeping = Trying(dies_of="nobody")
+
+    with pytest.raises(ModelInvalid, match=r"The file of model large cannot be loaded: llama.block_count is 513"):
+        await loaded(store, keeping)
+    assert keeping.asked == []
+
+
+async def test_a_damaged_smaller_one_is_left_out(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "small.gguf").write_bytes(straight()[:-1])
+    keeping = Trying(dies_of="nobody")
+    resident = await loaded(store, keeping)
+
+    assert keeping.asked == [("", 1)]
+    assert "The file of model small cannot be loaded: the data of its last tensor" in resident.draft_problem
+
+
+async def test_the_file_that_was_examined_is_the_one_that_is_loaded(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one takes its place between the two."""
+    examine, sizes = store.examine, list[int]()
+
+    def swap(name: str, descriptor: int) -> None:
+        examine(name, descriptor)
+        bend(tmp_path / "other")
+        (tmp_path / "other").replace(tmp_path / "large.gguf")
+
+    class Looking(Trying):
+        async def load(self, process: WorkerProcess, wanted: Load, descriptors: Sequence[int]) -> Loaded:
+            assert inspect(descriptors[0]).problem == ""
+            sizes.append(os.fstat(descriptors[0]).st_size)
+            return await super().load(process, wanted, descriptors)
+
+    monkeypatch.setattr(store, "examine", swap)
+    resident = Resident(process(), 1, 1)
+    assert await Loader(store, Engine(), None, Looking("nobody")).load("large", resident, process) is CARD
+    assert sizes == [len(straight()) + 1000]
+
+
+async def test_a_load_that_is_called_off_waits_for_who_reads_its_file(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, may_end, was_open = Event(), Event(), list[int]()
+
+    def slow(name: str, descriptor: int) -> None:
+        reading.set()
+        may_end.wait()
+        was_open.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(store, "examine", slow)
+    loading = asyncio.create_task(loaded(store, Trying()))
+    await asyncio.to_thread(reading.wait)
+    loading.cancel()
+    asyncio.get_running_loop().call_later(0.05, may_end.set)
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+
+    assert len(was_open) == 1

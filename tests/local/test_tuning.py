@@ -56,6 +56,13 @@ def test_a_smaller_model_that_is_not_used_says_why(
     assert bool(expected) == bool(found.problem)
 
 
+def test_a_smaller_model_with_a_damaged_file_is_not_used() -> None:
+    damaged = replace(SMALL, made_for=None, problem="it is cut off.")
+    found = choose_drafter(MODEL, "small", [MODEL, damaged], 8 * GIB)
+
+    assert found == ChosenDrafter(problem="The file of model small cannot be loaded: it is cut off.")
+
+
 def test_a_smaller_model_is_used_where_both_fit() -> None:
     assert choose_drafter(MODEL, "small", [MODEL, SMALL], 4 * GIB) == ChosenDrafter(SMALL)
 

@@ -1,0 +1,82 @@
+"""Model files that are damaged, or made to end the engine (G1 to G12, G16): a sentence each, and no process.
+
+A daemon has all of them installed beside a sound model, and somebody listens to that one all the while.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edged.worker.model import Model
+from tests.asking import post
+from tests.attacks.enduring import PROMPTLY_S, asking, longest_pause, nothing_stays, refused, somebody_listening
+from tests.daemon_process import DaemonProcess, running
+from tests.gguf_draft import straight
+from tests.malformed import BENT, HARMLESS
+
+# Of others' words, while all of these are asked for: what is read of a file takes the interpreter from nobody for long.
+LONGEST_PAUSE_S = 2.0
+
+
+def slug(name: str) -> str:
+    return "bent-" + "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
+
+
+@pytest.fixture(scope="module")
+def daemon(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    """A daemon that has room for one model, which stays, and every bent one beside it."""
+    folder, models = tmp_path_factory.mktemp("models"), {"tiny": tiny}
+    for name, case in BENT.items():
+        models[slug(name)] = folder / slug(name)
+        models[slug(name)].write_bytes(case.written())
+    with running(models, '[models]\ndefault = "tiny"\n') as daemon:
+        daemon.worker_pid("tiny")
+        post(daemon, asking())
+        yield daemon
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_a_bent_file_costs_its_own_request_a_sentence(daemon: DaemonProcess, name: str) -> None:
+    before, children, began_s = daemon.worker_pid("tiny"), daemon.children(), time.monotonic()
+
+    reply = refused(daemon, asking(slug(name)))
+
+    assert time.monotonic() - began_s < PROMPTLY_S
+    assert (reply.status, reply.error["code"], reply.error["param"]) == (422, "model_invalid", "model")
+    assert reply.error["message"].startswith(f"The file of model {slug(name)} cannot be loaded: ")
+    assert re.search(BENT[name].mentions, reply.error["message"])
+    assert daemon.worker_pid("tiny") == before
+    assert daemon.children() == children
+
+
+def test_all_of_them_together_pass_by_whoever_is_listening(daemon: DaemonProcess) -> None:
+    def ask_for_all() -> None:
+        for name in BENT:
+            refused(daemon, asking(slug(name)))
+
+    with nothing_stays(daemon), somebody_listening(daemon) as listener:
+        longest_s, _ = longest_pause(listener, ask_for_all)
+
+    assert longest_s < LONGEST_PAUSE_S
+    assert daemon.events().count("model_loading") == 1, "no other model was ever begun with"
+
+
+def test_the_straight_file_is_one_that_llama_cpp_loads(tmp_path: Path) -> None:
+    """So that what is refused is refused for its bend."""
+    (tmp_path / "straight.gguf").write_bytes(straight())
+
+    model = Model(str(tmp_path / "straight.gguf"))
+
+    assert model.vocabulary_tokens == 267
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_llama_cpp_loads_what_is_not_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "m.gguf").write_bytes(HARMLESS[name].written())
+
+    Model(str(tmp_path / "m.gguf"))
