@@ -97,12 +97,20 @@ class ChatBody(_Common, ThinkingFields):
     modalities: Annotated[list[Literal["text"]], Field(max_length=1, default_factory=list)]
     # Callers who say the same here want their prompts' common beginnings kept: they are, whatever they say.
     prompt_cache_key: Annotated[str, StringConstraints(max_length=256)] = ""
+    # llama-server's and vLLM's word for what happens anyway to an answer that the conversation has begun.
+    continue_final_message: Literal[True] | None = None
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""
         if self.top_logprobs is not None and not self.logprobs:
             raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
         messages = conversation(self.messages)
+        if self.continue_final_message and messages[-1].role != "assistant":
+            raise InvalidRequest(
+                "continue_final_message goes on with an assistant's last message, and this conversation ends with the "
+                f"{messages[-1].role}. Leave it out.",
+                param="continue_final_message",
+            )
         prediction = self.prediction.text if self.prediction else ""
         tools, choice = tuple(tool.to_tool() for tool in self.tools), to_choice(self.tool_choice)
         check_choice(tools, choice)

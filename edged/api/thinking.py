@@ -25,10 +25,12 @@ Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh",
 class _Reasoning(Strict):
     effort: Effort | None = None
     enabled: bool | None = None
+    max_tokens: _Budget | None = None
 
 
 class _Switch(Strict):
     type: Literal["enabled", "disabled"]
+    budget_tokens: _Budget | None = None
 
 
 class _TemplateFields(Strict):
@@ -45,9 +47,10 @@ class ThinkingFields(Strict):
     enable_thinking: bool | None = None
     thinking: _Switch | None = None
     chat_template_kwargs: _TemplateFields = _TemplateFields()
-    # llama-server's: a thought of that many tokens is ended; -1 lets it go on.
-    reasoning_budget_tokens: _Budget = -1
-    thinking_budget_tokens: _Budget = -1
+    # A thought of so many tokens is ended; -1 lets it go on. llama-server's two names, and Qwen's.
+    reasoning_budget_tokens: _Budget | None = None
+    thinking_budget_tokens: _Budget | None = None
+    thinking_budget: _Budget | None = None
 
     def thinks(self) -> bool | None:
         """Whether to think at all; None where nothing is said. A switch goes before an effort, which says how much.
@@ -60,8 +63,7 @@ class ThinkingFields(Strict):
             "thinking": None if self.thinking is None else self.thinking.type == "enabled",
             "chat_template_kwargs.enable_thinking": self.chat_template_kwargs.enable_thinking,
             "chat_template_kwargs.thinking": self.chat_template_kwargs.thinking,
-            "reasoning_budget_tokens": False if self.reasoning_budget_tokens == 0 else None,
-            "thinking_budget_tokens": False if self.thinking_budget_tokens == 0 else None,
+            **{field: False for field, budget in self._budgets().items() if budget == 0},
         }
         wishes = {field: wish for field, wish in switches.items() if wish is not None}
         if len(set(wishes.values())) > 1:
@@ -71,13 +73,24 @@ class ThinkingFields(Strict):
 
     def thought_tokens(self) -> int | None:
         """How long a thought may be; None where nothing is said. Raises `InvalidRequest` where two budgets differ."""
-        budgets = {self.reasoning_budget_tokens, self.thinking_budget_tokens} - {-1}
-        if len(budgets) > 1:
+        budgets = self._budgets()
+        if len(set(budgets.values())) > 1:
             raise InvalidRequest(
-                "reasoning_budget_tokens and thinking_budget_tokens say different things; send one of them.",
-                param="thinking_budget_tokens",
+                f"{' and '.join(budgets)} say different things; send one of them.", param=next(iter(budgets))
             )
-        return budgets.pop() if budgets else None
+        budget = next(iter(budgets.values()), -1)
+        return None if budget < 0 else budget
+
+    def _budgets(self) -> dict[str, int]:
+        """Those that were said, by field."""
+        said = {
+            "reasoning_budget_tokens": self.reasoning_budget_tokens,
+            "thinking_budget_tokens": self.thinking_budget_tokens,
+            "thinking_budget": self.thinking_budget,
+            "thinking.budget_tokens": self.thinking.budget_tokens if self.thinking else None,
+            "reasoning.max_tokens": self.reasoning.max_tokens,
+        }
+        return {field: budget for field, budget in said.items() if budget is not None}
 
     def effort(self) -> ReasoningEffort | None:
         """How much, to a model that knows degrees; None where nothing is said."""

@@ -39,6 +39,7 @@ from tests.api import test_anthropic
 Fields = Mapping[str, Any]
 HI = [{"role": "user", "content": "hi"}]
 BYE = [{"role": "user", "content": "bye"}]
+BEGUN = [*HI, {"role": "assistant", "content": "Well"}]
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "integer"}}}
 PNG = "iVBORw0KGgo="
@@ -199,6 +200,7 @@ BODIES: dict[str, Asked] = {
             "chat_template_kwargs": ({"enable_thinking": True}, {"enable_thinking": False}),
             "reasoning_budget_tokens": (5, 6),
             "thinking_budget_tokens": (5, 6),
+            "thinking_budget": (5, 6),
             "metadata": ({"user_id": "a"}, {"user_id": "b"}),
         },
         answered={**STREAMED, "stream": (True, False)},
@@ -207,6 +209,7 @@ BODIES: dict[str, Asked] = {
             "store": (False, "nothing is stored"),
             "modalities": (["text"], "answers are text"),
             "prompt_cache_key": ("a", "common beginnings are kept, whatever they are called"),
+            "continue_final_message": (True, "an answer that the conversation has begun is gone on with"),
         },
         refused={
             **LLAMA_REFUSED,
@@ -223,7 +226,12 @@ BODIES: dict[str, Asked] = {
             "echo": True,
             "best_of": 1,
         },
-        beside={**SWITCHES, "top_logprobs": {"logprobs": True}, "tool_choice": {"tools": [WEATHER]}},
+        beside={
+            **SWITCHES,
+            "top_logprobs": {"logprobs": True},
+            "tool_choice": {"tools": [WEATHER]},
+            "continue_final_message": {"messages": BEGUN},
+        },
     ),
     "completion": Asked(
         CompletionBody,

@@ -182,6 +182,41 @@ def test_every_word_for_thinking_is_understood(fields: dict[str, Any], thinks: b
     assert chat(messages=HI, **fields).thinks is thinks
 
 
+@pytest.mark.parametrize(
+    ("fields", "tokens", "thinks"),
+    [
+        ({}, None, None),
+        ({"reasoning_budget_tokens": -1}, None, None),
+        ({"reasoning_budget_tokens": 64}, 64, None),
+        ({"thinking_budget_tokens": 64, "reasoning_effort": "high"}, 64, True),
+        ({"thinking_budget": 64, "enable_thinking": True}, 64, True),
+        ({"thinking": {"type": "enabled", "budget_tokens": 64}}, 64, True),
+        ({"reasoning": {"max_tokens": 64}}, 64, None),
+        ({"reasoning_budget_tokens": 64, "thinking_budget_tokens": 64}, 64, None),
+        ({"reasoning_budget_tokens": 0}, 0, False),
+        ({"thinking_budget": 0, "reasoning_effort": "high"}, 0, False),
+    ],
+)
+def test_every_word_for_a_budget_is_understood(fields: dict[str, Any], tokens: int | None, thinks: bool | None) -> None:
+    wanted = chat(messages=HI, **fields)
+
+    assert (wanted.thought_tokens, wanted.thinks) == (tokens, thinks)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"thinking_budget": 5, "thinking_budget_tokens": 6}, "thinking_budget_tokens"),
+        ({"thinking_budget": 0, "enable_thinking": True}, "enable_thinking"),
+        ({"thinking_budget": -2}, "thinking_budget"),
+        ({"continue_final_message": True}, "continue_final_message"),
+        ({"continue_final_message": False}, "continue_final_message"),
+    ],
+)
+def test_what_contradicts_itself_or_the_conversation_is_named(fields: dict[str, Any], param: str) -> None:
+    assert refusal(json.dumps({"messages": HI, **fields})).param == param
+
+
 def test_two_switches_for_thinking_must_agree() -> None:
     refused = refusal(json.dumps({"messages": HI, "enable_thinking": True, "reasoning": {"enabled": False}}))
 
