@@ -276,7 +276,7 @@ def held_bytes(process: psutil.Process) -> int:
     "fields",
     [
         {"chat_template": "{{ 1 }}"},
-        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"chat_template_kwargs": {"messages": "{{ 1 }}"}},
         {"template": "{{ 1 }}"},
         {"add_generation_prompt": False},
         {"documents": [{"text": "x"}]},
@@ -286,7 +286,8 @@ def held_bytes(process: psutil.Process) -> int:
 def test_nobody_brings_a_template_along(daemon: DaemonProcess, fields: dict[str, Any]) -> None:
     error = refused(daemon, asking(**fields)).error
 
-    assert (error["code"], error["param"]) == ("unsupported_parameter", next(iter(fields)))
+    assert error["code"] == "unsupported_parameter"
+    assert error["param"].split(".")[0] == next(iter(fields))
 
 
 @pytest.mark.parametrize("text", ["<|end|>", "<|system|>", "<|assistant|>", "<s>", "</s>", "<|endoftext|>"])

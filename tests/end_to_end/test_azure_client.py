@@ -58,7 +58,7 @@ def test_calls_vectors_completions_and_responses(azure: AzureOpenAI) -> None:
 
 
 def test_models_are_listed_and_found(azure: AzureOpenAI) -> None:
-    assert {model.id for model in azure.models.list()} == {"tiny", "caller", "thinker", "bert", "guide"}
+    assert {model.id for model in azure.models.list()} == {"tiny", "caller", "thinker", "filler", "bert", "guide"}
     assert azure.models.retrieve("caller").id == "caller"
 
 

@@ -164,7 +164,7 @@ def test_vectors_of_one_text_and_of_many(client: Client) -> None:
 def test_models_are_listed_shown_and_counted(client: Client) -> None:
     listed = {model.model: model for model in client.list().models}
 
-    assert set(listed) == {"tiny:latest", "caller:latest", "thinker:latest", "bert:latest", "guide:latest"}
+    assert set(listed) == {f"{name}:latest" for name in ("tiny", "caller", "thinker", "filler", "bert", "guide")}
     assert listed["tiny:latest"].details is not None
     assert listed["tiny:latest"].details.quantization_level == "Q8_0"
     assert (listed["tiny:latest"].size or 0) > 1_000_000
