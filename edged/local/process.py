@@ -114,6 +114,7 @@ class WorkerProcess:
         Raises `ModelInvalid` when the engine refuses the file, `LoadTimeout`, or `WorkerCrashed`.
         """
         self._child = await Child.spawn("edged.worker", self._hear, self._bury, HUGE_PAGES)
+        self.outlook.speed.longest_gap_steps = load.longest_gap_steps
         self.outlook.speed.calibrate(load.tuned.rows, load.tuned.rows_s)
         self._child.send(load, descriptors)
         deadline_s = load_deadline_s(sum(os.fstat(descriptor).st_size for descriptor in descriptors))

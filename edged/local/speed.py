@@ -13,7 +13,7 @@ No clock: seconds are handed in.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Sequence
 from statistics import median
@@ -40,6 +40,8 @@ _FIRST_GUESS_STEP_S = 0.1
 _FIRST_GUESS_ROW_S = 0.02
 _FIRST_GUESS_ANSWER_TOKENS = 128.0
 _FIRST_GUESS_CHUNK_TOKENS = 32
+# The worker's bounds of a step beside answers: what it reads at least, and more than it ever reads.
+_LEAST_CHUNK_TOKENS, _MOST_CHUNK_TOKENS = 3, 512
 
 
 class _Entry:
@@ -100,7 +102,8 @@ class StepCosts:
 class Speed:
     """Everything that is learnt about how a worker works."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_gap_steps: float = 6.0) -> None:
+        self.longest_gap_steps = longest_gap_steps
         self._plain = StepCosts()
         self._reading = StepCosts()
         self._chunks: dict[int, float] = {}
@@ -145,11 +148,23 @@ class Speed:
         return max(1e-6, cost_s * self._slowness)
 
     def chunk_tokens(self, decoding: int) -> int:
-        """The most that a step reads beside so many answers, or beside the nearest number that was seen."""
+        """The most that a step reads beside so many answers.
+
+        Beside numbers that were not seen yet, what the worker's own rule comes to with these costs: a crowd that comes
+        at once is read in far smaller steps than the only caller before it was. Without costs, as beside the nearest.
+        """
+        if decoding and decoding not in self._chunks and self.is_measured:
+            return self._within_gap(decoding)
         if not self._chunks:
             return _FIRST_GUESS_CHUNK_TOKENS
         nearest = min(self._chunks, key=lambda seen: (bool(seen) != bool(decoding), abs(seen - decoding)))
         return max(1, round(self._chunks[nearest]))
+
+    def _within_gap(self, decoding: int) -> int:
+        """As many tokens as keep a step within `longest_gap_steps` of those that only decode (`worker/pace.py`)."""
+        bound_s = self.longest_gap_steps * self.step_s(decoding, 0)
+        tokens = bisect_right(range(1, _MOST_CHUNK_TOKENS), bound_s, key=lambda read: self.step_s(decoding, read))
+        return max(_LEAST_CHUNK_TOKENS, tokens)
 
     def calibrate(self, rows: Sequence[int], rows_s: Sequence[float]) -> None:
         """Steps of so many rows took so long while nobody asked: better than a guess from the only size that was seen.

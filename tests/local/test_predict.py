@@ -161,6 +161,16 @@ def test_chunks_are_those_of_the_nearest_number_of_answers_and_alone_is_a_case_o
     assert [speed.chunk_tokens(decoding) for decoding in (0, 1, 2, 5, 8)] == [512, 12, 12, 48, 48]
 
 
+@pytest.mark.parametrize("decoding", [1, 2, 5])
+def test_beside_answers_that_were_never_seen_a_chunk_is_what_keeps_the_gap(decoding: int) -> None:
+    speed = Speed(longest_gap_steps=5.0)
+    speed.calibrate((1, 2, 4, 8, 16, 32, 64), (0.015, 0.019, 0.03, 0.047, 0.07, 0.13, 0.25))
+    speed.note_step(0, 512, 512, 1.9)
+    chunk, bound_s = speed.chunk_tokens(decoding), 5 * speed.step_s(decoding, 0)
+
+    assert speed.step_s(decoding, chunk) <= bound_s < speed.step_s(decoding, chunk + 1)
+
+
 def test_how_late_first_words_are_is_learnt_within_bounds() -> None:
     speed = Speed()
     assert speed.lateness == 1.25
