@@ -40,7 +40,8 @@ class _Link:
 class Size:
     """An estimate in tokens: the whole prompt, what of it was seen before, and what must be read.
 
-    `link` is the end of what was recognised, `new_bytes` how long the rest is.
+    `link` is the end of what was recognised, `new_bytes` how long the rest is; unless what was seen before `is_counted`
+    its length is a guess as well.
     """
 
     prompt_tokens: int
@@ -48,6 +49,7 @@ class Size:
     unread_tokens: int
     new_bytes: int
     link: _Link | None = None
+    is_counted: bool = False
 
 
 class Sizes:
@@ -83,18 +85,21 @@ class Sizes:
         new_tokens = new_bytes * self._tokens_per_byte
         found = median(self._found) if self._found else 1.0  # nothing is thrown away before its cells are needed
         unread_tokens = max(1, round(new_tokens + familiar_tokens * (1 - found)))
-        return Size(max(1, round(familiar_tokens + new_tokens)), round(familiar_tokens), unread_tokens, new_bytes, link)
+        prompt_tokens, is_counted = max(1, round(familiar_tokens + new_tokens)), bool(link and link.prompt_tokens)
+        return Size(prompt_tokens, round(familiar_tokens), unread_tokens, new_bytes, link, is_counted)
 
     def learn(self, request: ChatRequest, estimated: Size, prompt_tokens: int, cached_tokens: int) -> None:
         """The worker has counted, and looked into its memory."""
-        if estimated.familiar_tokens:
-            self._found.append(min(1.0, cached_tokens / estimated.familiar_tokens))
-        if estimated.link is not None and estimated.link.prompt_tokens is None:
-            # Several conversations begin so; what was found of it is how long it is.
+        familiar_tokens, new_bytes = estimated.familiar_tokens, estimated.new_bytes
+        if estimated.link is not None and not estimated.is_counted:
+            # Several conversations begin so; what was found of it is how long it is. Nothing was: then all was read.
+            familiar_tokens, new_bytes = cached_tokens, new_bytes if cached_tokens else sum(_lengths(request))
             estimated.link.prompt_tokens = cached_tokens or None
-        new_tokens = prompt_tokens - estimated.familiar_tokens
-        if estimated.new_bytes and new_tokens > 0:
-            self._learn_rate(new_tokens / estimated.new_bytes)
+        elif familiar_tokens:
+            self._found.append(min(1.0, cached_tokens / familiar_tokens))
+        new_tokens = prompt_tokens - familiar_tokens
+        if new_bytes and new_tokens > 0:
+            self._learn_rate(new_tokens / new_bytes)
         for link in (chain := _chain(request)):
             self._links.setdefault(link, _Link())
             self._links.move_to_end(link)

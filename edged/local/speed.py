@@ -42,6 +42,8 @@ _FIRST_GUESS_ANSWER_TOKENS = 128.0
 _FIRST_GUESS_CHUNK_TOKENS = 32
 # The worker's bounds of a step beside answers: what it reads at least, and more than it ever reads.
 _LEAST_CHUNK_TOKENS, _MOST_CHUNK_TOKENS = 3, 512
+# It leaves so much of a gap's bound unused, because single steps are longer than most.
+_CAREFUL = 0.93
 
 
 class _Entry:
@@ -162,7 +164,7 @@ class Speed:
 
     def _within_gap(self, decoding: int) -> int:
         """As many tokens as keep a step within `longest_gap_steps` of those that only decode (`worker/pace.py`)."""
-        bound_s = self.longest_gap_steps * self.step_s(decoding, 0)
+        bound_s = _CAREFUL * self.longest_gap_steps * self.step_s(decoding, 0)
         tokens = bisect_right(range(1, _MOST_CHUNK_TOKENS), bound_s, key=lambda read: self.step_s(decoding, read))
         return max(_LEAST_CHUNK_TOKENS, tokens)
 
