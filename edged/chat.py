@@ -13,6 +13,8 @@ from edged.sampling import Constraint, Sampling
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 # What a model's file was made for. A part (a projector, an adapter, a vocabulary, one of several files) is no model.
 MadeFor: TypeAlias = Literal["words", "vectors", "scores", "part"]
+# What a model can be asked for. Any model makes vectors too; those that were made for it make better ones.
+Ability: TypeAlias = Literal["completion", "chat", "tools", "reasoning", "embeddings", "rerank"]
 # Somebody waits for the words; or nobody does, and it gives way to those who do.
 Lane: TypeAlias = Literal["interactive", "background"]
 # What to do with a conversation that outgrew the context: refuse it, or leave out whole turns, oldest first.
@@ -198,7 +200,10 @@ class TokenizeRequest:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What can be asked for. `context_tokens` is None while nobody has opened it, `made_for` where it is unreadable."""
+    """What can be asked for. `context_tokens` is None while nobody has opened it, `made_for` where it is unreadable.
+
+    `longest_context_tokens` is what it was trained for, as far as its file says.
+    """
 
     name: str
     origin: str
@@ -207,3 +212,5 @@ class ModelCard:
     context_tokens: int | None = None
     is_resident: bool = False
     made_for: MadeFor | None = "words"
+    abilities: tuple[Ability, ...] = ()
+    longest_context_tokens: int | None = None

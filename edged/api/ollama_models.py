@@ -8,7 +8,6 @@ them. Pure functions: whoever calls them knows the store and the pool.
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from pydantic import Field, StringConstraints
 
 import edged
 from edged.api.body import Strict
-from edged.chat import MadeFor, ModelCard
+from edged.chat import Ability, MadeFor, ModelCard
 from edged.errors import InvalidRequest, ModelNotFound, UnsupportedParameter
 from edged.gguf.header import Gguf
-from edged.speech.families import family_of
+from edged.speech.abilities import abilities
 
 # Which Ollama's API this is; programs compare it to know what they may ask for (`/api/version`).
 API_VERSION = "0.33.0"
@@ -38,8 +37,12 @@ _FILE_TYPES = {
     40: "Q1_0", 41: "Q2_0",
 }  # fmt: skip
 _GUESSED = 1024  # a bit that says that whoever wrote the type had to guess it
-_TOOLS = re.compile(r"\btools\b")
-_CAPABILITIES: dict[MadeFor | None, tuple[str, ...]] = {"words": ("completion",), "vectors": ("embedding",)}
+_CAPABILITIES: dict[Ability, str] = {
+    "completion": "completion",
+    "tools": "tools",
+    "reasoning": "thinking",
+    "embeddings": "embedding",
+}
 # What there is in Ollama and not here, and what to do instead; by method and path.
 REFUSED = {
     ("POST", "/api/create"): "Models are not made here. Put a GGUF file into the models folder.",
@@ -198,11 +201,7 @@ def digest_of(card: ModelCard) -> str:
 
 def _capabilities(made_for: MadeFor | None, template: str) -> list[str]:
     """What programs look for before they offer tools or thinking (`Capabilities` in Ollama's server/images.go)."""
-    able = [*_CAPABILITIES.get(made_for, ())]
-    if made_for == "words":
-        able += ["tools"] if _TOOLS.search(template) else []
-        able += ["thinking"] if family_of(template).first_thought else []
-    return able
+    return [_CAPABILITIES[able] for able in abilities(made_for, template) if able in _CAPABILITIES]
 
 
 def _model_body(card: ModelCard, header: Gguf | None) -> dict[str, Any]:

@@ -212,9 +212,11 @@ def model_body(card: ModelCard) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "context_tokens": card.context_tokens,
         "size_bytes": card.size_bytes,
+        "longest_context_tokens": card.longest_context_tokens,
         "resident": card.is_resident,
+        "made_for": card.made_for,
+        "capabilities": list(card.abilities),
     }
-    facts["made_for"] = card.made_for
     return {
         "id": card.name,
         "object": "model",

@@ -215,9 +215,11 @@ SHAPES: dict[str, Schema] = {
             "edged": _object(
                 {
                     "context_tokens": _or_null(_COUNT),
+                    "longest_context_tokens": _or_null(_COUNT),
                     "size_bytes": _COUNT,
                     "resident": _FLAG,
                     "made_for": _or_null(_TEXT),
+                    "capabilities": _list(_TEXT),
                 }
             ),
         }

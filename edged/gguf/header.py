@@ -51,6 +51,12 @@ class Gguf:
     tensors: Tensors = field(default_factory=Tensors)
 
     @property
+    def context_tokens(self) -> int | None:
+        """How long the contexts were that it was trained with, where it says so."""
+        found = self.entries.get(f"{self.architecture}.context_length")
+        return found if isinstance(found, int) else None
+
+    @property
     def problem(self) -> str:
         """Why a sound file cannot be loaded as a model: what it is instead. Empty where it can."""
         if not self.tensors.count:

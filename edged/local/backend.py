@@ -18,6 +18,7 @@ from edged.local.measuring import Measured, MeasureRefused, floats_of, shortened
 from edged.local.pool import Pool
 from edged.local.predict import Effort
 from edged.local.resident import Lease
+from edged.speech.abilities import abilities
 from edged.store import Store
 from edged.template_wire import Span
 from edged.token_wire import Detokenize, Detokenized, Tokenize, Tokenized
@@ -50,6 +51,8 @@ class Local:
                     context_tokens=card.context_tokens if card else None,
                     is_resident=card is not None,
                     made_for=file.made_for,
+                    abilities=abilities(file.made_for, file.header.template if file.header else ""),
+                    longest_context_tokens=file.header.context_tokens if file.header else None,
                 )
             )
         return cards

@@ -898,9 +898,11 @@ def test_models_in_anthropics_shape() -> None:
                 "edged": {
                     "origin": "local",
                     "context_tokens": 4096,
+                    "longest_context_tokens": None,
                     "size_bytes": 5,
                     "resident": True,
                     "made_for": "words",
+                    "capabilities": [],
                 },
             }
         ],

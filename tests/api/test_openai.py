@@ -565,12 +565,21 @@ def test_the_end_mark_is_openais() -> None:
 
 
 def test_a_model_for_a_model_picker() -> None:
-    assert model_body(ModelCard("m", "local", 5, 6, 7, True, "vectors")) == {
+    card = ModelCard("m", "local", 5, 6, 7, True, "vectors", ("embeddings",), 512)
+    assert model_body(card) == {
         "id": "m",
         "object": "model",
         "created": 6,
         "owned_by": "edged",
-        "edged": {"origin": "local", "context_tokens": 7, "size_bytes": 5, "resident": True, "made_for": "vectors"},
+        "edged": {
+            "origin": "local",
+            "context_tokens": 7,
+            "longest_context_tokens": 512,
+            "size_bytes": 5,
+            "resident": True,
+            "made_for": "vectors",
+            "capabilities": ["embeddings"],
+        },
     }
 
 

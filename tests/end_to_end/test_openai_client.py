@@ -219,6 +219,8 @@ def test_models_are_listed_with_the_default_first(tiny_daemon: DaemonProcess, no
     assert [model.id for model in noise.models.list()] == ["tiny", "guide"]
     found = noise.models.retrieve("tiny")
     assert (found.id, found.object, found.owned_by) == ("tiny", "model", "edged")
+    facts = (found.model_extra or {})["edged"]
+    assert (facts["capabilities"], facts["longest_context_tokens"]) == (["completion", "chat"], 4096)
 
 
 def test_a_model_that_is_not_there_is_a_404(guide: OpenAI) -> None:
