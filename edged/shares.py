@@ -1,8 +1,14 @@
-"""How a step's prompt tokens are divided: the worker does it so, and the daemon's forecasts count on it."""
+"""How many prompt tokens a step reads, and how they are divided: the worker's rule, on which forecasts count."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+# The least that a step reads, or reading would never end: with one decoding sequence a tile of the matrix kernels.
+SMALLEST_CHUNK_TOKENS = 3
+# How much of the bound of a gap is used: single steps are up to a tenth longer than their median on a quiet machine,
+# and the bound is meant for them.
+CAREFUL_SHARE = 0.93
 
 
 def shares(pending: Sequence[int], budget: int) -> list[int]:

@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Sequence
 from statistics import median
 
+from edged.shares import CAREFUL_SHARE, SMALLEST_CHUNK_TOKENS
+
 _NEWEST_WEIGHT = 0.2
 # Up to here the number of rows decides how many kernels' tiles are full, so each has an entry of its own (16 rows cost
 # 134 ms and 17 cost 165 on the 0.5B shape, x86-64); above, entries are 19 % apart.
@@ -40,10 +42,8 @@ _FIRST_GUESS_STEP_S = 0.1
 _FIRST_GUESS_ROW_S = 0.02
 _FIRST_GUESS_ANSWER_TOKENS = 128.0
 _FIRST_GUESS_CHUNK_TOKENS = 32
-# The worker's bounds of a step beside answers: what it reads at least, and more than it ever reads.
-_LEAST_CHUNK_TOKENS, _MOST_CHUNK_TOKENS = 3, 512
-# It leaves so much of a gap's bound unused, because single steps are longer than most.
-_CAREFUL = 0.93
+# More than a step beside answers ever reads.
+_MOST_CHUNK_TOKENS = 512
 
 
 class _Entry:
@@ -164,9 +164,9 @@ class Speed:
 
     def _within_gap(self, decoding: int) -> int:
         """As many tokens as keep a step within `longest_gap_steps` of those that only decode (`worker/pace.py`)."""
-        bound_s = _CAREFUL * self.longest_gap_steps * self.step_s(decoding, 0)
+        bound_s = CAREFUL_SHARE * self.longest_gap_steps * self.step_s(decoding, 0)
         tokens = bisect_right(range(1, _MOST_CHUNK_TOKENS), bound_s, key=lambda read: self.step_s(decoding, read))
-        return max(_LEAST_CHUNK_TOKENS, tokens)
+        return max(SMALLEST_CHUNK_TOKENS, tokens)
 
     def calibrate(self, rows: Sequence[int], rows_s: Sequence[float]) -> None:
         """Steps of so many rows took so long while nobody asked: better than a guess from the only size that was seen.

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from edged.shares import SMALLEST_CHUNK_TOKENS
 from edged.wire import Cancel, Embed, Rank, Step
 from edged.worker.embedding import Embedder
-from edged.worker.pace import LONGEST_GAP_STEPS, LONGEST_STEP_S, SMALLEST_CHUNK_TOKENS
+from edged.worker.pace import LONGEST_GAP_STEPS, LONGEST_STEP_S
 from edged.worker.pipe import Pipe
 from edged.worker.vectors import VectorContext
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from edged.shares import CAREFUL_SHARE, SMALLEST_CHUNK_TOKENS
 from edged.worker.costs import SIZES, StepCosts, floor
 
 # A cancelled or stopped request frees its slot within one step, and the daemon takes 10 s of silence for a hang.
@@ -30,13 +31,9 @@ LONGEST_GAP_STEPS = 6.0
 # Before anything was measured: three seconds at the slowest published rate that we know of (a 30B mixture of experts on
 # a Pi 5 reads 10.9 tokens/s, github.com/geerlingguy/ai-benchmarks issue 47), and long enough to measure by.
 FIRST_CHUNK_TOKENS = 32
-# The least that a step reads, or reading would never end: with one decoding sequence a tile of the matrix kernels.
-SMALLEST_CHUNK_TOKENS = 3
 # After so many steps with prompts one without: under one per cent of the time at six undisturbed steps each.
 PLAIN_STEP_EVERY = 32
-# Single steps are up to a tenth longer than their median on a quiet machine; the bound is meant for them.
-_SPREAD = 0.93
-# That slack is given up where it would cost so much of the reading's speed: tiles are steep.
+# The slack of `CAREFUL_SHARE` is given up where it would cost so much of the reading's speed: tiles are steep.
 _WORTH_THE_SLACK = 1.25
 # Of a prompt's end at most this many times its rows are read: what costs less with more was not measured right.
 _MOST_READ_AGAIN = 2
@@ -91,7 +88,7 @@ class Pace:
             # Nobody watches, and every step costs a little beside its rows.
             even = [size for size in sizes if size.bit_count() == 1]
             return max((size for size in even if expected_s[size] <= bound_s), default=sizes[0])
-        careful, bold = best_within(_SPREAD * bound_s), best_within(bound_s)
+        careful, bold = best_within(CAREFUL_SHARE * bound_s), best_within(bound_s)
         return (bold if speed(bold)[0] > _WORTH_THE_SLACK * speed(careful)[0] else careful) - decoding
 
     def read_again(self, pending: int, known: int) -> int:
@@ -108,7 +105,7 @@ class Pace:
         below, above = floor(pending), sizes[0]
         part = (pending - below) / (above - below) if above > below else 0.0
         usual_s = expected_s[below] + part * (expected_s[above] - expected_s[below])
-        is_worth_it = expected_s[best] < min(_SPREAD * usual_s, usual_s - _WORTH_READING_AGAIN_S)
+        is_worth_it = expected_s[best] < min(CAREFUL_SHARE * usual_s, usual_s - _WORTH_READING_AGAIN_S)
         return best - pending if is_worth_it else 0
 
     def _is_plain_step_due(self, decoding: int) -> bool:

@@ -142,8 +142,9 @@ class Sequence:
 
     def take_ending(self) -> tuple[int, ...]:
         """The tokens that must come next, because the model has thought for long enough; none inside of a character."""
-        is_inside = bool(self._decoder.getstate()[0])
-        return () if self.thinking is None or is_inside else self.thinking.take_ending()
+        if self.thinking is None or self._decoder.getstate()[0]:
+            return ()
+        return self.thinking.take_ending()
 
     def take_news(self) -> Output:
         """All that may be told and has not been."""

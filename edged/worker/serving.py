@@ -12,6 +12,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from edged.prefix_wire import Denied, Forget, Granted, Offer, PutAway
+from edged.shares import SMALLEST_CHUNK_TOKENS
 from edged.token_wire import Count, Counted, Detokenize, Detokenized, Tokenize, Tokenized
 from edged.wire import (
     Accepted,
@@ -41,7 +42,7 @@ from edged.worker.drafts import Drafts
 from edged.worker.dry import DryLinks
 from edged.worker.job import CannotDraw, Job
 from edged.worker.neighbours import Neighbours
-from edged.worker.pace import SMALLEST_CHUNK_TOKENS, Pace
+from edged.worker.pace import Pace
 from edged.worker.piecewise import Piecewise
 from edged.worker.pipe import Pipe
 from edged.worker.prefix_file import identity_of

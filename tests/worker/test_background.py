@@ -8,9 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edged.shares import SMALLEST_CHUNK_TOKENS
 from edged.wire import Embed, Embedded, Frame, Rejected, Step
 from edged.worker.background import MOST_PASSED_OVER, Allowance, Background
-from edged.worker.pace import LONGEST_GAP_STEPS, LONGEST_STEP_S, SMALLEST_CHUNK_TOKENS
+from edged.worker.pace import LONGEST_GAP_STEPS, LONGEST_STEP_S
 from tests.fakes import FakeVectors
 
 TEXT = Embed(1, "", (1, 2, 3))
