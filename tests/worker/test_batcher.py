@@ -196,6 +196,8 @@ class Crowd(RuleBasedStateMachine):
     def damage(self, data: st.DataObject) -> None:
         stored = data.draw(st.sampled_from(list(self.stored)))
         size = os.fstat(stored.descriptor).st_size
+        if not size:  # an earlier damage left nothing of it
+            return
         at, change = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, 255))
         if change:
             byte = os.pread(stored.descriptor, 1, at)
