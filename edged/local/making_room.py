@@ -2,8 +2,8 @@
 
 Never one that is busy, and nobody as long as what is leaving already makes the room. Among the idle those go whose
 absence costs least: what a model is worth is the seconds that loading it again takes, times how often it was used
-lately. Models that the owner wants in memory go last, because somebody waits now and they can come back; and nobody goes
-in vain, so where those that are idle do not suffice, everybody stays until enough of them are.
+lately. Models that the owner wants in memory go last, because somebody waits now and they can come back; and nobody
+goes in vain, so where those that are idle do not suffice, everybody stays until enough of them are.
 """
 
 from __future__ import annotations
