@@ -96,6 +96,8 @@ class Residents:
     @property
     def room_bytes(self) -> int:
         """What is free for further models; loads that are under way will take the rest of theirs."""
+        if any(resident.state == "loading" and not resident.needs_bytes for resident in self.all.values()):
+            return 0  # how much that is, is known in a moment
         return memory.available_bytes() - sum(resident.outstanding_bytes for resident in self.all.values())
 
     @property
@@ -158,11 +160,9 @@ class Residents:
         self._tell("model_loading", model=model)
         try:
             if model not in self._known:
-                self._known[model] = await asyncio.to_thread(self._look_up, model)
-                resident.size_bytes, resident.needs_bytes = (
-                    self._known[model].size_bytes,
-                    self._known[model].needs_bytes,
-                )
+                known = self._known[model] = await asyncio.to_thread(self._look_up, model)
+                resident.size_bytes, resident.needs_bytes = known.size_bytes, known.needs_bytes
+                self._on_change()
             card = await self._loader.load(model, resident, partial(self._spawn, model))
         except (EdgedError, OSError) as error:
             failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
