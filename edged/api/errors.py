@@ -135,4 +135,6 @@ def _own(error: EdgedError) -> dict[str, Any]:
     own: dict[str, Any] = {"code": error.code, "src": "edged"}
     if isinstance(error, errors.Unavailable):
         own["retry_after_s"] = math.ceil(error.retry_after_s)  # in a stream there is no header for it any more
+    if isinstance(error, errors.ModelLoading):
+        own["progress"] = error.progress
     return own

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edged.local.making_room import Lack, Seat, who_goes
+from edged.local.making_room import Lack, Seat, SeatState, who_goes
 from edged.local.plan import Plan, Want, plan
 
 A, B, C = (Want(name, 1) for name in "abc")
@@ -146,7 +146,7 @@ class Model:
     leaves_at: int | None = None
 
     def seat(self, now: int, *, is_kept: bool) -> Seat:
-        state = "leaving" if self.leaves_at is not None else "ready" if now >= self.ready_at else "loading"
+        state: SeatState = "leaving" if self.leaves_at is not None else "ready" if now >= self.ready_at else "loading"
         has_turn = state == "ready" and now < self.ready_at + self.load_ticks and (self.free < 2 or now - self.used < 2)
         return Seat(state, self.free, 2, self.used, 0, self.load_ticks * self.uses, is_kept, has_turn)
 

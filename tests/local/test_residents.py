@@ -14,7 +14,15 @@ import pytest
 
 from edged.chat import ChatRequest
 from edged.config import Engine, Limits
-from edged.errors import EdgedError, LoadTimeout, ModelLoading, ModelNotFound, ModelQuarantined, WorkerCrashed
+from edged.errors import (
+    EdgedError,
+    LoadTimeout,
+    ModelInvalid,
+    ModelLoading,
+    ModelNotFound,
+    ModelQuarantined,
+    WorkerCrashed,
+)
 from edged.host import memory
 from edged.local import loads
 from edged.local.ensuring import Fetch
@@ -362,6 +370,8 @@ async def answer(pool: Pool, model: str, text: str) -> None:
         request = ChatRequest("id", sampling=Sampling(temperature=0.0))
         with lease.process.answering(request, (Span(text),), 4, lease.run) as answers:
             await answers.admitted()
+            async for _ in answers.events():
+                pass
 
 
 async def test_a_file_that_is_sound_and_ends_the_engine_is_quarantined(
@@ -374,4 +384,21 @@ async def test_a_file_that_is_sound_and_ends_the_engine_is_quarantined(
                 await answer(pool, killer, "\U0001f30a")
 
         assert isinstance(await failure_of(pool, killer), ModelQuarantined)
+        await use(pool, "one")
+
+
+async def test_a_file_that_is_cut_while_it_is_mapped_costs_one_worker_and_is_refused_from_then_on(
+    store: Store, journal: Journal, tmp_path: Path, nano_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G17. Without room for a copy the weights are used from the mapped file."""
+    (tmp_path / "mine.gguf").write_bytes(nano_file.read_bytes())
+    monkeypatch.setattr(memory, "available_bytes", lambda: 0)
+    async with opened(store, journal) as pool:
+        await answer(pool, "mine", "Hello")
+        await asyncio.to_thread(os.truncate, tmp_path / "mine.gguf", 4096)
+
+        with pytest.raises(WorkerCrashed, match="SIGBUS"):
+            await answer(pool, "mine", "Which way?")
+
+        assert isinstance(await failure_of(pool, "mine"), ModelInvalid)
         await use(pool, "one")

@@ -128,12 +128,10 @@ def test_a_ceiling_is_kept_and_what_was_found_out_without_it_is_there_again_afte
 
     ceilings.allow(1)
     assert (ceilings.now.now, ceilings.now.reading, ceilings.now.decoding(8)) == (1, 1, 1)
-    assert not ceilings.is_free
-    assert ceilings.whole.settled == alone
+    assert (ceilings.is_free, ceilings.whole.settled) == (False, alone)
 
     ceilings.allow(4)
-    assert ceilings.is_free
-    assert (ceilings.now.now, ceilings.now.reading) == (alone, 4)
+    assert (ceilings.now.now, ceilings.now.reading, ceilings.is_free) == (alone, 4, True)
 
 
 def test_who_may_do_nothing_still_has_a_thread_for_a_step_that_is_due() -> None:
