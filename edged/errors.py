@@ -20,6 +20,7 @@
     │   ├── ChecksumMismatch         what was fetched is not what was announced
     │   ├── Conflict                 not as things stand now
     │   │   └── OffsetConflict       an upload goes on at another byte
+    │   ├── ModelQuarantined         the model has ended its process too often
     │   └── TemplateLimit            the model's chat template ran too long or too large
     ├── Unavailable                  ours: the same request may succeed later, or elsewhere
     │   ├── QueueFull                as many wait as may wait
@@ -184,6 +185,12 @@ class OffsetConflict(Conflict):
         self.offset_bytes = offset_bytes
 
 
+class ModelQuarantined(RequestError):
+    """The model's file is well-formed, and running it ended the process that ran it, twice in ten minutes."""
+
+    code = "model_quarantined"
+
+
 class TemplateLimit(RequestError):
     """The model's own chat template exceeded its time or memory and was stopped."""
 
@@ -227,9 +234,13 @@ class ModelLoading(Unavailable):
 
 
 class WorkerCrashed(Unavailable):
-    """The model's process ended while it owed us an answer."""
+    """The model's process ended while it owed us an answer; `by_itself` where nobody outside had a hand in it."""
 
     code = "worker_crashed"
+
+    def __init__(self, message: str, *, by_itself: bool = False, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.by_itself = by_itself
 
 
 class WorkerStalled(Unavailable):

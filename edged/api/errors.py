@@ -24,6 +24,7 @@ _STATUS: dict[type[EdgedError], int] = {
     errors.ModelInvalid: 422,
     errors.ChecksumMismatch: 422,
     errors.Conflict: 409,
+    errors.ModelQuarantined: 422,
     errors.TemplateLimit: 422,
     errors.Unavailable: 503,
     errors.RateLimited: 429,
@@ -137,4 +138,6 @@ def _own(error: EdgedError) -> dict[str, Any]:
     own: dict[str, Any] = {"code": error.code, "src": "edged"}
     if isinstance(error, errors.Unavailable):
         own["retry_after_s"] = math.ceil(error.retry_after_s)  # in a stream there is no header for it any more
+    if isinstance(error, errors.ModelLoading):
+        own["progress"] = error.progress
     return own
