@@ -7,6 +7,7 @@ import json
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from edged.errors import Unavailable
+from edged.gguf.about import about
+from edged.speech.abilities import abilities
 from edged.store import ModelFile
 
 _PATIENCE_S = 10.0
+_SHOWN_LANGUAGES = 4
 
 
 class NotRunning(Unavailable):
@@ -111,6 +115,9 @@ def model_body(file: ModelFile, default: str) -> dict[str, Any]:
         "size_bytes": file.size_bytes,
         "path": str(file.path),
         "made_for": file.made_for,
+        "capabilities": list(abilities(file.header)),
+        "longest_context_tokens": file.header.context_tokens if file.header else None,
+        **asdict(about(file.header)),
         "problem": file.problem or None,
         "default": file.name == default,
     }
@@ -119,12 +126,28 @@ def model_body(file: ModelFile, default: str) -> dict[str, Any]:
 def models_table(files: Sequence[ModelFile], default: str) -> Table:
     """`edged models`."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("model", "size", "made for", ""):
-        table.add_column(column, justify="right" if column == "size" else "left")
+    numbers = ("size", "context")
+    for column in ("model", "size", "quantization", "context", "can", "speaks", "license", ""):
+        table.add_column(column, justify="right" if column in numbers else "left")
     for file in files:
-        size, mark = f"{file.size_bytes / 2**20:,.0f} MiB", "default" if file.name == default else escape(file.problem)
-        table.add_row(file.name, size, file.made_for or "unreadable", mark)
+        said, longest = about(file.header), file.header.context_tokens if file.header else None
+        table.add_row(
+            file.name,
+            f"{file.size_bytes / 2**20:,.0f} MiB",
+            escape(said.quantization),
+            f"{longest:,}" if longest else "",
+            ", ".join(abilities(file.header)) or ("unreadable" if file.header is None else "nothing"),
+            escape(_few(said.languages)),
+            escape(said.license),
+            "default" if file.name == default else escape(file.problem),
+        )
     return table
+
+
+def _few(names: Sequence[str]) -> str:
+    """As many of `names` as a narrow column holds."""
+    more = len(names) - _SHOWN_LANGUAGES
+    return " ".join(names[:_SHOWN_LANGUAGES]) + (f" +{more}" if more > 0 else "")
 
 
 def verdicts_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:

@@ -28,7 +28,7 @@ from edged.local.shelf import Shelf
 from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
-from edged.routing import Router, default_model
+from edged.routing import Router, default_model, largest
 from edged.several import Several
 from edged.store import ModelFile, Store
 
@@ -66,8 +66,11 @@ async def run(config: Config, state: Path) -> None:
         def default(installed: Sequence[ModelFile]) -> str:
             return default_model(config.models.default, installed, memory.available_bytes(), pool.residents.keys())
 
+        def best(able: Sequence[ModelFile]) -> ModelFile | None:
+            return largest(able, memory.available_bytes(), pool.residents.keys())
+
         local = Local(pool, store, config.limits, config.engine.shared_prompts)
-        router = Router(Several(local), store.models, config.routing.aliases, default)
+        router = Router(Several(local), store.models, config.routing.aliases, default, best)
         exposed = Exposed(
             config=config,
             backend=Observed(router, journal),

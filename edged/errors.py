@@ -17,6 +17,7 @@
     │   ├── PayloadTooLarge          more bytes than the published limit
     │   ├── UnsupportedMediaType     not plain JSON
     │   ├── ModelInvalid             the model's file is damaged or no model, or the engine refused it
+    │   │   └── ModelUnsupported     this version of the engine does not know such models
     │   └── TemplateLimit            the model's chat template ran too long or too large
     ├── Unavailable                  ours: the same request may succeed later, or elsewhere
     │   ├── QueueFull                as many wait as may wait
@@ -158,6 +159,12 @@ class ModelInvalid(RequestError):
     """The model's file is damaged or no model, or the engine could not load it."""
 
     code = "model_invalid"
+
+
+class ModelUnsupported(ModelInvalid):
+    """The file may be sound, and the engine of this edged does not know its architecture, tokenizer or tensors."""
+
+    code = "model_unsupported"
 
 
 class TemplateLimit(RequestError):

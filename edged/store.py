@@ -18,9 +18,9 @@ from hashlib import blake2b
 from pathlib import Path
 
 from edged.chat import MadeFor
-from edged.errors import InvalidRequest, ModelInvalid, ModelNotFound
+from edged.errors import InvalidRequest, ModelInvalid, ModelNotFound, ModelUnsupported
 from edged.gguf.header import Gguf, inspect
-from edged.gguf.reading import GgufInvalid
+from edged.gguf.reading import GgufInvalid, GgufUnsupported
 
 GUIDE = "guide"
 _GUIDE_FILE = Path(__file__).with_name("guide.gguf")
@@ -37,7 +37,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 class ModelFile:
     """A model that is installed. `modified_s` is Unix time; `made_for` and `header` are None where it is unreadable.
 
-    `problem` is why it cannot be loaded, as a clause; empty where nothing speaks against it.
+    `problem` is why it cannot be loaded, as a clause; empty where nothing speaks against it. One that `is_unsupported`
+    came later than this edged, or is gone from it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelFile:
     made_for: MadeFor | None = "words"
     header: Gguf | None = field(default=None, compare=False, repr=False)
     problem: str = ""
+    is_unsupported: bool = False
 
 
 class Store:
@@ -54,7 +56,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._inspected: dict[tuple[int, ...], Gguf | str] = {}
+        self._inspected: dict[tuple[int, ...], Gguf | GgufInvalid] = {}
 
     def models(self) -> list[ModelFile]:
         """Everything installed, by name, `guide` last: it is the fallback."""
@@ -88,8 +90,9 @@ class Store:
 
         Raises `ModelInvalid` with what is wrong with it. Takes up to a second where the file is a new one.
         """
-        if problem := _problem(self._inspect(os.fstat(descriptor), descriptor)):
-            raise unusable(name, problem)
+        found = self._inspect(os.fstat(descriptor), descriptor)
+        if problem := _problem(found):
+            raise unusable(name, problem, is_unsupported=_is_unsupported(found))
 
     def copy(self, source: str, name: str) -> None:
         """Give the model called `source` another name: one file with two names, which takes no room of its own.
@@ -150,11 +153,12 @@ class Store:
 
     def _describe(self, name: str, path: Path, status: os.stat_result) -> ModelFile:
         found = self._inspect(status, path)
-        header = None if isinstance(found, str) else found
-        made_for = header.made_for if header else None
-        return ModelFile(name, path, status.st_size, int(status.st_mtime), made_for, header, _problem(found))
+        header = found if isinstance(found, Gguf) else None
+        made_for, changed_s = header.made_for if header else None, int(status.st_mtime)
+        reason = _problem(found), _is_unsupported(found)
+        return ModelFile(name, path, status.st_size, changed_s, made_for, header, *reason)
 
-    def _inspect(self, status: os.stat_result, file: Path | int) -> Gguf | str:
+    def _inspect(self, status: os.stat_result, file: Path | int) -> Gguf | GgufInvalid:
         """What the file says of itself, or what is wrong with it."""
         # The time of its last change of any kind too: unlike that of its content, nobody can set it back.
         same = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -167,20 +171,25 @@ class Store:
         return found
 
 
-def unusable(name: str, problem: str) -> ModelInvalid:
-    """What to tell whoever wants the model called `name`; `problem` is a `ModelFile`'s."""
-    return ModelInvalid(f"The file of model {name} cannot be loaded: {problem}", param="model")
+def unusable(name: str, problem: str, *, is_unsupported: bool = False) -> ModelInvalid:
+    """What to tell whoever wants the model called `name`; `problem` and `is_unsupported` are a `ModelFile`'s."""
+    kind = ModelUnsupported if is_unsupported else ModelInvalid
+    return kind(f"The file of model {name} cannot be loaded: {problem}", param="model")
 
 
-def _inspected(file: Path | int) -> Gguf | str:
+def _inspected(file: Path | int) -> Gguf | GgufInvalid:
     try:
         return inspect(file)
     except GgufInvalid as error:
-        return str(error)
+        return error.with_traceback(None)
 
 
-def _problem(found: Gguf | str) -> str:
-    return found if isinstance(found, str) else found.problem
+def _problem(found: Gguf | GgufInvalid) -> str:
+    return found.problem if isinstance(found, Gguf) else str(found)
+
+
+def _is_unsupported(found: Gguf | GgufInvalid) -> bool:
+    return found.problem == found.unsupported != "" if isinstance(found, Gguf) else isinstance(found, GgufUnsupported)
 
 
 def key_of(descriptor: int) -> str:

@@ -18,7 +18,7 @@ ROWS = (
     {"daemon", "console"},
     {"api", "doctor", "bench"},
     {"routing", "metrics", "several"},
-    {"local", "observe"},
+    {"local", "observe", "needs"},
     {"speech"},
     {"store", "host", "framing"},
     {"wire", "gguf"},

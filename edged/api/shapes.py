@@ -8,7 +8,9 @@ the dialects; their sources are named in `openai_answer.py` and its siblings.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
+
+from edged.chat import Ability
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -219,7 +221,15 @@ SHAPES: dict[str, Schema] = {
                     "size_bytes": _COUNT,
                     "resident": _FLAG,
                     "made_for": _or_null(_TEXT),
-                    "capabilities": _list(_TEXT),
+                    "capabilities": _list(_one_of(*get_args(Ability))),
+                    "languages": _list(_TEXT),
+                    "architecture": _or_null(_TEXT),
+                    "parameters": _or_null(_COUNT),
+                    "size_label": _or_null(_TEXT),
+                    "quantization": _or_null(_TEXT),
+                    "license": _or_null(_TEXT),
+                    "base_models": _list(_TEXT),
+                    "problem": _or_null(_TEXT),
                 }
             ),
         }
@@ -248,7 +258,12 @@ SHAPES: dict[str, Schema] = {
             "default_model": _TEXT,
             "running": _COUNT,
             "queued": _COUNT,
-            "residents": _list(_object({"model": _TEXT, "state": _TEXT, "slots": _COUNT, "busy": _COUNT})),
+            "residents": _list(
+                _object(
+                    {"model": _TEXT, "state": _TEXT, "slots": _COUNT, "busy": _COUNT},
+                    {"capabilities": _or_null(_list(_TEXT)), "languages": _or_null(_list(_TEXT))},
+                )
+            ),
         }
     ),
     "Requests": _object(

@@ -22,7 +22,6 @@ from edged.errors import (
     ContextLengthExceeded,
     EdgedError,
     LoadTimeout,
-    ModelInvalid,
     WorkerCrashed,
     WorkerStalled,
 )
@@ -33,6 +32,7 @@ from edged.local.child import Child
 from edged.local.manner import Manner
 from edged.local.measuring import Measured, Measuring
 from edged.local.outlook import Outlook, Run
+from edged.local.refusal import refused
 from edged.local.work import Work
 from edged.prefix_wire import AllPutAway, Discard, Keep, Kept, PrefixNews, PrefixOrder, Restoring, Used
 from edged.template_wire import Span
@@ -273,7 +273,7 @@ class WorkerProcess:
                 self.card, self.progress = frame, 1.0
                 self._settled.set()
             case LoadFailed(message):
-                self._error = ModelInvalid(f"llama.cpp could not load the model {self.name}: {message}")
+                self._error = refused(self.name, message)
             case _:
                 raise WireError(f"a worker does not send {type(frame).__name__}")
 

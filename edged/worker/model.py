@@ -9,7 +9,7 @@ from typing import Any
 
 from edged.sampling import Sampling
 from edged.wire import Infill, Pooling
-from edged.worker.bindings import EngineError, last_error, lib, listen, offloaded_layers
+from edged.worker.bindings import EngineError, forget_errors, last_error, lib, listen, offloaded_layers
 from edged.worker.prompt import Control
 from edged.worker.ranking import PairLayout
 
@@ -267,6 +267,7 @@ def _open(path: str, params: Any, progress: Callable[[float], None]) -> Any:
         progress(fraction)
         return True
 
+    forget_errors()
     params.progress_callback = callback = lib.llama_progress_callback(report)
     model = lib.llama_model_load_from_file(path.encode(), params)
     del callback  # had to outlive the load

@@ -78,7 +78,7 @@ async def serving(tmp_path: Path, *steps: Any, hold_status_s: float = 60.0, **sc
     pool = Pool(store, config.engine, config.limits, journal.tell)
     local, metrics = Local(pool, store, config.limits), Metrics(pool)
     journal.observers.append(metrics)
-    router = Router(backend, store.models, {}, lambda _installed: "guide")
+    router = Router(backend, store.models, {}, lambda _installed: "guide", lambda _able: None)
     exposed = Exposed(
         config, Observed(backend, journal), router, local, pool, store, journal, metrics, lambda: "guide", 0.0
     )
@@ -162,7 +162,8 @@ STATUS = {
     "grammar_invalid": 400,
     "forbidden": 403, "cancelled": 499,
     "model_not_found": 404, "not_found": 404, "method_not_allowed": 405, "payload_too_large": 413,
-    "unsupported_media_type": 415, "host_not_allowed": 421, "model_invalid": 422, "template_limit": 422,
+    "unsupported_media_type": 415, "host_not_allowed": 421,
+    "model_invalid": 422, "model_unsupported": 422, "template_limit": 422,
     "rate_limited": 429, "predicted_timeout": 503,
     "internal": 500, "queue_full": 503, "model_loading": 503, "worker_crashed": 503, "worker_stalled": 503,
     "worker_oom": 503, "shutting_down": 503, "load_timeout": 504,
@@ -351,7 +352,7 @@ def exposed_without_sockets(tmp_path: Path) -> Exposed:
     store, journal, config = Store(tmp_path), Journal(), Config()
     pool = Pool(store, config.engine, config.limits, journal.tell)
     backend = ScriptedBackend()
-    router = Router(backend, store.models, {}, lambda _installed: "guide")
+    router = Router(backend, store.models, {}, lambda _installed: "guide", lambda _able: None)
     local = Local(pool, store, config.limits)
     observed, metrics = Observed(backend, journal), Metrics(pool)
     return Exposed(config, observed, router, local, pool, store, journal, metrics, lambda: "guide", 0.0)
