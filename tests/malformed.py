@@ -166,11 +166,6 @@ def _turning_nothing(draft: Draft) -> None:
     draft.entries["paddleocr.rope.dimension_sections"] = many(I32, [0, 0, 0, 16])
 
 
-def _nameless(draft: Draft) -> None:
-    draft.entries["tokenizer.ggml.model"] = one(STRING, "no_vocab")
-    draft.entries["llama.vocab_size"] = one(U32, 2**31)
-
-
 def _fifth_of_three(draft: Draft) -> None:
     draft.entries |= {"split.no": one(U16, 4), "split.count": one(U16, 3)}
 
@@ -375,7 +370,8 @@ BENT: Mapping[str, Case] = {
     "merges that are not there": _vocabulary("gpt2", "merges is missing"),
     "merges that are numbers": _vocabulary("gpt2", "merges is a list of u32", merges=many(U32, [1])),
     "a beginning to add that is none": _vocabulary("gemma4", "bos_token_id is missing", merges=many(STRING, ["e t"])),
-    "2^31 tokens without a vocabulary": Case(_nameless, "vocab_size is 2147483648"),
+    "a vocabulary of nothing": _set("tokenizer.ggml.model", one(STRING, "no_vocab"), "no_vocab: it has no vocabulary"),
+    "no vocabulary by its other name": _set("tokenizer.ggml.model", one(STRING, "none"), "none: it has no vocabulary"),
     # G16: parts
     "a piece beyond the last": Case(_fifth_of_three, "split.no is 4, of 3"),
     "pieces of another kind": _set("split.count", one(U64, 3), "split.count is of kind u64"),

@@ -118,7 +118,7 @@ def _inspect(reader: Reader) -> Gguf:
         raise GgufInvalid("general.architecture is missing, empty or longer than any.")
     if purpose != "part" and not reason:  # what another architecture's numbers mean nobody here knows
         ranges.check(said, architecture, found)
-        tokens = vocabulary.check(said, architecture, is_model=found.count > 0)
+        tokens = vocabulary.check(said, is_model=found.count > 0)
         fills_gaps = tokens > 0 and _fills_gaps(said, tokens)
     if not found.count:
         purpose = "part"

@@ -23,8 +23,6 @@ _WITHOUT_BYTES = "bert"
 # 0xFFFFFFFF is how converters write that there is none.
 _ABSENT = 2**32 - 1
 _CHECKED_IDS = ("bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id", "unknown_token_id")
-# llama.cpp makes room for as many tokens as are said where there is no vocabulary; twice Gemma's.
-_MOST_NAMELESS_TOKENS = 2**19
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ _DEFAULTS = {
 }
 
 
-def check(said: Entries, architecture: str, *, is_model: bool) -> int:
+def check(said: Entries, *, is_model: bool) -> int:
     """How many tokens there are. Raises `GgufInvalid`; `is_model` says that there must be a vocabulary."""
     model = said.text(_MODEL)
     if model is None:
@@ -59,7 +57,9 @@ def check(said: Entries, architecture: str, *, is_model: bool) -> int:
             raise GgufInvalid(f"{_MODEL} is missing, and llama.cpp loads no model without a vocabulary.")
         return 0
     if model in _NONE:
-        return _nameless(said, architecture)
+        if is_model:  # `llama_vocab::impl::tokenize` in src/llama-vocab.cpp ends the process at the first text
+            raise GgufInvalid(f"{_MODEL} is {model}: it has no vocabulary, and no text can be said to it.")
+        return 0
     tokens = said.list(TOKENS, "str")
     if tokens is None or not tokens.count:
         raise GgufInvalid(f"{TOKENS} is {'empty' if tokens else 'missing'}: the vocabulary has no tokens.")
@@ -77,14 +77,6 @@ def check(said: Entries, architecture: str, *, is_model: bool) -> int:
     if model in _DEFAULTS:
         _check_ends(said, _DEFAULTS[model], tokens.count)
     return tokens.count
-
-
-def _nameless(said: Entries, architecture: str) -> int:
-    key = f"{architecture}.vocab_size"
-    count = said.whole(key) or 0
-    if count > _MOST_NAMELESS_TOKENS:
-        raise GgufInvalid(f"{key} is {count} without a vocabulary; at most {_MOST_NAMELESS_TOKENS} are taken.")
-    return count
 
 
 def _check_beside(said: Entries, key: str, kinds: tuple[str, ...], tokens: int) -> List | None:
