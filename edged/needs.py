@@ -80,7 +80,8 @@ def chosen(default: ModelFile, installed: Sequence[ModelFile], needs: Needs, bes
     A default model that cannot be loaded is not passed over in silence where words are wanted: it is the owner's
     choice, and its refusal says what is wrong. Raises `CapabilityMissing` where nobody can.
     """
-    if needs.suits(default) or (default.problem and needs.makes == "words"):
+    is_unread = default.header is None and not default.problem
+    if needs.suits(default) or is_unread or (default.problem and needs.makes == "words"):
         return default
     if found := best([file for file in installed if needs.suits(file)]):
         return found
@@ -93,8 +94,8 @@ def chosen(default: ModelFile, installed: Sequence[ModelFile], needs: Needs, bes
 
 
 def check(file: ModelFile, installed: Sequence[ModelFile], needs: Needs) -> None:
-    """Raises `CapabilityMissing`, with the names of others that can, where `file` is sound and cannot."""
-    if not file.problem and needs.lacking(file):
+    """Raises `CapabilityMissing`, with the names of others that can, where `file` is known and cannot."""
+    if file.header is not None and not file.problem and needs.lacking(file):
         raise _refusal(file, needs, installed)
 
 
