@@ -1,8 +1,8 @@
 """Which model answers a request: a pure choice, and the Backend that makes it.
 
-A request that names nobody gets the default model, or where that cannot do what is asked, one that can (`needs.py`). A
-name that is installed means that model. Otherwise the owner's aliases are tried, so that a program with `gpt-4o` in it
-works unchanged; the answer names who really spoke.
+A request that names nobody gets the default model, or where that cannot do what is asked, one that can
+(`demands.py`). A name that is installed means that model. Otherwise the owner's aliases are tried, so that a program
+with `gpt-4o` written into it works unchanged; the answer names who really spoke.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 
 from edged.chat import ChatRequest, EmbedRequest, RerankRequest
 from edged.completion import Backend, Completion, Counted, Embeddings, Ranking
+from edged.demands import SCORES, VECTORS, Best, Demands, check, chosen, demands_of
 from edged.errors import ModelNotFound
-from edged.needs import SCORES, VECTORS, Best, Needs, check, chosen, needs_of
 from edged.store import GUIDE, ModelFile, unusable
 
 _DEFAULT = "default"
@@ -95,7 +95,7 @@ class Router:
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer with the model that `request.model` means."""
-        route = await self.route(request.model, needs_of(request))
+        route = await self.route(request.model, demands_of(request))
         completion = await self._local.complete(replace(request, model=route.model))
         completion.admission = replace(completion.admission, route=route.reason)
         return completion
@@ -114,12 +114,12 @@ class Router:
 
     async def count(self, request: ChatRequest) -> Counted:
         """Count with the model that `request.model` means."""
-        route = await self.route(request.model, needs_of(request))
+        route = await self.route(request.model, demands_of(request))
         found = await self._local.count(replace(request, model=route.model))
         return replace(found, admission=replace(found.admission, route=route.reason))
 
-    async def route(self, wanted: str | None, needs: Needs | None = None) -> Route:
-        """Who answers a request for `wanted`, which `needs` something; None: nothing in particular.
+    async def route(self, wanted: str | None, demands: Demands | None = None) -> Route:
+        """Who answers a request for `wanted`, of which something is demanded; None: nothing in particular.
 
         Raises `ModelNotFound`, `CapabilityMissing` for a model that cannot, and `ModelInvalid` for a file that cannot
         be loaded, before another model leaves memory for it.
@@ -128,11 +128,11 @@ class Router:
         default = self._default(files)
         route = resolve(wanted, [file.name for file in files], self._aliases, default)
         file = next(file for file in files if file.name == route.model)
-        if needs is not None and route.is_open:
-            file = chosen(file, files, needs, self._best)
+        if demands is not None and route.is_open:
+            file = chosen(file, files, demands, self._best)
             route = route if file.name == route.model else Route(file.name, "able")
-        elif needs is not None:
-            check(file, files, needs)
+        elif demands is not None:
+            check(file, files, demands)
         if file.problem:
             raise unusable(file.name, file.problem, is_unsupported=file.is_unsupported)
         return route

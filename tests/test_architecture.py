@@ -18,7 +18,7 @@ ROWS = (
     {"daemon", "console"},
     {"api", "doctor", "bench"},
     {"routing", "metrics", "several"},
-    {"local", "observe", "needs"},
+    {"local", "observe", "demands"},
     {"speech"},
     {"store", "host", "framing"},
     {"wire", "gguf"},

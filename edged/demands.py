@@ -25,7 +25,7 @@ _PARAMS: dict[Ability, str] = {"vision": "messages", "infill": "suffix"}
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class Demands:
     """What the model must be able to, one of what it must besides, what it had better, and how long the prompt is.
 
     `prompt_tokens` is a guess. It decides between models for whoever leaves the choice to the device, and refuses
@@ -54,11 +54,11 @@ class Needs:
         return longest is None or self.prompt_tokens < longest
 
 
-VECTORS = Needs("vectors", one_of=frozenset({"completion", "embeddings"}), liked=frozenset({"embeddings"}))
-SCORES = Needs("scores", all_of=frozenset({"rerank"}))
+VECTORS = Demands("vectors", one_of=frozenset({"completion", "embeddings"}), liked=frozenset({"embeddings"}))
+SCORES = Demands("scores", all_of=frozenset({"rerank"}))
 
 
-def needs_of(request: ChatRequest) -> Needs:
+def demands_of(request: ChatRequest) -> Demands:
     """What a chat or a completion asks of its model."""
     needed: set[Ability] = {"chat" if request.raw_prompt is None else "completion"}
     if any(isinstance(part, ImagePart) for message in request.messages for part in message.parts):
@@ -66,7 +66,7 @@ def needs_of(request: ChatRequest) -> Needs:
     if request.suffix:
         needed.add("infill")
     has_tools = bool(request.tools) and request.tool_choice.kind != "none"
-    return Needs(
+    return Demands(
         "words",
         all_of=frozenset(needed),
         liked=frozenset({"tools"}) if has_tools else frozenset(),
@@ -74,46 +74,46 @@ def needs_of(request: ChatRequest) -> Needs:
     )
 
 
-def chosen(default: ModelFile, installed: Sequence[ModelFile], needs: Needs, best: Best) -> ModelFile:
+def chosen(default: ModelFile, installed: Sequence[ModelFile], demands: Demands, best: Best) -> ModelFile:
     """Who answers for whoever leaves it to the device; `best` picks one of several that fits into memory.
 
     A default model that cannot be loaded is not passed over in silence where words are wanted: it is the owner's
     choice, and its refusal says what is wrong. Raises `CapabilityMissing` where nobody can.
     """
     is_unread = default.header is None and not default.problem
-    if needs.suits(default) or is_unread or (default.problem and needs.makes == "words"):
+    if demands.suits(default) or is_unread or (default.problem and demands.makes == "words"):
         return default
-    if found := best([file for file in installed if needs.suits(file)]):
+    if found := best([file for file in installed if demands.suits(file)]):
         return found
-    if not default.problem and not needs.lacking(default):
+    if not default.problem and not demands.lacking(default):
         return default
-    able = [file for file in installed if not file.problem and not needs.lacking(file)]
+    able = [file for file in installed if not file.problem and not demands.lacking(file)]
     if not able:
-        raise _refusal(default, needs, installed)
+        raise _refusal(default, demands, installed)
     return best(able) or min(able, key=lambda file: file.size_bytes)
 
 
-def check(file: ModelFile, installed: Sequence[ModelFile], needs: Needs) -> None:
+def check(file: ModelFile, installed: Sequence[ModelFile], demands: Demands) -> None:
     """Raises `CapabilityMissing`, with the names of others that can, where `file` is known and cannot."""
-    if file.header is not None and not file.problem and needs.lacking(file):
-        raise _refusal(file, needs, installed)
+    if file.header is not None and not file.problem and demands.lacking(file):
+        raise _refusal(file, demands, installed)
 
 
-def _refusal(file: ModelFile, needs: Needs, installed: Sequence[ModelFile]) -> CapabilityMissing:
-    lacking = needs.lacking(file)
-    able = [other.name for other in installed if not other.problem and not needs.lacking(other)]
+def _refusal(file: ModelFile, demands: Demands, installed: Sequence[ModelFile]) -> CapabilityMissing:
+    lacking = demands.lacking(file)
+    able = [other.name for other in installed if not other.problem and not demands.lacking(other)]
     others = f" Installed, and able to: {', '.join(able[:_MOST_NAMED])}." if able else ""
     param = _PARAMS.get(lacking, "model") if lacking else "model"
-    return CapabilityMissing(f"The model {file.name} {_why(file, needs, lacking)}{others}", param=param)
+    return CapabilityMissing(f"The model {file.name} {_why(file, demands, lacking)}{others}", param=param)
 
 
-def _why(file: ModelFile, needs: Needs, lacking: Ability | None) -> str:
-    if needs.makes == "scores":
+def _why(file: ModelFile, demands: Demands, lacking: Ability | None) -> str:
+    if demands.makes == "scores":
         return (
             "is no reranker: it cannot judge how well a document answers a query. Install one, for example a GGUF of "
             "bge-reranker-v2-m3, and name it; or compare vectors of /v1/embeddings."
         )
-    if needs.makes == "vectors":
+    if demands.makes == "vectors":
         return "is a reranker: it judges pairs of texts and makes no vectors. Use /v1/rerank, or another model."
     if file.made_for in ("vectors", "scores"):
         path = "/v1/rerank" if file.made_for == "scores" else "/v1/embeddings"
