@@ -121,13 +121,13 @@ def _verdict(
 ) -> tuple[Verdict, str]:
     needed_bytes = size_bytes + _BESIDE_BYTES
     if needed_bytes > device.memory_bytes:
-        return "no_memory", f"It needs {_gib(needed_bytes)} of memory, and there are {_gib(device.memory_bytes)}."
+        return "no_memory", f"It needs {_gb(needed_bytes)} of memory; there are {_gb(device.memory_bytes)}."
     if not is_installed and size_bytes > device.disk_bytes:
-        return "no_disk", f"It takes {_gib(size_bytes)} on the disk, and there are {_gib(device.disk_bytes)}."
+        return "no_disk", f"It takes {_gb(size_bytes)} of disk; there are {_gb(device.disk_bytes)}."
     if not checked:
-        return "unverified", "It was never found on the hub, so it is not recommended."
+        return "unverified", "It was not found on the hub yet, so it is not recommended."
     if entry.purpose == "chat" and speed is not None and speed < COMFORTABLE_TOKENS_PER_S:
-        return "slow", f"It fits, but at about {speed:.1f} tokens a second one reads faster than it writes."
+        return "slow", f"It fits, but {speed:.1f} tokens a second are slower than one reads."
     return "smaller", ""
 
 
@@ -160,5 +160,5 @@ def _with(one: Judged, verdict: Verdict, reason: str) -> Judged:
     )
 
 
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**30:.1f} GiB"
+def _gb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB"
