@@ -55,14 +55,14 @@ class Tuned:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load the model behind the descriptor sent beside this frame. `gpu_layers` -1 means all that fit the device.
+    """Load the model behind the descriptors sent beside this frame. `gpu_layers` -1 means all that fit the device.
 
     `snapshot_bytes` bounds what is kept of conversations outside of the context.
     `tuned` is what an earlier run found out; the worker finds out what is missing.
     `prefix_bytes` is the longest file that prefixes may be written to, 0 if none; `model_key` tells such files whose
     they are.
     With `lookup` answers that repeat what was said before are guessed ahead. `drafter` is the name of a smaller model
-    that guesses too; its descriptor comes second.
+    that guesses too. The first `pieces` of the descriptors are the model's, in order; the drafter's follow.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Load:
     lookup: bool = True
     drafter: str = ""
     kv_type: KvType = "f16"
+    pieces: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ ROWS = (
     {"wire", "gguf"},
     {"token_wire"},
     {"template_wire", "completion"},
-    {"chat", "config", "checked", "prefix_wire", "shares"},
+    {"chat", "config", "checked", "prefix_wire", "shares", "durable"},
     {"sampling"},
     {"errors"},
 )

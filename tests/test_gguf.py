@@ -6,7 +6,7 @@ import os
 import struct
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from benchmarks import engine, synthetic
 from benchmarks.shapes import SHAPES
-from edged import store as store_module
 from edged.gguf.header import Gguf, inspect
+from edged.gguf.pieces import inspect_pieces
 from edged.gguf.reading import GgufInvalid
 from edged.store import Store
+from edged.store.listing import GUIDE_FILE
 from tests.gguf_draft import BOOL, F32, STRING, TOKENS, U8, U16, U32, Draft, many, one, straight
 from tests.malformed import BENT, HARMLESS, Case
 
@@ -99,7 +100,7 @@ def test_a_projector_need_not_be_a_model(tmp_path: Path) -> None:
 
 
 def test_the_built_in_model_and_a_synthetic_one_are_for_words(tiny: Path) -> None:
-    for file in (store_module._GUIDE_FILE, tiny):
+    for file in (GUIDE_FILE, tiny):
         found = inspect(file)
         assert (found.made_for, found.problem) == ("words", "")
 
@@ -325,20 +326,21 @@ def test_a_descriptor_is_left_as_it_was(tmp_path: Path) -> None:
 def test_a_header_is_read_once_for_as_long_as_the_file_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads: list[Path | int] = []
+    reads = 0
 
-    def counted(file: Path | int) -> Gguf:
-        reads.append(file)
-        return inspect(file)
+    def counted(descriptors: Sequence[int]) -> Gguf:
+        nonlocal reads
+        reads += 1
+        return inspect_pieces(descriptors)
 
-    monkeypatch.setattr("edged.store.inspect", counted)
+    monkeypatch.setattr("edged.store.headers.inspect_pieces", counted)
     file, store = tmp_path / "m.gguf", Store(tmp_path)
     file.write_bytes(_STRAIGHT)
 
     assert [store.find("m").made_for for _ in range(3)] == ["words"] * 3
-    with store.open("m") as descriptor:
-        store.examine("m", descriptor)
-    assert [read for read in reads if read == file or isinstance(read, int)] == [file]
+    with store.open("m") as descriptors:
+        store.examine("m", descriptors)
+    assert reads == 1
 
     file.write_bytes(of("bert", pooling_type=one(U32, 1)).written())
     assert store.find("m").made_for == "vectors"

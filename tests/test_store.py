@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edged import store as module
 from edged.errors import InvalidRequest, ModelInvalid, ModelNotFound
 from edged.store import GUIDE, Store, key_of
-
-GUIDE_FILE = module._GUIDE_FILE
+from edged.store.listing import GUIDE_FILE
 
 
 def names(folder: Path) -> list[str]:
@@ -68,7 +66,7 @@ def test_only_regular_files_count(tmp_path: Path) -> None:
 def test_a_model_is_opened_for_reading_and_closed_again(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").write_bytes(b"weights")
 
-    with Store(tmp_path).open("a") as descriptor:
+    with Store(tmp_path).open("a") as (descriptor,):
         assert os.read(descriptor, 100) == b"weights"
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.write(descriptor, b"x")

@@ -8,10 +8,10 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from edged import durable
 from edged.advice.choice import Device
 from edged.checked import reader
 from edged.host import bandwidth, hardware, memory
-from edged.local import durable
 
 log = logging.getLogger(__name__)
 

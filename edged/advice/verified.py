@@ -15,11 +15,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
+from edged import durable
 from edged.advice.choice import Found
 from edged.catalogue import Entry
 from edged.checked import reader
 from edged.errors import EdgedError, NotFound
-from edged.local import durable
 
 log = logging.getLogger(__name__)
 

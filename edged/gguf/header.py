@@ -85,13 +85,18 @@ def inspect(file: Path | int) -> Gguf:
 
 
 def _inspect(reader: Reader) -> Gguf:
-    version, tensor_count, entry_count = _beginning(reader)
+    version, tensor_count, entry_count = beginning(reader)
     said = entries.read(reader, entry_count)
-    architecture = said.text("general.architecture") or ""
-    if architecture and not _ARCHITECTURE.fullmatch(architecture):
-        raise GgufInvalid(f"general.architecture is {shown(architecture)}, which is no name of one.")
-    purpose = _purpose(said, architecture)
-    found = tensors.read(reader, tensor_count, said, for_engine=purpose != "part")
+    is_whole = _pieces(said) in _ALONE
+    for_engine = is_whole and _purpose(said, _architecture(said)) != "part"
+    return judged(said, tensors.read(reader, tensor_count, said, for_engine=for_engine), version, is_whole=is_whole)
+
+
+def judged(said: Entries, found: Tensors, version: int, *, is_whole: bool) -> Gguf:
+    """What entries and tensors amount to; `is_whole` tells that they are all of a model. Raises `GgufInvalid`."""
+    architecture = _architecture(said)
+    # A piece of a model in several files does not answer alone.
+    purpose = _purpose(said, architecture) if is_whole else "part"
     tokens = 0
     if purpose != "part":
         if not architecture:
@@ -106,7 +111,7 @@ def _inspect(reader: Reader) -> Gguf:
     return Gguf(purpose, architecture, kept, template, version, tokens, found)
 
 
-def _beginning(reader: Reader) -> tuple[int, int, int]:
+def beginning(reader: Reader) -> tuple[int, int, int]:
     """The version, and how many tensors and entries follow."""
     if reader.size_bytes == 0:
         raise GgufInvalid("it is empty.")
@@ -123,9 +128,16 @@ def _beginning(reader: Reader) -> tuple[int, int, int]:
     return version, int(reader.number(U64)), int(reader.number(U64))
 
 
+def _architecture(said: Entries) -> str:
+    architecture = said.text("general.architecture") or ""
+    if architecture and not _ARCHITECTURE.fullmatch(architecture):
+        raise GgufInvalid(f"general.architecture is {shown(architecture)}, which is no name of one.")
+    return architecture
+
+
 def _purpose(said: Entries, architecture: str) -> MadeFor:
-    # A projector for images, an adapter, or a piece of a model in several files: none of them answers alone.
-    if said.text("general.type") not in (None, "model") or architecture == "clip" or _pieces(said) not in _ALONE:
+    # A projector for images, or an adapter: neither answers alone.
+    if said.text("general.type") not in (None, "model") or architecture == "clip":
         return "part"
     pooling = said.whole(f"{architecture}.pooling_type") or 0
     if pooling == _RANK:

@@ -7,7 +7,7 @@ only, without gaps and without overlaps; the types are those of `enum ggml_type`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edged.gguf.entries import U32, U64, Entries, name
@@ -109,10 +109,11 @@ def _alignment(said: Entries) -> int:
     return alignment
 
 
-def read(reader: Reader, count: int, said: Entries, *, for_engine: bool) -> Tensors:
+def read(reader: Reader, count: int, said: Entries, *, for_engine: bool, names: set[str] | None = None) -> Tensors:
     """The next `count` tensors, with which the header ends. Their data is not read.
 
-    `for_engine` is for whole models, and asks whether llama.cpp can map them and calculate with them, too.
+    `for_engine` is for whole models, and asks whether llama.cpp can map them and calculate with them, too. `names` are
+    those of tensors in other pieces of the same model; the ones found here are added.
     """
     alignment = _alignment(said)
     if count > min(_MOST_TENSORS, reader.left_bytes // _SHORTEST_BYTES):
@@ -120,7 +121,8 @@ def read(reader: Reader, count: int, said: Entries, *, for_engine: bool) -> Tens
         raise GgufInvalid(f"the header has {count} tensors; {left}.")
     if not count:
         return Tensors()
-    names, types, elements, offset, last = set[str](), Counter[str](), 0, 0, None
+    names = set() if names is None else names
+    types, elements, offset, last = Counter[str](), 0, 0, None
     embedding, has_attention, has_router = None, False, False
     for index in range(count):
         tensor = _tensor(reader, index)
@@ -144,6 +146,23 @@ def read(reader: Reader, count: int, said: Entries, *, for_engine: bool) -> Tens
         place = f"the data of its last tensor, {shown(last.name)}, ends at byte {end}"
         raise GgufInvalid(f"{place}, and the file has {reader.size_bytes}: it is cut off; copy it again.")
     return Tensors(count, elements, data_offset, end - data_offset, dict(types), embedding, has_attention, has_router)
+
+
+def together(found: Sequence[Tensors]) -> Tensors:
+    """Those of a model's pieces as one; where the data begins is asked of the first."""
+    types = Counter[str]()
+    for tensors in found:
+        types.update(tensors.types)
+    return Tensors(
+        count=sum(tensors.count for tensors in found),
+        elements=sum(tensors.elements for tensors in found),
+        data_offset=found[0].data_offset,
+        size_bytes=sum(tensors.size_bytes for tensors in found),
+        types=dict(types),
+        embedding=next((tensors.embedding for tensors in found if tensors.embedding), None),
+        has_attention=any(tensors.has_attention for tensors in found),
+        has_router=any(tensors.has_router for tensors in found),
+    )
 
 
 def _tensor(reader: Reader, index: int) -> _Tensor:

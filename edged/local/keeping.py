@@ -189,13 +189,13 @@ class Keeping:
         await self._tasks.__aexit__(None, None, None)
 
     async def load(self, process: WorkerProcess, wanted: Load, descriptors: Sequence[int]) -> Loaded:
-        """Have `process` load the model behind the first of `descriptors`, and offer it what is kept of earlier runs.
+        """Have `process` load the model behind `descriptors`, and offer it what is kept of earlier runs.
 
         Raises what `WorkerProcess.load` raises.
         """
         if self.shelf is None or not self.shelf.budget_bytes:
             return await process.load(wanted, descriptors)
-        key = await asyncio.to_thread(key_of, descriptors[0])
+        key = await asyncio.to_thread(key_of, *descriptors[: wanted.pieces])
         keeper = Keeper(self.shelf, process, self._forget)
         self._keepers.add(keeper)
         self._tasks.create_task(self._run(keeper), name=f"keep prefixes of {process.name}")

@@ -52,27 +52,28 @@ class Loader:
 
     async def _load(self, wanted: Load, resident: Resident) -> Loaded:
         with ExitStack() as opened:
-            descriptors = [await self._sound(wanted.name, opened)]
+            descriptors = await self._sound(wanted.name, opened)
+            wanted = replace(wanted, pieces=len(descriptors))
             if wanted.drafter:
                 try:
-                    descriptors.append(await self._sound(wanted.drafter, opened))
+                    descriptors += await self._sound(wanted.drafter, opened)
                 except EdgedError as error:
                     raise _Unopened(str(error)) from error
             card = await self._keeping.load(resident.process, wanted, descriptors)
         resident.draft_problem = resident.draft_problem or card.draft_problem
         return card
 
-    async def _sound(self, model: str, opened: ExitStack) -> int:
-        """A descriptor of the model's file, which was examined behind this very descriptor: no other comes between."""
-        descriptor = opened.enter_context(self._store.open(model))
-        examined = asyncio.ensure_future(asyncio.to_thread(self._store.examine, model, descriptor))
+    async def _sound(self, model: str, opened: ExitStack) -> tuple[int, ...]:
+        """Descriptors of the model's files, which were examined behind these very ones: no other comes between."""
+        descriptors = opened.enter_context(self._store.open(model))
+        examined = asyncio.ensure_future(asyncio.to_thread(self._store.examine, model, descriptors))
         try:
             await asyncio.shield(examined)
         finally:
             # A thread cannot be stopped: until it ends, nobody may close what it reads, even if the load is called off.
             await asyncio.wait([examined])
             examined.exception()
-        return descriptor
+        return descriptors
 
     def _frame(self, file: ModelFile, installed: Iterable[ModelFile], resident: Resident) -> Load:
         engine, tuning, available_bytes = self._engine, self._tuning, memory.available_bytes()

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edged.local import durable
+from edged import durable
 from edged.local.wear import Wear
 
 log = logging.getLogger(__name__)

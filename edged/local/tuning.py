@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edged import durable
 from edged.checked import fields_of, reader
 from edged.config import Engine
 from edged.host import memory
-from edged.local import durable
 from edged.store import ModelFile, unusable
 from edged.wire import Tuned
 

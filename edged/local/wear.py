@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edged.local import durable
+from edged import durable
 
 _DAY_S = 86_400
 

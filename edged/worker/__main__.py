@@ -33,7 +33,7 @@ _PROGRESS_STEP = 0.02
 
 
 def load(pipe: Pipe, wanted: Load) -> Model:
-    """Load the model whose descriptor came beside `wanted`, reporting progress. Raises `EngineError`."""
+    """Load the model whose descriptors came beside `wanted`, reporting progress. Raises `EngineError`."""
     reported = -1.0
 
     def report(fraction: float) -> None:
@@ -42,7 +42,7 @@ def load(pipe: Pipe, wanted: Load) -> Model:
             reported = fraction
             pipe.send(Loading(round(fraction, 3)))
 
-    return _model(pipe, wanted, report)
+    return _model(pipe, wanted, wanted.pieces, report)
 
 
 def load_drafter(pipe: Pipe, wanted: Load, model: Model) -> tuple[Drafter | None, str]:
@@ -50,7 +50,7 @@ def load_drafter(pipe: Pipe, wanted: Load, model: Model) -> tuple[Drafter | None
     if reason := unguessable(model):
         return None, f"{wanted.drafter} is not used: {reason}."
     try:
-        smaller = _model(pipe, wanted)
+        smaller = _model(pipe, wanted, len(pipe.descriptors))
     except EngineError as error:
         return None, f"{wanted.drafter} cannot be loaded: {error}."
     reason = unfit(model, smaller)
@@ -63,9 +63,9 @@ def load_drafter(pipe: Pipe, wanted: Load, model: Model) -> tuple[Drafter | None
     return None, f"{wanted.drafter} is not used: {reason}."
 
 
-def _model(pipe: Pipe, wanted: Load, report: Callable[[float], None] = lambda fraction: None) -> Model:
+def _model(pipe: Pipe, wanted: Load, pieces: int, report: Callable[[float], None] = lambda fraction: None) -> Model:
     return Model(
-        f"/proc/self/fd/{pipe.take_descriptor()}",
+        *[f"/proc/self/fd/{pipe.take_descriptor()}" for _ in range(pieces)],
         gpu_layers=wanted.gpu_layers,
         maps_file=wanted.maps_file,
         repacks=wanted.repacks,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -31,15 +31,16 @@ class Model:
 
     def __init__(
         self,
-        path: str,
-        *,
+        *paths: str,
         gpu_layers: int = 0,
         maps_file: bool = True,
         repacks: bool = True,
         progress: Callable[[float], None] = lambda fraction: None,
         vocab_only: bool = False,
     ) -> None:
-        """Load the file at `path`; `progress` hears fractions while the weights are read. Raises `EngineError`.
+        """Load the files at `paths`, a model in one or all its pieces in order. Raises `EngineError`.
+
+        `progress` hears fractions while the weights are read.
 
         A mapped file costs memory only where it is read, and the kernel may drop it; `repacks` keeps a copy of the
         weights in the order that the processor's matrix kernels like best.
@@ -50,7 +51,7 @@ class Model:
         params.load_mode = lib.LLAMA_LOAD_MODE_AUTO if maps_file else lib.LLAMA_LOAD_MODE_NONE
         params.use_extra_bufts = repacks
         params.vocab_only = vocab_only
-        self.handle = _open(path, params, progress)
+        self.handle = _open(paths, params, progress)
         self.offloaded_layers = offloaded_layers()
         self._vocab = lib.llama_model_get_vocab(self.handle)
         self._pieces: dict[int, bytes] = {}
@@ -262,13 +263,17 @@ class Model:
         return buffer.raw[:length]
 
 
-def _open(path: str, params: Any, progress: Callable[[float], None]) -> Any:
+def _open(paths: Sequence[str], params: Any, progress: Callable[[float], None]) -> Any:
     def report(fraction: float, _user_data: object) -> bool:
         progress(fraction)
         return True
 
     params.progress_callback = callback = lib.llama_progress_callback(report)
-    model = lib.llama_model_load_from_file(path.encode(), params)
+    if len(paths) == 1:
+        model = lib.llama_model_load_from_file(paths[0].encode(), params)
+    else:  # only this one asks for no names like NAME-00001-of-00002.gguf (include/llama.h)
+        listed = (ctypes.c_char_p * len(paths))(*(path.encode() for path in paths))
+        model = lib.llama_model_load_from_splits(listed, len(paths), params)
     del callback  # had to outlive the load
     if not model:
         raise EngineError(last_error("llama.cpp could not load the file and did not say why"))

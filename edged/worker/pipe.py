@@ -10,7 +10,8 @@ from edged.framing import Decoder, encode
 from edged.wire import Frame
 
 _RECEIVE_BYTES = 256 * 1024
-_ANCILLARY_BYTES = socket.CMSG_SPACE(8 * array("i").itemsize)  # room for eight descriptors
+# The most descriptors that come beside one message: SCM_MAX_FD in include/net/scm.h of Linux.
+_ANCILLARY_BYTES = socket.CMSG_SPACE(253 * array("i").itemsize)
 
 
 class Pipe:

@@ -79,7 +79,7 @@ async def test_one_of_which_the_process_dies_is_left_out(store: Store) -> None:
 async def test_one_that_cannot_be_opened_is_left_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     keeping, open_it = Trying(dies_of="nobody"), store.open
 
-    def open_large(name: str) -> AbstractContextManager[int]:
+    def open_large(name: str) -> AbstractContextManager[tuple[int, ...]]:
         if name == "small":
             raise ModelInvalid("The file of model small cannot be opened: Permission denied.")
         return open_it(name)
@@ -127,8 +127,8 @@ async def test_the_file_that_was_examined_is_the_one_that_is_loaded(
     """Another one takes its place between the two."""
     examine, sizes = store.examine, list[int]()
 
-    def swap(name: str, descriptor: int) -> None:
-        examine(name, descriptor)
+    def swap(name: str, descriptors: Sequence[int]) -> None:
+        examine(name, descriptors)
         bend(tmp_path / "other")
         (tmp_path / "other").replace(tmp_path / "large.gguf")
 
@@ -149,10 +149,10 @@ async def test_a_load_that_is_called_off_waits_for_who_reads_its_file(
 ) -> None:
     reading, may_end, was_open = Event(), Event(), list[int]()
 
-    def slow(name: str, descriptor: int) -> None:
+    def slow(name: str, descriptors: tuple[int, ...]) -> None:
         reading.set()
         may_end.wait()
-        was_open.append(os.fstat(descriptor).st_size)
+        was_open.append(os.fstat(descriptors[0]).st_size)
 
     monkeypatch.setattr(store, "examine", slow)
     loading = asyncio.create_task(loaded(store, Trying()))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edged.local import durable
+from edged import durable
 
 
 def test_a_file_is_replaced_whole_and_is_its_owners_alone(tmp_path: Path) -> None:
