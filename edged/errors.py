@@ -17,6 +17,7 @@
     │   ├── PayloadTooLarge          more bytes than the published limit
     │   ├── UnsupportedMediaType     not plain JSON
     │   ├── ModelInvalid             the model's file is damaged or no model, or the engine refused it
+    │   ├── ChecksumMismatch         what was fetched is not what was announced
     │   └── TemplateLimit            the model's chat template ran too long or too large
     ├── Unavailable                  ours: the same request may succeed later, or elsewhere
     │   ├── QueueFull                as many wait as may wait
@@ -27,6 +28,9 @@
     │   ├── WorkerStalled            the model's process stopped making progress and was replaced
     │   ├── WorkerStarved            the model's process found no memory for this
     │   ├── LoadTimeout              the model did not load in time
+    │   ├── DiskFull                 the disk has no room for it, or takes nothing any more
+    │   ├── ProviderUnavailable      somebody else's server does not answer, or not as it should
+    │   │   └── ProviderAuth         it wants to know who asks, or refuses whoever does
     │   └── ShuttingDown             the daemon is on its way out
     ├── ConfigError                  the configuration says something impossible; the daemon does not start
     └── Internal                     a defect of ours, reported without its details
@@ -160,6 +164,12 @@ class ModelInvalid(RequestError):
     code = "model_invalid"
 
 
+class ChecksumMismatch(RequestError):
+    """What was fetched has another SHA-256 than was announced; it was thrown away."""
+
+    code = "checksum_mismatch"
+
+
 class TemplateLimit(RequestError):
     """The model's own chat template exceeded its time or memory and was stopped."""
 
@@ -224,6 +234,24 @@ class LoadTimeout(Unavailable):
     """The model did not load within its deadline and was killed."""
 
     code = "load_timeout"
+
+
+class DiskFull(Unavailable):
+    """There is no room for this on the disk, or it takes nothing any more; what is there already is kept."""
+
+    code = "disk_full"
+
+
+class ProviderUnavailable(Unavailable):
+    """A server elsewhere could not be reached, or answered with what makes no sense."""
+
+    code = "provider_unavailable"
+
+
+class ProviderAuth(ProviderUnavailable):
+    """A server elsewhere wants a token, or another one."""
+
+    code = "provider_auth"
 
 
 class ShuttingDown(Unavailable):

@@ -22,10 +22,13 @@ _STATUS: dict[type[EdgedError], int] = {
     errors.Cancelled: 499,  # no standard has one; nginx's, which Ollama uses too
     errors.HostNotAllowed: 421,
     errors.ModelInvalid: 422,
+    errors.ChecksumMismatch: 422,
     errors.TemplateLimit: 422,
     errors.Unavailable: 503,
     errors.RateLimited: 429,
+    errors.ProviderUnavailable: 502,
     errors.LoadTimeout: 504,
+    errors.DiskFull: 507,
     EdgedError: 500,
 }
 # OpenAI's `type` by status (platform.openai.com/docs/guides/error-codes); the rest are the caller's or the server's.
