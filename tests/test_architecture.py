@@ -15,8 +15,9 @@ PACKAGE = Path(__file__).parent.parent / "edged"
 # Top to bottom; a module imports only from rows below its own.
 ROWS = (
     {"__main__"},
+    {"commands"},
     {"daemon", "console"},
-    {"api", "doctor", "bench"},
+    {"api", "doctor", "bench", "control"},
     {"routing", "metrics", "several", "advice"},
     {"local", "observe"},
     {"speech"},
