@@ -77,7 +77,10 @@ class Downloads(Section):
         (), description='Spans of local time in which nothing is fetched, such as "22:00-06:00".'
     )
     reserve_bytes: int | None = Field(
-        None, ge=0, le=2**50, description="Disk that stays free; else 2 GiB or a twentieth of the disk, if that is less."
+        None,
+        ge=0,
+        le=2**50,
+        description="Disk that stays free; else 2 GiB or a twentieth of the disk, if that is less.",
     )
     huggingface: Endpoint | None = Field(
         None, description="Hugging Face or a mirror of it; else $HF_ENDPOINT, else https://huggingface.co."

@@ -70,8 +70,8 @@ def inspect(file: Path | int, whole_bytes: int | None = None) -> Gguf:
     """What the file at a path, or behind a descriptor, says of itself. A large vocabulary takes up to a second.
 
     `whole_bytes` is how long a file will be that is still on its way. Raises `GgufInvalid` with what is wrong with it,
-    or `Unfinished`. Links are not followed, a FIFO is not waited for, and the place in
-    the file where a descriptor stands stays the same.
+    or `Unfinished`. Links are not followed, a FIFO is not waited for, and the place in the file where a descriptor
+    stands stays the same.
     """
     try:
         if isinstance(file, int):

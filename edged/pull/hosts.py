@@ -44,9 +44,7 @@ class Named:
     @classmethod
     def of(cls, hosts: Iterable[str], endpoints: Iterable[str]) -> Named:
         """From what the configuration says."""
-        return cls(
-            frozenset(host.strip().lower().rstrip(".") for host in hosts), frozenset(map(origin_of, endpoints))
-        )
+        return cls(frozenset(host.strip().lower().rstrip(".") for host in hosts), frozenset(map(origin_of, endpoints)))
 
     def has(self, url: str) -> bool:
         """Whether `url` leads to one of them."""

@@ -1,7 +1,7 @@
 """Repositories of Hugging Face, or of a mirror that speaks as it does.
 
-    GET /api/models/ORG/REPO?blobs=true        commit, files with size and LFS checksum, licence
-    GET /ORG/REPO/resolve/COMMIT/FILE          the file, after redirects
+    GET /api/models/ORG/REPO[/revision/COMMIT]?blobs=true     commit, files with size and LFS checksum, licence
+    GET /ORG/REPO/resolve/COMMIT/FILE                         the file, after redirects
 
 Source: huggingface_hub 2.4 (hf_api.py: `model_info` and `ModelInfo`; constants.py: `HUGGINGFACE_CO_URL_TEMPLATE`,
 `HF_ENDPOINT`; utils/_http.py: `hf_raise_for_status`, which knows that 401 may mean that there is no such repository).
@@ -42,14 +42,18 @@ class _Card(Answer):
 class _Model(Answer):
     sha: str = Field(pattern=_COMMIT)
     siblings: list[_File]
-    cardData: _Card | None = None  # noqa: N815 the hub's name
+    cardData: _Card | None = None
 
 
-async def find(web: Web, endpoint: str, repository: str, wanted: str) -> Found:
-    """The files meant by `wanted`. Raises `ModelNotFound`, `ProviderAuth`, `ProviderUnavailable`, `ModelInvalid`."""
+async def find(web: Web, endpoint: str, repository: str, wanted: str, revision: str = "") -> Found:
+    """The files meant by `wanted`, as they are now or were in a commit.
+
+    Raises `ModelNotFound`, `ProviderAuth`, `ProviderUnavailable`, `ModelInvalid`.
+    """
     base, host = endpoint.rstrip("/"), origin_of(endpoint).host
     try:
-        body = await web.json(f"{base}/api/models/{repository}?blobs=true")
+        at = f"/revision/{revision}" if revision else ""
+        body = await web.json(f"{base}/api/models/{repository}{at}?blobs=true")
     except ProviderAuth as error:
         raise ProviderAuth(
             f"{host} does not show {repository}: there is no such repository, or it is private or gated. Where it is "
@@ -62,10 +66,13 @@ async def find(web: Web, endpoint: str, repository: str, wanted: str) -> Found:
     ]
     quantisation, files = choose(listed, wanted, f"{host}/{repository}")
     license = model.cardData.license if model.cardData else None
+    base = f"{base}/{repository}/resolve/{model.sha}"
     return Found(
         name=f"hf.co/{repository}:{quantisation}",
         pieces=tuple(
-            Remote(f"{base}/{repository}/resolve/{model.sha}/{quote(file.path)}", file.size_bytes, file.sha256, file.path)
+            Remote(
+                f"{base}/{repository}/resolve/{model.sha}/{quote(file.path)}", file.size_bytes, file.sha256, file.path
+            )
             for file in files
         ),
         source=f"hf.co/{repository}:{quantisation}",

@@ -21,9 +21,16 @@ def find(link: Link, sha256: str | None) -> Found:
     if split.count == 1:
         pieces = (Remote(link.url, None, sha256, file),)
     elif sha256 is not None:
-        raise InvalidRequest(f"{file} is one of {split.count} pieces; one checksum cannot speak for them.", param="sha256")
+        raise InvalidRequest(
+            f"{file} is one of {split.count} pieces; one checksum cannot speak for them.", param="sha256"
+        )
     else:
         files = [split.file(number) for number in range(1, split.count + 1)]
         pieces = tuple(Remote(url._replace(path=quote(f"{folder}/{one}")).geturl(), None, None, one) for one in files)
-    name = _NOT_IN_NAMES.sub("-", split.prefix).strip("-._")
-    return Found(name=name or url.netloc, pieces=pieces, source=link.url)
+    return Found(name=name_of(link.url), pieces=pieces, source=link.url)
+
+
+def name_of(url: str) -> str:
+    """What a file is called without its ending and its number, with what no name may have left out."""
+    prefix = split_of(unquote(urlsplit(url).path).rpartition("/")[2]).prefix
+    return _NOT_IN_NAMES.sub("-", prefix).strip("-._") or "model"

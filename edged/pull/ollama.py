@@ -27,7 +27,7 @@ _LONGEST_LICENSE = 100  # characters
 
 
 class _Layer(Answer):
-    mediaType: str  # noqa: N815 the registry's name
+    mediaType: str
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
     size: int = Field(ge=0)
 

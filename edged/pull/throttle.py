@@ -41,8 +41,8 @@ class Throttle:
         if wait_s > 0:
             await self.clock.sleep(wait_s)
 
-    async def until_loud(self, told: Callable[[datetime], None]) -> None:
-        """Wait for the end of quiet hours; `told` hears when that will be."""
+    async def until_loud(self, told: Callable[[str], None]) -> None:
+        """Wait for the end of quiet hours; `told` hears why nothing happens."""
         while until := self.quiet_until():
-            told(until)
+            told(f"quiet hours until {until:%H:%M}")
             await self.clock.sleep(min(_LONGEST_SLEEP_S, (until - self.clock.local()).total_seconds()))

@@ -1,11 +1,11 @@
 """One file from elsewhere to here: gone on with where it stopped, looked at early, verified, and only then a blob.
 
-    part ─▶ ask for the rest ─▶ receive, write, hash ─▶ verify ─▶ adopt
+    part ─▶ ask for the rest ─▶ receive, write, hash ─▶ verified
                ▲                     │
                └── wait a little ◀── broke off, stalled, crawled
 
 Whatever a server does, this ends: a body is as long as was said before it came, it comes at a least speed, and it breaks
-off so many times at most without getting on. Nothing but `adopt` makes a file anybody's model.
+off so many times at most without getting on. Nothing here makes a file anybody's model: that is the store's to do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +45,14 @@ class _Quiet(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What every transfer works with. `told` hears of every change of what is here, `paused` until when nothing is."""
+    """What every transfer works with. `told` hears of every change of what is here, `paused` why nothing comes."""
 
     web: Web
     thread: ThreadPoolExecutor
     throttle: Throttle
     patience: Patience
-    adopt: Callable[[Path, int, Piece], None]
     told: Callable[[int, int | None], None]
-    verifying: Callable[[], None]
-    paused: Callable[[datetime | None], None]
+    paused: Callable[[str], None]
     reserve_bytes: int | None = None
     safe_every_bytes: int = SAFE_EVERY_BYTES
 
@@ -73,29 +70,29 @@ class Transfer:
         self._pieced = False  # whether what is here came in more than one go
         self._restarts = 0
 
-    async def run(self) -> Piece:
-        """Until it is a blob. What there is stays for the next time, unless it is worth nothing.
+    @asynccontextmanager
+    async def verified(self) -> AsyncIterator[tuple[int, Piece]]:
+        """The whole file, as a descriptor and what it is, on the disk under `path` as long as nobody moves it.
 
-        Raises `ChecksumMismatch`, `ModelInvalid`, `DiskFull`, `ProviderUnavailable`, `ModelNotFound`, `Forbidden`.
+        What there is stays for the next time, unless it is worth nothing. Raises `ChecksumMismatch`, `ModelInvalid`,
+        `DiskFull`, `ProviderUnavailable`, `ModelNotFound`, `Forbidden`.
         """
         async with self._open():
             while not await self._thread(self._partial.rehash, _REHASH_BYTES):
                 self._tell()
             self._pieced = self._partial.has_earlier
-            while True:
+            piece = None
+            while piece is None:
                 await self._until_all_is_here()
-                self._means.verifying()
                 piece = await self._verified()
-                if piece is not None:
-                    await self._thread(self._means.adopt, self._path, self._partial.descriptor, piece)
-                    await self._thread(on_disk.delete, self._path)  # its note
-                    return piece
+            await self._thread(self._partial.make_safe)
+            yield self._partial.descriptor, piece
 
     async def _until_all_is_here(self) -> None:
         patience, failures, mark = self._means.patience, 0, self._partial.done_bytes
         while self._size_bytes is None or self._partial.done_bytes != self._size_bytes:
             await self._means.throttle.until_loud(self._means.paused)
-            self._means.paused(None)
+            self._means.paused("")
             try:
                 await self._attempt()
             except _Quiet:
@@ -113,7 +110,9 @@ class Transfer:
                         f"{mark / 2**20:,.0f} MiB are kept.",
                         retry_after_s=60.0,
                     ) from error
-                await self._means.throttle.clock.sleep(backoff_s(patience, failures, error.asked_s))
+                wait_s = backoff_s(patience, failures, error.asked_s)
+                self._means.paused(f"{error} Trying again in {wait_s:.0f} s.")
+                await self._means.throttle.clock.sleep(wait_s)
 
     async def _attempt(self) -> None:
         """One connection, as far as it goes."""
