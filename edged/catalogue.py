@@ -92,6 +92,12 @@ def find(name: str) -> Entry | None:
     return next((entry for entry in entries() if entry.name == bare), None)
 
 
+def reference_of(name: str) -> str | None:
+    """What is fetched for a name of the catalogue; None for any other."""
+    entry = find(name)
+    return entry.reference if entry else None
+
+
 def with_checked(text: str, name: str, day: str) -> str:
     """The catalogue's text with `day` as the day on which the entry called `name` was last found; all else as it is.
 

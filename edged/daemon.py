@@ -14,8 +14,12 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
+from edged import catalogue
+from edged.advice import hub
+from edged.advice.adviser import Adviser
 from edged.api import guard, listening, server
 from edged.api.exposed import Exposed
 from edged.config import Config, control_socket
@@ -28,6 +32,8 @@ from edged.local.shelf import Shelf
 from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
+from edged.pull.queue import Pulls
+from edged.pull.upload import Uploads
 from edged.routing import Router, default_model
 from edged.several import Several
 from edged.store import ModelFile, Store
@@ -60,6 +66,11 @@ async def run(config: Config, state: Path) -> None:
         shelf = Shelf(state / _PREFIXES, engine.prefix_disk_bytes, engine.prefix_disk_daily_bytes)
         keeping = await life.enter_async_context(Keeping(shelf, store))
         pool = await life.enter_async_context(Pool(store, engine, config.limits, journal.tell, tuning, keeping))
+        await asyncio.to_thread(store.sweep)
+        downloads = config.downloads
+        pulls = await life.enter_async_context(Pulls(store, downloads, journal.tell, catalogue.reference_of))
+        uploads = await life.enter_async_context(Uploads(store, downloads.reserve_bytes))
+        adviser = Adviser(state / _CACHE, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
         metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)
 
@@ -77,6 +88,9 @@ async def run(config: Config, state: Path) -> None:
             store=store,
             journal=journal,
             metrics=metrics,
+            pulls=pulls,
+            uploads=uploads,
+            adviser=adviser,
             default_model=lambda: default(store.models()),
             started_s=started_s,
         )

@@ -6,15 +6,19 @@ The daemon asks it for the page and for programs, and the command line where no 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 from edged.advice import device, verified
-from edged.advice.choice import Device, Judged, chosen, judge
+from edged.advice.choice import Device, Found, Judged, chosen, judge
 from edged.catalogue import Purpose, entries
+
+
+Asking: TypeAlias = Callable[[], AbstractAsyncContextManager[verified.Look]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +32,15 @@ class Circumstances:
 
 
 class Adviser:
-    """Knows where things are remembered and whom to ask. Without `look` nobody is asked."""
+    """Knows where things are remembered and whom to ask: `asking` opens the way to the hubs."""
 
-    def __init__(self, cache: Path, models: Path, reserve_bytes: int, look: verified.Look | None) -> None:
+    def __init__(self, cache: Path, models: Path, reserve_bytes: int | None, asking: Asking) -> None:
         self.memory_file = cache / "memory.json"
         self._found_file = cache / "catalogue.json"
         self._models = models
         self._reserve_bytes = reserve_bytes
-        self._look = look
-        self._asking = asyncio.Lock()
+        self._asking = asking
+        self._one_at_a_time = asyncio.Lock()
 
     async def advise(self, now: Circumstances, within_s: float) -> dict[str, Any]:
         """Every entry judged for this device. The hub has `within_s` to answer; after that what is known counts."""
@@ -44,13 +48,14 @@ class Adviser:
         here = await asyncio.to_thread(self._device, now)
         return body(judge(entries(), found, here, now.installed), here)
 
-    async def _found(self, within_s: float) -> dict[str, verified.Found]:
-        async with self._asking:
+    async def _found(self, within_s: float) -> dict[str, Found]:
+        async with self._one_at_a_time:
             known = await asyncio.to_thread(verified.read, self._found_file)
             today = datetime.now(UTC).date()
-            if self._look is None or not verified.due(entries(), known, today):
+            if not verified.due(entries(), known, today):
                 return known
-            found = await verified.verify(entries(), known, self._look, today, within_s)
+            async with self._asking() as look:
+                found = await verified.verify(entries(), known, look, today, within_s)
             if found != known:
                 await asyncio.to_thread(verified.write, self._found_file, found)
             return found

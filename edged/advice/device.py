@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from edged import durable
 from edged.advice.choice import Device
 from edged.checked import reader
 from edged.host import bandwidth, hardware, memory
+from edged.pull.partial import room_bytes
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +58,14 @@ def remember(file: Path, copy_bytes_per_s: float, share: float, model: str, size
 
 
 def device(
-    folder: Path, found: Measured | None, resident_bytes: int, reserve_bytes: int, line_bytes_per_s: float | None
+    folder: Path, found: Measured | None, resident_bytes: int, reserve_bytes: int | None, line_bytes_per_s: float | None
 ) -> Device:
-    """This device now. `resident_bytes` of memory would be free if no model was loaded; `folder` is where models go."""
+    """This device now. `resident_bytes` of memory would be free if no model was loaded; `folder` is where models go.
+
+    `reserve_bytes` of its disk stay free; None is the usual share of it.
+    """
     memory_bytes = memory.available_bytes() + resident_bytes
-    disk_bytes = max(0, shutil.disk_usage(folder).free - reserve_bytes)
+    disk_bytes = max(0, room_bytes(folder, reserve_bytes))
     if found is None or found.share is None:
         copy = found.copy_bytes_per_s if found else None
         return Device(memory_bytes, disk_bytes, copy, line_bytes_per_s=line_bytes_per_s)

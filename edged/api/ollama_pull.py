@@ -8,7 +8,8 @@ has one for the whole model: no program can check it either, it only tells one b
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from hashlib import sha256
 from typing import Any
 
@@ -32,23 +33,22 @@ def line_body(progress: Progress) -> dict[str, Any]:
             return {"status": "pulling manifest"}
 
 
-async def lines(changes: AsyncIterator[Progress | None]) -> AsyncIterator[bytes]:
+async def lines(changes: AsyncGenerator[Progress | None, None]) -> AsyncGenerator[bytes, None]:
     """The whole stream, one JSON object a line. None among the changes is a sign of life: the last line once more."""
     said: dict[str, Any] = {"status": "pulling manifest"}
     yield _line(said)
-    async for progress in changes:
-        if progress is None:
-            yield _line(said)
-        elif progress.state == "done":
-            if said["status"] != _ENDING[0]:
-                yield _line({"status": _ENDING[0]})
-            for status in _ENDING[1:]:
-                yield _line({"status": status})
-        elif progress.has_ended:
-            yield _line(failure_body(progress))
-        elif (body := line_body(progress)) != said:
-            said = body
-            yield _line(said)
+    async with aclosing(changes):
+        async for progress in changes:
+            if progress is None:
+                yield _line(said)
+            elif progress.state == "done":
+                for status in _ENDING[said["status"] == _ENDING[0] :]:
+                    yield _line({"status": status})
+            elif progress.has_ended:
+                yield _line(failure_body(progress))
+            elif (body := line_body(progress)) != said:
+                said = body
+                yield _line(said)
 
 
 def failure_body(progress: Progress) -> dict[str, Any]:

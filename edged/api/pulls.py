@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -47,18 +47,19 @@ class Downloads:
 
     def routes(self) -> list[Route]:
         """Where they are found."""
-        one = Told({200: "Pull"})
         return [
-            Route("POST", "/edged/v1/pulls", "admin", self.submit, Told({202: "Pull"}, Wanted, _REFERENCE)),
+            Route(
+                "POST", "/edged/v1/pulls", "admin", self.submit, Told({202: "Pull"}, Wanted, _REFERENCE, fails=(503,))
+            ),
             Route("GET", "/edged/v1/pulls", "admin", self.list, Told({200: "Pulls"})),
             Route("GET", "/edged/v1/pulls/{id}", "admin", self.watch, Told({200: "Pull"}, streams=SSE)),
-            Route("DELETE", "/edged/v1/pulls/{id}", "admin", self.cancel, one),
+            Route("DELETE", "/edged/v1/pulls/{id}", "admin", self.cancel, Told({200: "Pull"})),
             Route(
                 "POST",
                 "/api/pull",
                 "admin",
                 self.ollama,
-                Told({200: "Pulled"}, PullBody, {"model": "guide", "stream": False}, streams=NDJSON),
+                Told({200: "Pulled"}, PullBody, {"model": "guide", "stream": False}, streams=NDJSON, fails=(503,)),
             ),
         ]
 
@@ -114,7 +115,7 @@ def progress_body(progress: Progress) -> dict[str, Any]:
     return asdict(progress)
 
 
-async def _living(followed: AsyncIterator[Progress]) -> AsyncIterator[Progress | None]:
+async def _living(followed: AsyncIterator[Progress]) -> AsyncGenerator[Progress | None, None]:
     """The changes as they come, and None where nothing has changed for a while."""
     changes = aiter(followed)
     pending: asyncio.Task[Progress | None] = asyncio.ensure_future(_next(changes))
@@ -139,9 +140,9 @@ async def _next(changes: AsyncIterator[Progress]) -> Progress | None:
     return await anext(changes, None)
 
 
-async def _events(changes: AsyncIterator[Progress | None]) -> AsyncIterator[bytes]:
+async def _events(changes: AsyncGenerator[Progress | None, None]) -> AsyncGenerator[bytes, None]:
     """Events as the HTML standard has them ("Server-sent events" in html.spec.whatwg.org), a comment as heartbeat."""
-    async with aclosing(changes):  # type: ignore[type-var]
+    async with aclosing(changes):
         async for progress in changes:
             if progress is None:
                 yield b":\n\n"
@@ -149,9 +150,9 @@ async def _events(changes: AsyncIterator[Progress | None]) -> AsyncIterator[byte
                 yield b"data: " + json.dumps(progress_body(progress), ensure_ascii=False).encode() + b"\n\n"
 
 
-async def _streamed(request: web.Request, content_type: str, pieces: AsyncIterator[bytes]) -> web.StreamResponse:
+async def _streamed(request: web.Request, content_type: str, pieces: AsyncGenerator[bytes, None]) -> web.StreamResponse:
     """Onto the socket as it comes. What fails before the first piece is still a status; a client may leave any time."""
-    async with aclosing(pieces):  # type: ignore[type-var]
+    async with aclosing(pieces):
         first = await anext(pieces)
         response = web.StreamResponse(headers={"Content-Type": content_type, "Cache-Control": "no-store"})
         with contextlib.suppress(ConnectionError):

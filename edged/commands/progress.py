@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
@@ -159,7 +159,7 @@ def shown(console: Console) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 class _Lines:
     """Progress for a log: a line per state, and one per tenth of the way."""
 
-    def __init__(self, output: TextIO) -> None:
+    def __init__(self, output: IO[str]) -> None:
         self._output = output
         self._said: tuple[Any, ...] = ()
 

@@ -18,7 +18,6 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -88,12 +87,12 @@ class Uploads:
     def __init__(self, store: Store, reserve_bytes: int | None) -> None:
         self._store = store
         self._reserve_bytes = reserve_bytes
-        self._thread = ThreadPoolExecutor(1)
-        self._open: OrderedDict[str, Upload] = OrderedDict()
+        self._thread = file_thread()
+        self._open: dict[str, Upload] = {}
+        self._beginning = asyncio.Lock()
         self._ended: OrderedDict[str, Upload] = OrderedDict()
 
     async def __aenter__(self) -> Uploads:
-        self._thread = file_thread()
         for upload in await self._run(lambda: [*self._left()]):
             self._open[upload.id] = upload
         return self
@@ -108,16 +107,19 @@ class Uploads:
         """
         await self._run(lambda: self._store.check_name(offer.name, "name"))
         id = offer.id or secrets.token_hex(16)
-        upload = self._open.get(id)
-        if upload is None:
-            if len(self._open) >= _MOST_OPEN:
-                raise InvalidRequest(f"{len(self._open)} uploads are open already. Finish or delete one.")
-            upload = Upload(id, offer, await self._run(lambda: self._here(offer)))
-            await self._run(lambda: self._check_room(upload))
-            await self._run(lambda: durable.write(self._note(id), json.dumps(offer, default=fields_of)))
-            self._open[id] = upload
+        async with self._beginning:
+            upload = self._open.get(id) or await self._begun(id, offer)
         async with upload.lock:
             await self._finish(upload)
+        return upload
+
+    async def _begun(self, id: str, offer: Offer) -> Upload:
+        if len(self._open) >= _MOST_OPEN:
+            raise InvalidRequest(f"{len(self._open)} uploads are open already. Finish or delete one.")
+        upload = Upload(id, offer, await self._run(lambda: self._here(offer)))
+        await self._run(lambda: self._check_room(upload))
+        await self._run(lambda: durable.write(self._note(id), json.dumps(offer, default=fields_of)))
+        self._open[id] = upload
         return upload
 
     def get(self, id: str) -> Upload:
@@ -179,7 +181,7 @@ class Uploads:
             upload.offsets[number] = partial.done_bytes
 
     async def _opened(self, upload: Upload, number: int) -> Partial:
-        """The file's partial, with the checksum of what is there."""
+        """The file's partial, with the checksum of what is there, read back from the disk."""
         partial = await self._run(lambda: Partial(self._part(upload.id, number), self._reserve_bytes))
         while not await self._run(lambda: partial.rehash(_REHASH_BYTES)):
             pass
@@ -211,8 +213,8 @@ class Uploads:
         try:
             pieces, arrived = [], []
             for number, file in enumerate(upload.offer.files):
-                if file.sha256 and await self._run(lambda: self._store.has_blob(_piece(file))):  # noqa: B023
-                    pieces.append(_piece(file))
+                if (known := await self._known(file)) is not None:
+                    pieces.append(known)
                     continue
                 partial = await self._opened(upload, number)
                 partials.append(partial)
@@ -231,6 +233,11 @@ class Uploads:
         finally:
             for partial in partials:
                 await asyncio.shield(self._run(partial.close))
+
+    async def _known(self, file: Offered) -> Piece | None:
+        """The file where it is a blob already."""
+        piece = _piece(file)
+        return piece if piece is not None and await self._run(lambda: self._store.has_blob(piece)) else None
 
     async def _forget(self, upload: Upload) -> None:
         paths = [self._part(upload.id, number) for number in range(len(upload.offer.files))]
@@ -258,7 +265,8 @@ class Uploads:
         """How many bytes of every file are here: all, of one that is a blob."""
         offsets = []
         for number, file in enumerate(offer.files):
-            if file.sha256 and self._store.has_blob(_piece(file)):
+            piece = _piece(file)
+            if piece is not None and self._store.has_blob(piece):
                 offsets.append(file.size_bytes)
             elif id and self._part(id, number).exists():
                 partial = Partial(self._part(id, number), self._reserve_bytes)
@@ -289,6 +297,5 @@ class Uploads:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def _piece(file: Offered) -> Piece:
-    assert file.sha256 is not None
-    return Piece(file.sha256, file.size_bytes)
+def _piece(file: Offered) -> Piece | None:
+    return Piece(file.sha256, file.size_bytes) if file.sha256 else None

@@ -31,6 +31,7 @@ from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.routing import Router
 from edged.store import Store
+from tests.api.shelves import shelves
 from tests.fakes import Script, ScriptedBackend
 
 CHAT = "/v1/chat/completions"
@@ -80,8 +81,9 @@ async def serving(tmp_path: Path, *steps: Any, hold_status_s: float = 60.0, **sc
     journal.observers.append(metrics)
     router = Router(backend, store.models, {}, lambda _installed: "guide")
     exposed = Exposed(
-        config, Observed(backend, journal), router, local, pool, store, journal, metrics, lambda: "guide", 0.0
-    )
+        config, Observed(backend, journal), router, local, pool, store, journal, metrics,
+        *shelves(store, journal), lambda: "guide", 0.0,
+    )  # fmt: skip
     box = Box(backend, journal, exposed, build_app(exposed))
     async with listening.serving(box.app, "127.0.0.1", 0, tmp_path / "sock") as addresses:
         box.port = int(addresses[0].rsplit(":", 1)[1])
@@ -354,7 +356,10 @@ def exposed_without_sockets(tmp_path: Path) -> Exposed:
     router = Router(backend, store.models, {}, lambda _installed: "guide")
     local = Local(pool, store, config.limits)
     observed, metrics = Observed(backend, journal), Metrics(pool)
-    return Exposed(config, observed, router, local, pool, store, journal, metrics, lambda: "guide", 0.0)
+    return Exposed(
+        config, observed, router, local, pool, store, journal, metrics, *shelves(store, journal),
+        lambda: "guide", 0.0,
+    )  # fmt: skip
 
 
 async def test_a_route_that_was_added_without_a_scope_does_not_exist(tmp_path: Path) -> None:

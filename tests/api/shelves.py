@@ -1,0 +1,23 @@
+"""What fetches, takes and judges models, for tests that make a daemon's parts by hand."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from edged.advice import hub
+from edged.advice.adviser import Adviser
+from edged.catalogue import reference_of
+from edged.config import Downloads
+from edged.observe import Journal
+from edged.pull.queue import Pulls
+from edged.pull.upload import Uploads
+from edged.store import Store
+
+# Nobody listens there.
+NOWHERE = Downloads(huggingface="http://127.0.0.1:1", modelscope="", ollama="http://127.0.0.1:1")
+
+
+def shelves(store: Store, journal: Journal, downloads: Downloads = NOWHERE) -> tuple[Pulls, Uploads, Adviser]:
+    """The three of them; whoever has them work enters the first two."""
+    adviser = Adviser(store.folder / "cache", store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
+    return Pulls(store, downloads, journal.tell, reference_of), Uploads(store, downloads.reserve_bytes), adviser
