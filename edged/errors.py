@@ -18,6 +18,8 @@
     │   ├── UnsupportedMediaType     not plain JSON
     │   ├── ModelInvalid             the model's file is damaged or no model, or the engine refused it
     │   ├── ChecksumMismatch         what was fetched is not what was announced
+    │   ├── Conflict                 not as things stand now
+    │   │   └── OffsetConflict       an upload goes on at another byte
     │   └── TemplateLimit            the model's chat template ran too long or too large
     ├── Unavailable                  ours: the same request may succeed later, or elsewhere
     │   ├── QueueFull                as many wait as may wait
@@ -168,6 +170,20 @@ class ChecksumMismatch(RequestError):
     """What was fetched has another SHA-256 than was announced; it was thrown away."""
 
     code = "checksum_mismatch"
+
+
+class Conflict(RequestError):
+    """It cannot be done as things stand now."""
+
+    code = "conflict"
+
+
+class OffsetConflict(Conflict):
+    """An upload goes on at `offset_bytes` and at no other byte."""
+
+    def __init__(self, message: str, *, offset_bytes: int) -> None:
+        super().__init__(message)
+        self.offset_bytes = offset_bytes
 
 
 class TemplateLimit(RequestError):

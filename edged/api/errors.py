@@ -23,6 +23,7 @@ _STATUS: dict[type[EdgedError], int] = {
     errors.HostNotAllowed: 421,
     errors.ModelInvalid: 422,
     errors.ChecksumMismatch: 422,
+    errors.Conflict: 409,
     errors.TemplateLimit: 422,
     errors.Unavailable: 503,
     errors.RateLimited: 429,
