@@ -69,12 +69,7 @@ async def find(web: Web, endpoint: str, repository: str, wanted: str, revision: 
     base = f"{base}/{repository}/resolve/{model.sha}"
     return Found(
         name=f"hf.co/{repository}:{quantisation}",
-        pieces=tuple(
-            Remote(
-                f"{base}/{repository}/resolve/{model.sha}/{quote(file.path)}", file.size_bytes, file.sha256, file.path
-            )
-            for file in files
-        ),
+        pieces=tuple(Remote(f"{base}/{quote(file.path)}", file.size_bytes, file.sha256, file.path) for file in files),
         source=f"hf.co/{repository}:{quantisation}",
         revision=model.sha,
         license=", ".join(license) if isinstance(license, list) else license or "",

@@ -18,6 +18,7 @@ def find(link: Link, sha256: str | None) -> Found:
     url = urlsplit(link.url)
     folder, _, file = unquote(url.path).rpartition("/")
     split = split_of(file)
+    pieces: tuple[Remote, ...]
     if split.count == 1:
         pieces = (Remote(link.url, None, sha256, file),)
     elif sha256 is not None:

@@ -4,8 +4,8 @@
     GET /api/v1/models/ORG/REPO/repo?Revision=master&FilePath=FILE            the file, after redirects
 
 Source: modelscope_hub 0.5 (_legacy_api.py: `list_repo_files`, `_list_files_page`, `get_file_download_url`;
-_resilient_download.py: `_validate_entry`; constants.py: `DEFAULT_ENDPOINT`, `REPO_FILES_TRUNCATION_LIMIT`). Nothing there
-pins a commit, so the checksum does: a file that changed meanwhile is not what was announced.
+_resilient_download.py: `_validate_entry`; constants.py: `DEFAULT_ENDPOINT`, `REPO_FILES_TRUNCATION_LIMIT`). Nothing
+there pins a commit, so the checksum does: a file that changed meanwhile is not what was announced.
 """
 
 from __future__ import annotations

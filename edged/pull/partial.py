@@ -4,12 +4,12 @@
     models/partial/KEY.json     how many of them were fsynced, of which file of whom
 
 Every 64 MiB the bytes are brought to the disk, and only then is it noted that they are there; so after a power cut what
-is noted is there, and no more than that is lost. hashlib's state cannot be kept, so the safe part is read again before it
-is gone on with. What was written and read leaves the page cache at once: the weights of a running model stay in it.
+is noted is there, and no more than that is lost. hashlib's state cannot be kept, so the safe part is read again before
+it is gone on with. What was written and read leaves the page cache at once: the weights of a running model stay in it.
 
 Everything here waits for the disk and is called in one thread, `file_thread`'s. That thread is as nice as can be: the
-kernel gives it a core where inference leaves one, and its reads and writes come after all others' on the schedulers that
-know priorities (ioprio_set(2): without one of its own a thread's is taken from its niceness).
+kernel gives it a core where inference leaves one, and its reads and writes come after all others' on the schedulers
+that know priorities (ioprio_set(2): without one of its own a thread's is taken from its niceness).
 """
 
 from __future__ import annotations
@@ -138,6 +138,11 @@ class Partial:
         self.done_bytes = 0
         self.has_earlier = False
 
+    def discard(self) -> None:
+        """It will never be anything."""
+        delete(self.path)
+        self.state = State(safe_bytes=self.done_bytes)  # nothing is left that closing could keep
+
     def sha256(self) -> str:
         """Of all that is here."""
         return self._hash.hexdigest()
@@ -155,8 +160,8 @@ class Partial:
         left = room_bytes(self.path.parent, self._reserve_bytes)
         if wanted_bytes > left:
             raise DiskFull(
-                f"{wanted_bytes / 2**20:,.0f} MiB more do not fit on the disk of {self.path.parent}: beside the reserve "
-                f"{max(0, left) / 2**20:,.0f} MiB are free. Delete a model, or lower [downloads] reserve_bytes.",
+                f"{wanted_bytes / 2**20:,.0f} MiB more do not fit on the disk of {self.path.parent}: "
+                f"beside the reserve {max(0, left) / 2**20:,.0f} MiB are free. Delete a model, or lower [downloads] reserve_bytes.",
                 retry_after_s=60.0,
             )
 

@@ -1,7 +1,8 @@
 """What is to be fetched: one model at a time, a line of eight, known to the disk and to everybody who follows.
 
-A pull belongs to the daemon and not to the client that asked: it goes on when the client leaves, and after a restart. Only
-whoever says so ends it, and then what was fetched of it goes as well; all else that fails keeps it for the next time.
+A pull belongs to the daemon and not to the client that asked: it goes on when the client leaves, and after a restart.
+Only whoever says so ends it, and then what was fetched of it goes as well; all else that fails keeps it for the next
+time.
 
     submit ─▶ line ─▶ find ─▶ fetch every file ─▶ adopt them as blobs ─▶ enter the name
                        │

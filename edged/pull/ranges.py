@@ -1,7 +1,7 @@
 """Where in a file an answer's body belongs (RFC 9110: 14.2 Range, 13.1.5 If-Range, 15.3.7 206, 15.5.17 416). Pure.
 
-Servers change files while they are fetched, ignore ranges, and answer with others than were asked for. Whatever does not
-go on exactly where the partial ends, in the same file of the same length, begins again from nothing.
+Servers change files while they are fetched, ignore ranges, and answer with others than were asked for. Whatever does
+not go on exactly where the partial ends, in the same file of the same length, begins again from nothing.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def _partial(headers: Mapping[str, str], expected: Expected, host: str) -> Place
 
 def _nothing_left(headers: Mapping[str, str], expected: Expected) -> Place:
     found = _UNSATISFIED.fullmatch(headers.get("Content-Range", ""))
-    if found and expected.offset and int(found[1]) == expected.offset:
-        if expected.announced_bytes in (None, expected.offset):
-            return Place(expected.offset, expected.offset, expected.etag)
+    size = int(found[1]) if found else None
+    if size and size == expected.offset and expected.announced_bytes in (None, size):
+        return Place(size, size, expected.etag)
     raise OtherFile("the file is shorter than what is here of it")
 
 

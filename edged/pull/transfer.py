@@ -4,8 +4,8 @@
                ▲                     │
                └── wait a little ◀── broke off, stalled, crawled
 
-Whatever a server does, this ends: a body is as long as was said before it came, it comes at a least speed, and it breaks
-off so many times at most without getting on. Nothing here makes a file anybody's model: that is the store's to do.
+Whatever a server does, this ends: a body is as long as was said before it came, it comes at a least speed, and it
+breaks off so many times at most without getting on. Nothing here makes a file anybody's model: that is for the store.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from aiohttp import StreamReader
 from edged.errors import ChecksumMismatch, ModelInvalid, ProviderUnavailable
 from edged.gguf.header import inspect
 from edged.gguf.reading import GgufInvalid, Unfinished
-from edged.pull import partial as on_disk
 from edged.pull.found import Remote
 from edged.pull.pace import Crawl, Patience, backoff_s
 from edged.pull.partial import SAFE_EVERY_BYTES, Partial
@@ -158,15 +157,14 @@ class Transfer:
             try:
                 async with reading(means.patience.stall_s, host):
                     came = await content.readany()
-                if not came:
-                    raise Retryable(f"{host} broke off after {partial.done_bytes + len(batch)} of {size_bytes} bytes.")
             except Retryable:
                 await self._write(batch)
                 raise
+            if not came:
+                await self._write(batch)
+                raise Retryable(f"{host} broke off after {partial.done_bytes} of {size_bytes} bytes.")
             crawl = crawl.after(clock.now_s() - began_s, len(came), means.patience)
-            batch += came
-            if partial.done_bytes + len(batch) > size_bytes:
-                raise ProviderUnavailable(f"{host} sends more than the {size_bytes} bytes that it announced.")
+            batch += came[: size_bytes - partial.done_bytes - len(batch)]  # never more than was announced
             if len(batch) >= _BATCH_BYTES or clock.now_s() - written_s >= _BATCH_S:
                 await self._write(batch)
                 written_s = clock.now_s()
@@ -190,7 +188,12 @@ class Transfer:
         """Look at the header as soon as it may be here; what is no model is not fetched to its end."""
         size, done = self._size_bytes or 0, self._partial.done_bytes
         if any(before_bytes < min(look, size) <= done for look in _LOOKS_BYTES):
-            await self._thread(self._inspect)
+            try:
+                await self._thread(self._inspect)
+            except ModelInvalid as error:
+                if self._pieced:
+                    raise OtherFile("what was here of it is damaged") from error
+                raise
 
     def _inspect(self) -> None:
         try:
@@ -237,7 +240,7 @@ class Transfer:
         try:
             yield
         except (ModelInvalid, ChecksumMismatch):
-            await self._thread(on_disk.delete, self._path)
+            await self._thread(self._partial.discard)
             raise
         finally:
             # Whoever waits may be cancelled; what is here is brought to the disk all the same.

@@ -1,11 +1,11 @@
 """Asking other people's servers, over HTTP, without becoming their tool.
 
 Redirects are followed by hand, because each hop is judged by itself: https unless the owner named the host, a public
-address unless he did, a token only for the origin that it was given for. A name is looked up once per connection and the
-addresses that were found are checked before they are connected to, so a second look-up cannot bring another one. Proxies
-from the environment are not used: a proxy would look names up where nobody checks them; a device that reaches the world
-through something else names a mirror (`[downloads]`). Bodies are taken as they are sent: whatever is compressed is
-refused, for its length would be unknown.
+address unless he did, a token only for the origin that it was given for. A name is looked up once per connection and
+the addresses that were found are checked before they are connected to, so a second look-up cannot bring another one.
+Proxies from the environment are not used: a proxy would look names up where nobody checks them; a device that reaches
+the world through something else names a mirror (`[downloads]`). Bodies are taken as they are sent: whatever is
+compressed is refused, for its length would be unknown.
 """
 
 from __future__ import annotations
