@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,8 @@ from typing import Any
 from edged.errors import EdgedError, Unavailable
 
 _PATIENCE_S = 10.0
-# The daemon gives a sign of life on a stream more often than this, and checks a large file in less.
+# The daemon gives a sign of life on a stream more often than this.
 _STREAM_PATIENCE_S = 60.0
-_CHECK_PATIENCE_S = 3600.0
-_CHUNK_BYTES = 2**20
 _MOST_EVENT_BYTES = 2**20
 
 
@@ -43,7 +40,7 @@ class _UnixConnection(http.client.HTTPConnection):
     """HTTP over the daemon's control socket."""
 
     def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s, blocksize=_CHUNK_BYTES)
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
@@ -77,25 +74,6 @@ def follow(control: Path, path: str) -> Iterator[dict[str, Any]]:
                 yield json.loads(line.removeprefix(b"data: "))
 
 
-def upload(control: Path, path: str, file: Path, offset: int, sent: Callable[[int], None]) -> dict[str, Any]:
-    """The answer to sending `file` from `offset` on; `sent` is told how far it is. Raises `NotRunning`, `Refused`."""
-    headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
-    with file.open("rb") as source:
-        headers["Content-Length"] = str(os.fstat(source.fileno()).st_size - offset)
-        source.seek(offset)
-
-        def chunks() -> Iterator[bytes]:
-            done = offset
-            while chunk := source.read(_CHUNK_BYTES):
-                yield chunk
-                done += len(chunk)
-                sent(done)
-
-        with _asked(control, "PATCH", path, chunks(), headers, _CHECK_PATIENCE_S) as response:
-            found: dict[str, Any] = json.loads(response.read())
-    return found
-
-
 def is_running(control: Path) -> bool:
     """Whether a daemon answers there; a socket may be left over from one that was killed."""
     try:
@@ -110,7 +88,7 @@ def _asked(
     control: Path,
     method: str,
     path: str,
-    body: bytes | Iterator[bytes] | None,
+    body: bytes | None,
     headers: Mapping[str, str],
     timeout_s: float,
 ) -> Iterator[http.client.HTTPResponse]:

@@ -33,10 +33,10 @@ from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.pull.queue import Pulls
-from edged.pull.upload import Uploads
 from edged.routing import Router, default_model
 from edged.several import Several
 from edged.store import ModelFile, Store
+from edged.store.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,6 @@ async def run(config: Config, state: Path) -> None:
         await asyncio.to_thread(store.sweep)
         downloads = config.downloads
         pulls = await life.enter_async_context(Pulls(store, downloads, journal.tell, catalogue.reference_of))
-        uploads = await life.enter_async_context(Uploads(store, downloads.reserve_bytes))
         adviser = Adviser(state / _CACHE, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
         metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)
@@ -89,7 +88,7 @@ async def run(config: Config, state: Path) -> None:
             journal=journal,
             metrics=metrics,
             pulls=pulls,
-            uploads=uploads,
+            uploads=Uploads(store, downloads.reserve_bytes),
             adviser=adviser,
             default_model=lambda: default(store.models()),
             started_s=started_s,

@@ -17,7 +17,6 @@ from edged.advice import device, verified
 from edged.advice.choice import Device, Found, Judged, chosen, judge
 from edged.catalogue import Purpose, entries
 
-
 Asking: TypeAlias = Callable[[], AbstractAsyncContextManager[verified.Look]]
 
 

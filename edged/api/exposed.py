@@ -19,9 +19,9 @@ from edged.local.pool import Pool
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.pull.queue import Pulls
-from edged.pull.upload import Uploads
 from edged.routing import Router
 from edged.store import ModelFile, Store
+from edged.store.uploads import Uploads
 
 Scope: TypeAlias = Literal["public", "chat", "metrics", "admin"]
 REQUEST_ID = web.RequestKey("id", str)

@@ -45,6 +45,7 @@ _REASONS = {
     400: "Something in the request is missing, malformed, out of range or not supported; the error names the field.",
     403: "A page of another origin asks.",
     404: "There is no such thing here.",
+    409: "Not as things stand now.",
     413: "More bytes than the owner allows.",
     415: "The body is not plain JSON.",
     421: "The Host header is none of this device's names.",

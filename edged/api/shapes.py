@@ -288,11 +288,14 @@ SHAPES: dict[str, Schema] = {
         {
             "id": _TEXT,
             "name": _TEXT,
-            "state": _one_of("receiving", "verifying", "done"),
-            "files": _list(_object({"size_bytes": _COUNT, "sha256": _or_null(_TEXT), "offset": _COUNT})),
+            "size_bytes": _COUNT,
+            "sha256": _or_null(_TEXT),
+            "offset": _COUNT,
+            "installed": _FLAG,
         },
-        about="A model on its way here; every file goes on at its offset.",
+        about="A model on its way here; it goes on at its offset.",
     ),
+    "Imports": _object({"imports": _list(ref("Import"))}),
     "Installed": _object({"models": _list(_INSTALLED)}, about="The default model first."),
     "Deleted": _object({"name": _TEXT, "size_bytes": _COUNT}),
     "Catalogue": _object(

@@ -1,4 +1,4 @@
-"""The handlers of the models on this device and of those that could be: listed with all that is known, deleted, judged."""
+"""The handlers of the models on this device and of those that could be: listed, deleted, judged."""
 
 from __future__ import annotations
 

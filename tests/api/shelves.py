@@ -10,14 +10,14 @@ from edged.catalogue import reference_of
 from edged.config import Downloads
 from edged.observe import Journal
 from edged.pull.queue import Pulls
-from edged.pull.upload import Uploads
 from edged.store import Store
+from edged.store.uploads import Uploads
 
 # Nobody listens there.
 NOWHERE = Downloads(huggingface="http://127.0.0.1:1", modelscope="", ollama="http://127.0.0.1:1")
 
 
 def shelves(store: Store, journal: Journal, downloads: Downloads = NOWHERE) -> tuple[Pulls, Uploads, Adviser]:
-    """The three of them; whoever has them work enters the first two."""
+    """The three of them; whoever has the first work enters it."""
     adviser = Adviser(store.folder / "cache", store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
     return Pulls(store, downloads, journal.tell, reference_of), Uploads(store, downloads.reserve_bytes), adviser
