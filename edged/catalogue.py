@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import tomllib
 from datetime import date
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -70,10 +69,9 @@ class Entry(BaseModel):
         return self.active_parameters or self.parameters
 
 
-@cache
 def entries() -> tuple[Entry, ...]:
     """The catalogue that came with the product."""
-    return parse(FILE.read_text())
+    return _ENTRIES
 
 
 def parse(text: str) -> tuple[Entry, ...]:
@@ -108,3 +106,6 @@ def with_checked(text: str, name: str, day: str) -> str:
     if times != 1:
         raise ValueError(f"There are {times} entries called {name!r} with a `checked` in the catalogue.")
     return changed
+
+
+_ENTRIES = parse(FILE.read_text())  # a few kilobytes, once

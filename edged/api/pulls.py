@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import Field, StringConstraints
 
+from edged import catalogue
 from edged.api import body, ollama_pull
 from edged.api.body import Strict
 from edged.api.exposed import JSON, NDJSON, SSE, Exposed, Route, Told
@@ -93,13 +94,14 @@ class Downloads:
         """Fetch a model and watch it, in Ollama's words. The download goes on when the client goes away."""
         asked = await body.read(request, PullBody)
         installed = [file for _, file in await asyncio.to_thread(self._exposed.installed)]
-        reference = asked.reference()
-        if any(file.name == reference and file.record is None for file in installed):
+        reference, bare = asked.reference(), asked.reference().removesuffix(":latest")
+        if any(file.name == bare and file.record is None for file in installed):
             # The owner put it there: no hub knows it better.
             kind = NDJSON if asked.stream else JSON
             return web.json_response(pulled_body(), content_type=kind)
         pulls = self._exposed.pulls
-        changes = _living(pulls.follow(pulls.submit(reference).id))
+        wanted = bare if catalogue.find(bare) else reference
+        changes = _living(pulls.follow(pulls.submit(wanted).id))
         if asked.stream:
             return await _streamed(request, NDJSON, ollama_pull.lines(changes))
         async with aclosing(changes):

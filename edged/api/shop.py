@@ -31,7 +31,7 @@ class Shop:
         """Where they are found."""
         return [
             Route("GET", "/edged/v1/models", "admin", self.models, Told({200: "Installed"})),
-            Route("DELETE", "/edged/v1/models/{name}", "admin", self.delete, Told({200: "Deleted"})),
+            Route("DELETE", "/edged/v1/models/{name}", "admin", self.delete, Told({200: "Deleted"}, fails=(400, 422))),
             Route("GET", "/edged/v1/catalogue", "admin", self.catalogue, Told({200: "Catalogue"})),
         ]
 

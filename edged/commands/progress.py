@@ -8,6 +8,7 @@ is and never taken for markup. Sizes are decimal, as hubs and disks state them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
@@ -154,6 +155,17 @@ def shown(console: Console) -> Iterator[Callable[[Mapping[str, Any]], None]]:
             live.refresh()
 
         yield tell
+
+
+@contextmanager
+def as_json(output: IO[str]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """The same for a program: every change as it is, a line each."""
+
+    def tell(progress: Mapping[str, Any]) -> None:
+        output.write(json.dumps(progress, ensure_ascii=False) + "\n")
+        output.flush()
+
+    yield tell
 
 
 class _Lines:
