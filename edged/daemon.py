@@ -33,6 +33,8 @@ from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.pull.queue import Pulls
+from edged.pull.scrub import Scrub
+from edged.pull.scrubbing import Scrubbing
 from edged.routing import Router, default_model
 from edged.several import Several
 from edged.store import ModelFile, Store
@@ -69,6 +71,8 @@ async def run(config: Config, state: Path) -> None:
         await asyncio.to_thread(store.sweep)
         downloads = config.downloads
         pulls = await life.enter_async_context(Pulls(store, downloads, journal.tell, catalogue.reference_of))
+        scrub = Scrub(store, pulls, journal.tell, lambda: journal.running > 0)
+        scrubbing = await life.enter_async_context(Scrubbing(scrub))
         adviser = Adviser(state / _CACHE, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
         metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)
@@ -89,6 +93,7 @@ async def run(config: Config, state: Path) -> None:
             metrics=metrics,
             pulls=pulls,
             uploads=Uploads(store, downloads.reserve_bytes),
+            scrubbing=scrubbing,
             adviser=adviser,
             default_model=lambda: default(store.models()),
             started_s=started_s,

@@ -1,8 +1,8 @@
 """A hub on loopback that speaks as Hugging Face, ModelScope and Ollama's registry do, and can fail on demand.
 
 Files themselves lie on another origin, as on all three: the hub redirects there. What goes wrong is told beforehand,
-one `Fault` for each answer of that other host; without one it behaves. Shapes are those of huggingface_hub 2.4 (hf_api.py:
-`ModelInfo`), modelscope_hub 0.5 (_legacy_api.py: `_list_files_page`) and Ollama's server/images.go.
+one `Fault` for each answer of that other host; without one it behaves. Shapes are those of huggingface_hub 2.4 (hf_api
+`ModelInfo`), modelscope_hub 0.5 (_legacy_api `_list_files_page`) and Ollama's server/images.go.
 """
 
 from __future__ import annotations

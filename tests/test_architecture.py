@@ -19,7 +19,7 @@ ROWS = (
     {"daemon", "console"},
     {"api", "doctor", "bench", "control"},
     {"routing", "metrics", "several", "advice"},
-    {"local", "observe"},
+    {"local", "observe", "pull"},
     {"speech"},
     {"store", "host", "framing", "catalogue"},
     {"wire", "gguf"},

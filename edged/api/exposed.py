@@ -19,6 +19,7 @@ from edged.local.pool import Pool
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.pull.queue import Pulls
+from edged.pull.scrubbing import Scrubbing
 from edged.routing import Router
 from edged.store import ModelFile, Store
 from edged.store.uploads import Uploads
@@ -78,6 +79,7 @@ class Exposed:
     metrics: Metrics
     pulls: Pulls
     uploads: Uploads
+    scrubbing: Scrubbing
     adviser: Adviser
     default_model: Callable[[], str]
     started_s: float

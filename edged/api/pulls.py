@@ -7,9 +7,7 @@ it. What a handler holds is a look at its progress.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -20,11 +18,11 @@ from pydantic import Field, StringConstraints
 from edged import catalogue
 from edged.api import body, ollama_pull
 from edged.api.body import Strict
+from edged.api.events import events, living, streamed
 from edged.api.exposed import JSON, NDJSON, SSE, Exposed, Route, Told
 from edged.api.ollama_models import PullBody, pulled_body
 from edged.pull.progress import Progress
 
-_HEARTBEAT_S = 10.0
 _REFERENCE = {"model": "qwen3-0.6b"}
 
 
@@ -79,8 +77,8 @@ class Downloads:
         """How far a download is: now, or with `Accept: text/event-stream` as it goes on."""
         followed = self._exposed.pulls.follow(request.match_info["id"])
         if SSE in request.headers.get("Accept", ""):
-            return await _streamed(request, SSE, _events(_living(followed)))
-        async with aclosing(_living(followed)) as changes:
+            return await streamed(request, SSE, events(_bodies(living(followed))))
+        async with aclosing(living(followed)) as changes:
             async for progress in changes:
                 if progress is not None:
                     return web.json_response(progress_body(progress))
@@ -101,9 +99,9 @@ class Downloads:
             return web.json_response(pulled_body(), content_type=kind)
         pulls = self._exposed.pulls
         wanted = bare if catalogue.find(bare) else reference
-        changes = _living(pulls.follow(pulls.submit(wanted).id))
+        changes = living(pulls.follow(pulls.submit(wanted).id))
         if asked.stream:
-            return await _streamed(request, NDJSON, ollama_pull.lines(changes))
+            return await streamed(request, NDJSON, ollama_pull.lines(changes))
         async with aclosing(changes):
             async for progress in changes:
                 last = progress or None
@@ -117,50 +115,7 @@ def progress_body(progress: Progress) -> dict[str, Any]:
     return asdict(progress)
 
 
-async def _living(followed: AsyncIterator[Progress]) -> AsyncGenerator[Progress | None, None]:
-    """The changes as they come, and None where nothing has changed for a while."""
-    changes = aiter(followed)
-    pending: asyncio.Task[Progress | None] = asyncio.ensure_future(_next(changes))
-    try:
-        while True:
-            done, _ = await asyncio.wait([pending], timeout=_HEARTBEAT_S)
-            if not done:
-                yield None
-                continue
-            progress = pending.result()
-            if progress is None:
-                return
-            yield progress
-            pending = asyncio.ensure_future(_next(changes))
-    finally:
-        if not pending.done():
-            pending.cancel()
-            await asyncio.wait([pending])
-
-
-async def _next(changes: AsyncIterator[Progress]) -> Progress | None:
-    return await anext(changes, None)
-
-
-async def _events(changes: AsyncGenerator[Progress | None, None]) -> AsyncGenerator[bytes, None]:
-    """Events as the HTML standard has them ("Server-sent events" in html.spec.whatwg.org), a comment as heartbeat."""
+async def _bodies(changes: AsyncGenerator[Progress | None, None]) -> AsyncGenerator[dict[str, Any] | None, None]:
     async with aclosing(changes):
         async for progress in changes:
-            if progress is None:
-                yield b":\n\n"
-            else:
-                yield b"data: " + json.dumps(progress_body(progress), ensure_ascii=False).encode() + b"\n\n"
-
-
-async def _streamed(request: web.Request, content_type: str, pieces: AsyncGenerator[bytes, None]) -> web.StreamResponse:
-    """Onto the socket as it comes. What fails before the first piece is still a status; a client may leave any time."""
-    async with aclosing(pieces):
-        first = await anext(pieces)
-        response = web.StreamResponse(headers={"Content-Type": content_type, "Cache-Control": "no-store"})
-        with contextlib.suppress(ConnectionError):
-            await response.prepare(request)
-            await response.write(first)
-            async for piece in pieces:
-                await response.write(piece)
-            await response.write_eof()
-    return response
+            yield None if progress is None else progress_body(progress)

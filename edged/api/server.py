@@ -25,6 +25,7 @@ from edged.api.exposed import REQUEST_ID, Exposed, Route, Scope
 from edged.api.measures import Measures
 from edged.api.operation import Operation
 from edged.api.pulls import Downloads
+from edged.api.scrubs import Scrubs
 from edged.api.shop import Shop
 from edged.api.uploads import Imports
 from edged.errors import EdgedError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 def routes(exposed: Exposed) -> list[Route]:
     """Everything that can be asked."""
     description = Description()
-    models = (Catalogue(exposed), Shop(exposed), Downloads(exposed), Imports(exposed))
+    models = (Catalogue(exposed), Shop(exposed), Downloads(exposed), Imports(exposed), Scrubs(exposed))
     parts = (Chats(exposed), Measures(exposed), *models, Operation(exposed), description)
     description.described = [route for part in parts for route in part.routes()]
     pages = [Route("GET", path, "public", partial(_page, asset=asset), None) for path, asset in page.assets().items()]

@@ -296,6 +296,23 @@ SHAPES: dict[str, Schema] = {
         about="A model on its way here; it goes on at its offset.",
     ),
     "Imports": _object({"imports": _list(ref("Import"))}),
+    "Scrub": _object(
+        {
+            "running": _FLAG,
+            "models": _list(
+                _object(
+                    {
+                        "name": _TEXT,
+                        "state": _one_of("checking", "good", "mending", "mended", "bad"),
+                        "done_bytes": _COUNT,
+                        "size_bytes": _COUNT,
+                        "message": _TEXT,
+                    }
+                )
+            ),
+        },
+        about="What was found of every model that was reached.",
+    ),
     "Installed": _object({"models": _list(_INSTALLED)}, about="The default model first."),
     "Deleted": _object({"name": _TEXT, "size_bytes": _COUNT}),
     "Catalogue": _object(

@@ -27,14 +27,18 @@ _BAR_COLUMNS = 60
 _WIDEST_BAR = 48
 _NAME_SHARE = 0.35
 _STEPS = 10
+# Those of which one can say how far they are.
+_MEASURED = ("fetching", "copying", "checking", "mending", "verifying")
 # What is going on, where it is not plain from the figures; a reason that the daemon gives stands behind it.
 _WORDS = {
     "queued": "waiting for its turn",
     "waiting": "waiting",
     "resolving": "asking the hub",
     "fetching": "fetching",
-    "sending": "sending",
     "verifying": "verifying",
+    "copying": "copying",
+    "checking": "checking",
+    "mending": "fetching it again",
 }
 
 
@@ -105,7 +109,7 @@ class Bar:
         if not progress:
             return
         row: list[RenderableType] = [self._spinner, _name(progress, width)]
-        if progress["state"] in ("fetching", "sending", "verifying") and progress.get("total_bytes"):
+        if progress["state"] in _MEASURED and progress.get("total_bytes"):
             row += self._measured(progress, width, sum(_width(cell) + 2 for cell in row))
         else:
             kept = f"  {size(progress['done_bytes'])} kept" if progress["done_bytes"] else ""
@@ -118,8 +122,8 @@ class Bar:
         whole = progress["total_bytes"]
         figures = [Text(of_total(progress["done_bytes"], whole).rjust(len(of_total(whole, whole))))]
         figures.append(Text(f"{share(progress):4.0%}", style="bold"))
-        if progress["state"] == "verifying":
-            figures.append(Text("verifying", style="dim"))
+        if progress["state"] != "fetching":
+            figures.append(Text(_WORDS[progress["state"]], style="dim"))
         else:
             speed, left = progress.get("bytes_per_s"), progress.get("eta_s")
             # Of one width, so that the bar does not twitch.
@@ -158,6 +162,12 @@ def shown(console: Console) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 
 @contextmanager
+def silent() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """The same, for whoever wants to know only what came of it."""
+    yield lambda _progress: None
+
+
+@contextmanager
 def as_json(output: IO[str]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """The same for a program: every change as it is, a line each."""
 
@@ -187,7 +197,7 @@ class _Lines:
 
 
 def _plain(progress: Mapping[str, Any]) -> str:
-    if progress["state"] not in ("fetching", "sending") or not progress.get("total_bytes"):
+    if progress["state"] not in _MEASURED[:4] or not progress.get("total_bytes"):
         return doing(progress)
     parts = [f"{share(progress):.0%} of {size(progress['total_bytes'])}"]
     if speed := progress.get("bytes_per_s"):

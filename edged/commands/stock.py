@@ -1,7 +1,7 @@
 """`edged models`, `rm`, `import`, `export`: the models on this disk. They work with and without a daemon.
 
-A daemon looks at the disk whenever it is asked, so what comes or goes here is there for it at once. Only deleting is left
-to a daemon that runs, because it lets go of the memory as well.
+A daemon looks at the disk whenever it is asked, so what comes or goes here is there for it at once. Only deleting is
+left to a daemon that runs, because it lets go of the memory as well.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.console import Console
 from edged import config, console, control
 from edged.commands import progress, tables
 from edged.config import Config
-from edged.errors import EdgedError, InvalidRequest
+from edged.errors import EdgedError
 from edged.host import memory
 from edged.routing import default_model
 from edged.store import Store
@@ -30,6 +30,30 @@ _CATALOGUE = "/edged/v1/catalogue"
 # The hub is asked about every entry the first time, memory is measured once.
 _ADVICE_S = 30.0
 _HUB_S = 8.0
+
+
+def add_models_arguments(command: argparse.ArgumentParser) -> None:
+    """What can be said behind `models`."""
+    command.add_argument(
+        "--recommend", action="store_true", help="which models could be fetched, and which is the best for this device"
+    )
+
+
+def add_remove_arguments(command: argparse.ArgumentParser) -> None:
+    """What can be said behind `rm`."""
+    command.add_argument("names", nargs="+", metavar="NAME", help="an installed model; see edged models")
+
+
+def add_import_arguments(command: argparse.ArgumentParser) -> None:
+    """What can be said behind `import`."""
+    command.add_argument("source", type=Path, metavar="FILE|DIR", help="a .gguf, a manifest, or a folder of them")
+    command.add_argument("--name", help="what to call it here, where it is one model")
+
+
+def add_export_arguments(command: argparse.ArgumentParser) -> None:
+    """What can be said behind `export`."""
+    command.add_argument("name", metavar="NAME", help="an installed model; see edged models")
+    command.add_argument("directory", type=Path, metavar="DIR", help="where the stick is mounted")
 
 
 def models(options: argparse.Namespace) -> int:
@@ -133,11 +157,3 @@ def _copied(name: str, done_bytes: int, total_bytes: int) -> Mapping[str, Any]:
 def _say(body: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:
     if as_json or sentence:
         console.show(body, sentence, as_json=as_json)
-
-
-def check_source(text: str) -> Path:
-    """A path that is there, for argparse. Raises `InvalidRequest`."""
-    path = Path(text)
-    if not path.exists():
-        raise InvalidRequest(f"{path}: there is no such file or folder.")
-    return path

@@ -67,8 +67,8 @@ def scrubbed(body: Mapping[str, Any]) -> RenderableType:
         return Text("There is nothing to check: no model here has a checksum. Those that were fetched or imported do.")
     table = Table.grid(padding=(0, 2, 0, 0))
     for model in body["models"]:
-        mark = Text("good", style="green") if not model["problem"] else Text("BAD", style="bold red")
-        table.add_row(mark, Text(model["name"]), Text(model["problem"] or "as it was when it came"))
+        mark = Text("BAD", style="bold red") if model["state"] == "bad" else Text(model["state"], style="green")
+        table.add_row(mark, Text(model["name"]), Text(model["message"] or "as it was when it came"))
     return table
 
 

@@ -27,13 +27,12 @@ from pathlib import Path
 
 from edged import durable
 from edged.errors import DiskFull
+from edged.store import room
 
 SAFE_EVERY_BYTES = 64 * 2**20
 _READ_BYTES = 2**20
 _LOWEST = 19
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
-_MOST_RESERVED_BYTES = 2 * 2**30
-_RESERVED_SHARE = 20
 
 
 def file_thread() -> ThreadPoolExecutor:
@@ -43,14 +42,6 @@ def file_thread() -> ThreadPoolExecutor:
 
 def _step_back() -> None:
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
-
-
-def room_bytes(folder: Path, reserve_bytes: int | None) -> int:
-    """How much may still be written to that disk; below zero where the reserve is touched already."""
-    found = os.statvfs(folder)
-    size_bytes = found.f_blocks * found.f_frsize
-    reserve = min(_MOST_RESERVED_BYTES, size_bytes // _RESERVED_SHARE) if reserve_bytes is None else reserve_bytes
-    return found.f_bavail * found.f_frsize - reserve
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +65,7 @@ class Partial:
         self._reserve_bytes = reserve_bytes
         self._every_bytes = safe_every_bytes
         self._hash = hashlib.sha256()
-        with _room(path):
+        with _taking(path):
             durable.make_folder(path.parent)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self.descriptor = os.open(path, flags, 0o600)
@@ -87,7 +78,7 @@ class Partial:
     def rehash(self, end_bytes: int) -> bool:
         """Read the safe part again, up to `end_bytes` more; whether that was all of it."""
         end = min(self.state.safe_bytes, self.done_bytes + end_bytes)
-        with _room(self.path):
+        with _taking(self.path):
             while self.done_bytes < end:
                 piece = os.pread(self.descriptor, min(_READ_BYTES, end - self.done_bytes), self.done_bytes)
                 if not piece:
@@ -104,12 +95,12 @@ class Partial:
     def begin(self, url: str, etag: str | None, size_bytes: int) -> None:
         """What is written from here on is of this file. Raises `DiskFull` where it will not fit."""
         self.state = State(url, etag, size_bytes, self.state.safe_bytes)
-        self._check_room(size_bytes - self.done_bytes)
+        room.check(self.path.parent, size_bytes - self.done_bytes, self._reserve_bytes)
 
     def write(self, piece: bytes) -> None:
         """Go on with it."""
-        with _room(self.path):
-            self._check_room(len(piece))
+        with _taking(self.path):
+            room.check(self.path.parent, len(piece), self._reserve_bytes)
             view = memoryview(piece)
             while view:
                 view = view[os.pwrite(self.descriptor, view, self.done_bytes + len(piece) - len(view)) :]
@@ -123,14 +114,14 @@ class Partial:
         begin, state = self.state.safe_bytes, self.state
         if self.done_bytes == begin:
             return
-        with _room(self.path):
+        with _taking(self.path):
             os.fdatasync(self.descriptor)
             os.posix_fadvise(self.descriptor, begin, self.done_bytes - begin, os.POSIX_FADV_DONTNEED)
             self._write_note(State(state.url, state.etag, state.size_bytes, self.done_bytes))
 
     def restart(self) -> None:
         """Nothing of it is worth anything. The note goes first: it must never speak of bytes that are gone."""
-        with _room(self.path):
+        with _taking(self.path):
             durable.remove(self._note)  # needs no room, unlike writing it anew
             self.state = State()
             os.ftruncate(self.descriptor, 0)
@@ -155,15 +146,6 @@ class Partial:
                     self.make_safe()
         finally:
             os.close(self.descriptor)
-
-    def _check_room(self, wanted_bytes: int) -> None:
-        left = room_bytes(self.path.parent, self._reserve_bytes)
-        if wanted_bytes > left:
-            raise DiskFull(
-                f"{wanted_bytes / 2**20:,.0f} MiB more do not fit on the disk of {self.path.parent}: "
-                f"beside the reserve {max(0, left) / 2**20:,.0f} MiB are free. Delete a model, or lower [downloads] reserve_bytes.",
-                retry_after_s=60.0,
-            )
 
     def _write_note(self, state: State) -> None:
         text = {name: getattr(state, name) for name in ("url", "etag", "size_bytes", "safe_bytes")}
@@ -191,7 +173,7 @@ def _read(note: Path) -> State:
 
 
 @contextlib.contextmanager
-def _room(path: Path) -> Iterator[None]:
+def _taking(path: Path) -> Iterator[None]:
     """What a disk says when it takes nothing any more, in our words."""
     try:
         yield

@@ -10,6 +10,8 @@ from edged.catalogue import reference_of
 from edged.config import Downloads
 from edged.observe import Journal
 from edged.pull.queue import Pulls
+from edged.pull.scrub import Scrub
+from edged.pull.scrubbing import Scrubbing
 from edged.store import Store
 from edged.store.uploads import Uploads
 
@@ -17,7 +19,11 @@ from edged.store.uploads import Uploads
 NOWHERE = Downloads(huggingface="http://127.0.0.1:1", modelscope="", ollama="http://127.0.0.1:1")
 
 
-def shelves(store: Store, journal: Journal, downloads: Downloads = NOWHERE) -> tuple[Pulls, Uploads, Adviser]:
-    """The three of them; whoever has the first work enters it."""
+def shelves(
+    store: Store, journal: Journal, downloads: Downloads = NOWHERE
+) -> tuple[Pulls, Uploads, Scrubbing, Adviser]:
+    """All of them; whoever has the pulls or the scrub work enters them."""
+    pulls = Pulls(store, downloads, journal.tell, reference_of)
+    scrubbing = Scrubbing(Scrub(store, pulls, journal.tell, lambda: False))
     adviser = Adviser(store.folder / "cache", store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
-    return Pulls(store, downloads, journal.tell, reference_of), Uploads(store, downloads.reserve_bytes), adviser
+    return pulls, Uploads(store, downloads.reserve_bytes), scrubbing, adviser
