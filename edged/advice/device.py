@@ -11,7 +11,7 @@ from edged import durable
 from edged.advice.choice import Device
 from edged.checked import reader
 from edged.host import bandwidth, hardware, memory
-from edged.pull.partial import room_bytes
+from edged.store.room import room_bytes
 
 log = logging.getLogger(__name__)
 
