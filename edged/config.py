@@ -16,9 +16,9 @@ import socket
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from edged.errors import ConfigError
 
@@ -63,6 +63,39 @@ class Models(Section):
         None, description="Who answers when a request names nobody; else the largest that fits."
     )
     preload: bool = Field(True, description="Load the default model when the daemon starts.")
+
+
+Endpoint = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+[^\s?#@]*$")]
+Hours = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
+
+
+class Downloads(Section):
+    """`[downloads]`: how models are fetched, and from where."""
+
+    bytes_per_s: int | None = Field(None, ge=2**14, le=2**40, description="Most bytes a second; else no limit.")
+    quiet_hours: tuple[Hours, ...] = Field(
+        (), description='Spans of local time in which nothing is fetched, such as "22:00-06:00".'
+    )
+    reserve_bytes: int | None = Field(
+        None,
+        ge=0,
+        le=2**50,
+        description="Disk that stays free; else 2 GiB or a twentieth of the disk, if that is less.",
+    )
+    huggingface: Endpoint | None = Field(
+        None, description="Hugging Face or a mirror of it; else $HF_ENDPOINT, else https://huggingface.co."
+    )
+    modelscope: Endpoint | Literal[""] = Field(
+        "https://modelscope.cn", description="ModelScope, asked where Hugging Face cannot be reached; empty: never."
+    )
+    ollama: Endpoint = Field("https://registry.ollama.ai", description="The registry for Ollama's names.")
+    token_file: Path | None = Field(
+        None, description="File with a token for Hugging Face; else the credential hf_token, else $HF_TOKEN."
+    )
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="Further hosts that links may name although they speak plain http or have private addresses.",
+    )
 
 
 class Engine(Section):
@@ -157,6 +190,7 @@ class Config(Section):
 
     http: Http = Http()
     models: Models = Models()
+    downloads: Downloads = Downloads()
     engine: Engine = Engine()
     limits: Limits = Limits()
     routing: Routing = Routing()

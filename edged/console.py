@@ -2,71 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from edged.errors import Unavailable
 from edged.gguf.about import about
 from edged.speech.abilities import abilities
 from edged.store import ModelFile
 
-_PATIENCE_S = 10.0
 _SHOWN_LANGUAGES = 4
-
-
-class NotRunning(Unavailable):
-    """No daemon answers on the control socket."""
-
-    code = "not_running"
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over the daemon's control socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_PATIENCE_S)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket instead of a port."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_PATIENCE_S)
-        self.sock.connect(str(self._path))
-
-
-def ask(control: Path, path: str) -> dict[str, Any]:
-    """The daemon's answer to `GET path`. Raises `NotRunning`."""
-    connection = _UnixConnection(control)
-    try:
-        connection.request("GET", path)
-        answer: dict[str, Any] = json.loads(connection.getresponse().read())
-    except OSError as error:
-        raise NotRunning(
-            f"No edged is running that uses {control.parent} ({error.strerror or error}). Start one with scripts/run, "
-            "or name its --state-dir."
-        ) from error
-    finally:
-        connection.close()
-    return answer
-
-
-def is_running(control: Path) -> bool:
-    """Whether a daemon answers there; a socket may be left over from one that was killed."""
-    try:
-        ask(control, "/healthz")
-    except NotRunning:
-        return False
-    return True
 
 
 def show(body: Mapping[str, Any], picture: RenderableType, *, as_json: bool) -> None:

@@ -14,8 +14,12 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
+from edged import catalogue
+from edged.advice import hub
+from edged.advice.adviser import Adviser
 from edged.api import guard, listening, server
 from edged.api.exposed import Exposed
 from edged.config import Config, control_socket
@@ -28,9 +32,13 @@ from edged.local.shelf import Shelf
 from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
+from edged.pull.queue import Pulls
+from edged.pull.scrub import Scrub
+from edged.pull.scrubbing import Scrubbing
 from edged.routing import Router, default_model, largest
 from edged.several import Several
 from edged.store import ModelFile, Store
+from edged.store.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +68,12 @@ async def run(config: Config, state: Path) -> None:
         shelf = Shelf(state / _PREFIXES, engine.prefix_disk_bytes, engine.prefix_disk_daily_bytes)
         keeping = await life.enter_async_context(Keeping(shelf, store))
         pool = await life.enter_async_context(Pool(store, engine, config.limits, journal.tell, tuning, keeping))
+        await asyncio.to_thread(store.sweep)
+        downloads = config.downloads
+        pulls = await life.enter_async_context(Pulls(store, downloads, journal.tell, catalogue.reference_of))
+        scrub = Scrub(store, pulls, journal.tell, lambda: journal.running > 0)
+        scrubbing = await life.enter_async_context(Scrubbing(scrub))
+        adviser = Adviser(state / _CACHE, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
         metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)
 
@@ -80,6 +94,10 @@ async def run(config: Config, state: Path) -> None:
             store=store,
             journal=journal,
             metrics=metrics,
+            pulls=pulls,
+            uploads=Uploads(store, downloads.reserve_bytes),
+            scrubbing=scrubbing,
+            adviser=adviser,
             default_model=lambda: default(store.models()),
             started_s=started_s,
         )

@@ -32,6 +32,8 @@
     │   ├── WorkerStarved            the model's process found no memory for this
     │   ├── LoadTimeout              the model did not load in time
     │   ├── DiskFull                 the disk has no room for it, or takes nothing any more
+    │   ├── ProviderUnavailable      somebody else's server does not answer, or not as it should
+    │   │   └── ProviderAuth         it wants to know who asks, or refuses whoever does
     │   └── ShuttingDown             the daemon is on its way out
     ├── ConfigError                  the configuration says something impossible; the daemon does not start
     └── Internal                     a defect of ours, reported without its details
@@ -261,6 +263,18 @@ class DiskFull(Unavailable):
     """There is no room for this on the disk, or it takes nothing any more; what is there already is kept."""
 
     code = "disk_full"
+
+
+class ProviderUnavailable(Unavailable):
+    """A server elsewhere could not be reached, or answered with what makes no sense."""
+
+    code = "provider_unavailable"
+
+
+class ProviderAuth(ProviderUnavailable):
+    """A server elsewhere wants a token, or another one."""
+
+    code = "provider_auth"
 
 
 class ShuttingDown(Unavailable):

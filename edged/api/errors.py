@@ -27,6 +27,7 @@ _STATUS: dict[type[EdgedError], int] = {
     errors.TemplateLimit: 422,
     errors.Unavailable: 503,
     errors.RateLimited: 429,
+    errors.ProviderUnavailable: 502,
     errors.LoadTimeout: 504,
     errors.DiskFull: 507,
     EdgedError: 500,

@@ -1,4 +1,4 @@
-"""The models in Ollama's shapes: what is installed, what is in memory, what one is; fetching, copying, deleting.
+"""The models in Ollama's shapes: what is installed, what is in memory, what one is; copying, deleting.
 
 Shapes: docs/api.md of ollama/ollama, `ListModelResponse`, `ProcessModelResponse`, `ShowResponse`, `ModelDetails` in its
 api/types.go. A model without a tag is listed as `NAME:latest`, which is how clients look for it, Home Assistant among
@@ -90,25 +90,25 @@ class ShowBody(_NamedBody):
 
 
 class PullBody(_NamedBody):
-    """`POST /api/pull`. Nothing is fetched yet: a model that is installed is there, another is not."""
+    """`POST /api/pull`. What is left of a registry's account is refused, because it would be for nothing."""
 
     stream: bool = True
-    # Ollama ignores them by now; an account's secret would stand in a log for nothing.
     insecure: bool = False
+    # Ollama ignores them by now; an account's secret would stand in a log for nothing.
     username: Annotated[str, StringConstraints(max_length=0)] = ""
     password: Annotated[str, StringConstraints(max_length=0)] = ""
 
-    def check(self, installed: Collection[str]) -> None:
-        """Raises `ModelNotFound` for a model that would have to be fetched, `UnsupportedParameter`."""
+    def reference(self) -> str:
+        """What is to be fetched. Raises `InvalidRequest`, `UnsupportedParameter`."""
         if self.insecure:
-            raise UnsupportedParameter("insecure is not supported; leave it out.", param="insecure")
-        name = self.model or self.name
-        if name.removesuffix(":latest") not in installed:
-            raise ModelNotFound(
-                f"model {name!r} not found here, and this device does not fetch models by itself yet. Put its GGUF "
-                f"file into the models folder. Installed: {', '.join(installed)}.",
-                param="model",
+            raise UnsupportedParameter(
+                "insecure is not supported: who may be asked without encryption is for the owner to say ([downloads] "
+                "hosts). Leave it out.",
+                param="insecure",
             )
+        if not (name := self.model or self.name):
+            raise InvalidRequest("model is required.", param="model")
+        return name
 
 
 class DeleteBody(_NamedBody):

@@ -84,18 +84,19 @@ class Gguf:
         return "it is one of several pieces of a model"
 
 
-def inspect(file: Path | int) -> Gguf:
+def inspect(file: Path | int, whole_bytes: int | None = None) -> Gguf:
     """What the file at a path, or behind a descriptor, says of itself. A large vocabulary takes up to a second.
 
-    Raises `GgufInvalid` with what is wrong with it. Links are not followed, a FIFO is not waited for, and the place in
-    the file where a descriptor stands stays the same.
+    `whole_bytes` is how long a file will be that is still on its way. Raises `GgufInvalid` with what is wrong with it,
+    or `Unfinished`. Links are not followed, a FIFO is not waited for, and the place in the file where a descriptor
+    stands stays the same.
     """
     try:
         if isinstance(file, int):
-            return _inspect(Reader(file))
+            return _inspect(Reader(file, whole_bytes))
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            return _inspect(Reader(descriptor))
+            return _inspect(Reader(descriptor, whole_bytes))
         finally:
             os.close(descriptor)
     except OSError as error:

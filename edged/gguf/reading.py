@@ -29,6 +29,10 @@ class GgufUnsupported(GgufInvalid):
     """Nothing need be wrong with the file: it is of a kind that the llama.cpp of this edged does not know."""
 
 
+class Unfinished(GgufInvalid):
+    """Of a file that is still on its way, more must come before anything can be said."""
+
+
 def shown(text: str | bytes) -> str:
     """A stranger's text, fit for a sentence."""
     plain = text.decode(errors="backslashreplace") if isinstance(text, bytes) else text
@@ -38,17 +42,19 @@ def shown(text: str | bytes) -> str:
 class Reader:
     """What the next bytes are. Raises `GgufInvalid` where there are not so many, and `OSError`.
 
-    `place` is what is being read, in words, for whoever hears that it is wrong.
+    `place` is what is being read, in words, for whoever hears that it is wrong. `whole_bytes` is how long the file will
+    be that is still on its way: what is not there yet is `Unfinished`.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, whole_bytes: int | None = None) -> None:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise GgufInvalid("it is no regular file.")
-        self.size_bytes = status.st_size
+        self.size_bytes = status.st_size if whole_bytes is None else whole_bytes
+        self._is_growing = whole_bytes is not None
         self.place = "the first bytes"
         self._descriptor = descriptor
-        self._end = min(status.st_size, MOST_HEADER_BYTES)
+        self._end = min(self.size_bytes, MOST_HEADER_BYTES)
         self._left_strings = _MOST_STRINGS
         self._chunk = b""
         self._chunk_begin = 0
@@ -143,6 +149,8 @@ class Reader:
         begin = self.position
         chunk = os.pread(self._descriptor, min(max(count, _CHUNK_BYTES), self._end - begin), begin)
         if len(chunk) < count:
+            if self._is_growing:
+                raise Unfinished(f"{self.place}: it has not come yet.")
             raise GgufInvalid(f"{self.place}: the file became shorter while it was read.")
         self._chunk, self._chunk_begin, self._at = chunk, begin, 0
 

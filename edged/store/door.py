@@ -265,6 +265,15 @@ class Store:
                 f"The file of model {name} cannot be deleted: {error.strerror} ({found.path})."
             ) from error
 
+    def drop(self, piece: Piece) -> None:
+        """Delete a file that was found not to be what its name says; models that need it miss it from now on.
+
+        Raises `OSError`.
+        """
+        with self._changing():
+            self._blobs.remove(piece.sha256)
+            durable.sync_folder(self._blobs.folder)
+
     def sweep(self) -> None:
         """At the start: what an earlier run has left half done goes; what is on its way, and every model, stays."""
         self.ready()

@@ -1,0 +1,112 @@
+"""Who is asked for what: references to hubs, and another hub where the first cannot be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edged.config import Downloads
+from edged.errors import ChecksumMismatch, ConfigError, EdgedError, InvalidRequest
+from edged.pull import huggingface, link, modelscope, ollama
+from edged.pull.found import Found
+from edged.pull.hosts import Named, Origin, origin_of
+from edged.pull.reference import Link, Reference, Registered, Repository
+from edged.pull.web import Retryable, Web
+
+_HUGGINGFACE = "https://huggingface.co"  # huggingface_hub, constants.py: `_HF_DEFAULT_ENDPOINT`
+_MOST_TOKEN_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Hubs:
+    """Where the hubs are, as configured; `modelscope` is empty where it is not to be asked."""
+
+    huggingface: str
+    modelscope: str
+    ollama: str
+
+    @classmethod
+    def of(cls, settings: Downloads, environ: Mapping[str, str]) -> Hubs:
+        """From the configuration, else `$HF_ENDPOINT`, else where they are for everybody."""
+        return cls(
+            settings.huggingface or environ.get("HF_ENDPOINT") or _HUGGINGFACE, settings.modelscope, settings.ollama
+        )
+
+    def named(self, settings: Downloads) -> Named:
+        """What the owner has named: his hosts, and endpoints that are not everybody's."""
+        usual = Hubs.of(Downloads(), {})
+        own = {self.huggingface, self.modelscope, self.ollama} - {usual.huggingface, usual.modelscope, usual.ollama, ""}
+        try:
+            return Named.of(settings.hosts, own)
+        except ValueError as error:
+            raise ConfigError(f"[downloads]: {error}.") from error
+
+
+def tokens(settings: Downloads, hubs: Hubs, environ: Mapping[str, str]) -> dict[Origin, str]:
+    """Hugging Face's token for its own origin: from `token_file`, else the credential `hf_token`, else `$HF_TOKEN`.
+
+    Raises `ConfigError` for a file that is named and cannot be read.
+    """
+    file = settings.token_file
+    if file is None and (folder := environ.get("CREDENTIALS_DIRECTORY")):
+        credential = Path(folder) / "hf_token"
+        file = credential if credential.is_file() else None
+    try:
+        text = file.read_bytes()[:_MOST_TOKEN_BYTES].decode("ascii") if file else environ.get("HF_TOKEN", "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"[downloads] token_file = {file}: no token can be read there: {error}.") from error
+    token = text.strip()
+    if token and not token.isprintable():
+        raise ConfigError("The token for Hugging Face has more than one line.")
+    return {origin_of(hubs.huggingface): token} if token else {}
+
+
+class Finder:
+    """Asks the hubs."""
+
+    def __init__(self, web: Web, hubs: Hubs) -> None:
+        self._web = web
+        self._hubs = hubs
+
+    async def find(self, reference: Reference, sha256: str | None = None, revision: str = "") -> Found:
+        """What there is. A `sha256` that somebody gave must be the hub's too; `revision` is a commit to go back to.
+
+        Raises `ModelNotFound`, `ModelInvalid`, `ProviderAuth`, `ProviderUnavailable`, `ChecksumMismatch`,
+        `InvalidRequest`, `Forbidden`.
+        """
+        match reference:
+            case Link():
+                return link.find(reference, sha256)
+            case Registered():
+                found = await ollama.find(self._web, self._hubs.ollama, reference)
+            case Repository(hub="modelscope"):
+                endpoint = self._hubs.modelscope or Downloads().modelscope
+                found = await modelscope.find(self._web, endpoint, reference.repository, reference.wanted)
+            case Repository():
+                found = await self._huggingface(reference, revision)
+        return _checked(found, sha256)
+
+    async def _huggingface(self, reference: Repository, revision: str) -> Found:
+        repository, wanted = reference.repository, reference.wanted
+        try:
+            return await huggingface.find(self._web, self._hubs.huggingface, repository, wanted, revision)
+        except Retryable as error:
+            if not self._hubs.modelscope:
+                raise
+            try:
+                found = await modelscope.find(self._web, self._hubs.modelscope, repository, wanted)
+            except EdgedError as other:
+                raise Retryable(f"{error} Nor does ModelScope help: {other}") from error
+            return replace(found, name=found.name.replace("modelscope.cn/", "hf.co/", 1))
+
+
+def _checked(found: Found, sha256: str | None) -> Found:
+    if sha256 is None:
+        return found
+    if len(found.pieces) > 1:
+        raise InvalidRequest(f"{found.name} has {len(found.pieces)} files; one checksum cannot speak for them.")
+    (piece,) = found.pieces
+    if piece.sha256 not in (None, sha256):
+        raise ChecksumMismatch(f"{found.name} has the SHA-256 {piece.sha256} there, and {sha256} was asked for.")
+    return replace(found, pieces=(replace(piece, sha256=sha256),))

@@ -1,0 +1,90 @@
+"""Files that have come whole become a model: all of them at once, or none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edged.errors import DiskFull
+from edged.pull import partial
+from edged.pull.found import Found, Remote
+from edged.store import Piece, Record, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A verified file, still where it was gathered; `descriptor` is its holder's to close."""
+
+    path: Path
+    descriptor: int
+    piece: Piece
+
+
+@asynccontextmanager
+async def holding(store: Store, pieces: Sequence[Piece]) -> AsyncIterator[None]:
+    """While a model is gathered, what of it is here already stays."""
+    held = store.holding(pieces)
+    await asyncio.to_thread(held.__enter__)
+    try:
+        yield
+    finally:
+        await asyncio.shield(asyncio.to_thread(held.__exit__, None, None, None))
+
+
+def here(store: Store, remote: Remote) -> Piece | None:
+    """The file where it is a blob already."""
+    if remote.sha256 is None or remote.size_bytes is None:
+        return None
+    piece = Piece(remote.sha256, remote.size_bytes)
+    return piece if store.has_blob(piece) else None
+
+
+def record(found: Found, name: str, pieces: Sequence[Piece]) -> Record:
+    """What the store will know of it."""
+    now_s = int(time.time())
+    return Record(name, tuple(pieces), found.source, found.revision, found.license, now_s, now_s)
+
+
+def install(store: Store, record: Record, arrived: Sequence[Arrived]) -> None:
+    """Make the files blobs and give them their name. Raises `ModelInvalid`, `InvalidRequest`, `DiskFull`.
+
+    Where the disk does not take the record, the files go back to where they were gathered: they are whole, and
+    nobody shall have to fetch them again because a few bytes more found no room.
+    """
+    adopted: list[Arrived] = []
+    with store.holding(record.pieces):
+        try:
+            for one in arrived:
+                store.adopt(one.path, one.descriptor, one.piece)
+                adopted.append(one)
+            store.enter(record)
+        except OSError as error:
+            for one in adopted:
+                _give_back(store, one)
+            raise DiskFull(
+                f"The disk of {store.folder} does not take the record of {record.name}: {error.strerror}. What was "
+                "fetched is kept.",
+                retry_after_s=60.0,
+            ) from error
+    clear([one.path for one in arrived])
+
+
+def clear(paths: Sequence[Path]) -> None:
+    """Have partials gone, with their notes. What the disk does not let go is not worth a failure."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            partial.delete(path)
+
+
+def _give_back(store: Store, one: Arrived) -> None:
+    needed = {piece for known in store.records() for piece in known.pieces}
+    if one.piece not in needed:
+        with contextlib.suppress(OSError):  # then it is fetched again
+            blob = store.blob_path(one.piece.sha256)
+            blob.chmod(0o600)
+            blob.replace(one.path)
