@@ -13,6 +13,7 @@ it must be, so that headers are not refused for that alone; without the first by
 from __future__ import annotations
 
 import argparse
+import contextlib
 import mmap
 import os
 import random
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-from tests.gguf_draft import F32, I32, STRING, TOKENS, TYPES, WIDTH, Draft, many
+from tests.gguf_draft import F32, I32, STRING, TOKENS, TYPES, WIDTH, Draft, many, one
 from tests.malformed import BENT, HARMLESS
 
 MOST_S = 1.0
@@ -63,10 +64,35 @@ def fuzz(seconds: int, folder: Path) -> Outcome:
     (folder / "counts").write_bytes(bytes(_COUNTS.size))
     command = [sys.executable, "-m", "tests.fuzz_gguf", "--child", str(folder), "--seconds", str(seconds)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    inputs, accepted, slowest_us, most_bytes = _COUNTS.unpack((folder / "counts").read_bytes())
+    inputs, accepted, _, most_bytes = _COUNTS.unpack((folder / "counts").read_bytes())
     is_well = done.returncode == 0 and not _FOUND.search(done.stdout)
     problem = "" if is_well else done.stdout.decode(errors="replace")[-4000:]
-    return Outcome(inputs, accepted, slowest_us / 1e6, most_bytes, problem)
+    slowest_s = _taken_s((folder / "slowest").read_bytes())
+    if slowest_s >= MOST_S:
+        problem += f"{folder / 'slowest'} takes {slowest_s:.2f} s"
+    return Outcome(inputs, accepted, slowest_s, most_bytes, problem)
+
+
+def _taken_s(data: bytes) -> float:
+    """How long one input takes here, where nobody counts branches and allocations: a twentieth."""
+    from edged.gguf.header import inspect  # not above: in the child it is imported where branches are counted
+    from edged.gguf.reading import GgufInvalid
+
+    place = os.memfd_create("header")
+    try:
+        _put(place, data)
+        began_s = time.thread_time()
+        with contextlib.suppress(GgufInvalid):
+            inspect(place)
+        return time.thread_time() - began_s
+    finally:
+        os.close(place)
+
+
+def _put(place: int, data: bytes) -> None:
+    os.ftruncate(place, 0)
+    os.pwrite(place, data[1:], 0)
+    os.ftruncate(place, len(data[1:]) + (_ROOM_BYTES if data[:1] and data[0] & 1 else 0))
 
 
 def _seeds() -> Iterator[bytes]:
@@ -79,9 +105,11 @@ def _seeds() -> Iterator[bytes]:
     short = Draft()  # so that most of what changes in it is no token
     short.tensor("token_embd.weight").shape = (WIDTH, _FEW)
     short.tensor("token_embd.weight").size_bytes = 4 * WIDTH * _FEW
-    short.entries["tokenizer.ggml.tokens"] = many(STRING, TOKENS[:_FEW])
+    short.entries["tokenizer.ggml.model"] = one(STRING, "gpt2")
+    short.entries["tokenizer.ggml.merges"] = many(STRING, ["e t"])
+    short.entries["tokenizer.ggml.tokens"] = many(STRING, TOKENS[-_FEW:])
     short.entries["tokenizer.ggml.scores"] = many(F32, [0.0] * _FEW)
-    short.entries["tokenizer.ggml.token_type"] = many(I32, TYPES[:_FEW])
+    short.entries["tokenizer.ggml.token_type"] = many(I32, TYPES[-_FEW:])
     yield b"\1" + short.header()
 
 
@@ -122,9 +150,7 @@ def _child(folder: Path, seconds: int) -> None:
     tracemalloc.start()
 
     def try_input(data: bytes) -> None:
-        os.ftruncate(place, 0)
-        os.pwrite(place, data[1:], 0)
-        os.ftruncate(place, len(data[1:]) + (_ROOM_BYTES if data[:1] and data[0] & 1 else 0))
+        _put(place, data)
         inputs, accepted, slowest_us, most_bytes = _COUNTS.unpack(counts)
         before_bytes, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
@@ -136,7 +162,6 @@ def _child(folder: Path, seconds: int) -> None:
         took_s = time.thread_time() - began_s
         taken_bytes = tracemalloc.get_traced_memory()[1] - before_bytes
         assert said.endswith("."), said
-        assert took_s < MOST_S, f"it took {took_s:.2f} s"
         assert taken_bytes < MOST_BYTES, f"it took {taken_bytes} bytes"
         if found is not None:
             assert not found.tensors.count or read_behind[0] < found.tensors.data_offset, "it read behind the header"
@@ -145,6 +170,8 @@ def _child(folder: Path, seconds: int) -> None:
                 kept = accepted if accepted < _MOST_KEPT else chance.randrange(_MOST_KEPT)
                 (folder / "accepted" / f"{kept}.gguf").write_bytes(data[1:])
             accepted += not found.problem
+        if took_s * 1e6 > slowest_us:
+            (folder / "slowest").write_bytes(data)
         most = max(slowest_us, int(took_s * 1e6)), max(most_bytes, taken_bytes)
         counts[:] = _COUNTS.pack(inputs + 1, accepted, *most)
 

@@ -354,6 +354,9 @@ BENT: Mapping[str, Case] = {
     "two tokens equal": _set(_TOKENS, many(STRING, [*TOKENS[:-1], "e"]), "tokens 260 and 266 are the same"),
     "two tokens equal up to a NUL": _set(_TOKENS, many(STRING, [*TOKENS[:-1], "e\0x"]), "tokens 260 and 266"),
     "a token called as an empty one": _set(_TOKENS, many(STRING, ["", "[EMPTY_0]", *TOKENS[2:]]), "tokens 0 and 1"),
+    "a byte without a token": _set(
+        _TOKENS, many(STRING, [*TOKENS[:8], "five", *TOKENS[9:]]), "none for the byte <0x05>"
+    ),
     "a token of 8 MB": _set(_TOKENS, many(STRING, [*TOKENS[:-1], "x" * 2**23]), "text 266 in it has 8388608 bytes"),
     "600,000 tokens": _set(_TOKENS, many(STRING, [], 600_000) + bytes(8 * 600_000), "has 600000 tokens"),
     "scores for half the tokens": _set(_SCORES, many(F32, [0.0] * 100), "scores has 100 numbers for 267"),

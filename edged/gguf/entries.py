@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from struct import Struct, iter_unpack
 from typing import TypeAlias
 
-from edged.gguf import infill
 from edged.gguf.reading import GgufInvalid, Reader, shown
 
 STRING, ARRAY = 8, 9
@@ -47,15 +47,15 @@ _LONGEST_TOKEN_BYTES = 65_535
 class List:
     """An array: what it consists of, how many, and the numbers themselves where they are few.
 
-    `has_bytes` tells of the types of tokens whether some stand for bytes, `infill` of the tokens which places around a
-    gap they have one for, and `texts` are the languages.
+    `has_bytes` tells of the types of tokens whether some stand for bytes; `hashes` are the tokens' own, in order, and
+    `texts` the languages.
     """
 
     kind: int
     count: int
     data: bytes = b""
     has_bytes: bool = False
-    infill: frozenset[int] = frozenset()
+    hashes: Sequence[int] = ()
     texts: tuple[str, ...] = ()
 
 
@@ -183,7 +183,7 @@ def _value(reader: Reader, key: str, kind: int) -> Value:
 def _list(reader: Reader, key: str, kind: int, count: int) -> List:
     if kind == STRING:
         if key == TOKENS:
-            return List(kind, count, infill=_compared(reader, count))
+            return List(kind, count, hashes=_compared(reader, count))
         if key == LANGUAGES and count <= _MOST_LANGUAGES:
             return List(kind, count, texts=_languages(reader, count))
         reader.skip_texts(count)
@@ -206,8 +206,15 @@ def _languages(reader: Reader, count: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name.isprintable()))
 
 
-def _compared(reader: Reader, count: int) -> frozenset[int]:
-    """Pass over the tokens, all of which must differ: llama.cpp ends the process otherwise. Gives `List.infill`.
+def is_among(text: bytes, hashes: Sequence[int]) -> bool:
+    """Whether one of the tokens with these hashes is `text`."""
+    value = hash(text)
+    at = bisect_left(hashes, value)
+    return at < len(hashes) and hashes[at] == value
+
+
+def _compared(reader: Reader, count: int) -> Sequence[int]:
+    """Pass over the tokens, all of which must differ: llama.cpp ends the process otherwise. Gives `List.hashes`.
 
     `id_to_token.size() == token_to_id.size()` is asserted in `llama_vocab::impl::load` (src/llama-vocab.cpp). There a
     token ends at its first NUL, and an empty one becomes `[EMPTY_n]`. Hashes are compared, because the tokens
@@ -224,4 +231,4 @@ def _compared(reader: Reader, count: int) -> frozenset[int]:
             first = hashes.index(value)
             second = hashes.index(value, first + 1)
             raise GgufInvalid(f"{reader.place}: tokens {first} and {second} are the same text.")
-    return infill.places(ordered)
+    return array("q", ordered)

@@ -192,4 +192,4 @@ def _fills_gaps(said: Entries, tokens: int) -> bool:
     listed = said.list(TOKENS, "str")
     ids = {place: [said.whole(key) for key in keys] for place, keys in enumerate(infill.KEYS)}
     named = {place for place, found in ids.items() if any(id is not None and id < tokens for id in found)}
-    return listed is not None and infill.is_whole(named, listed.infill)
+    return listed is not None and infill.is_whole(named, infill.places(listed.hashes))

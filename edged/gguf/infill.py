@@ -6,8 +6,9 @@ src/llama-vocab.cpp). All three are needed: before what is in front of the gap, 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
+
+from edged.gguf.entries import is_among
 
 PLACES = 3
 # Of each place, the texts of its token.
@@ -29,9 +30,7 @@ KEYS = tuple(
 
 def places(hashes: Sequence[int]) -> frozenset[int]:
     """The places of which a token is among those with these `hashes`, in their order."""
-    return frozenset(
-        place for place in range(PLACES) if any(_is_among(hash(text.encode()), hashes) for text in _texts(place))
-    )
+    return frozenset(place for place in range(PLACES) if any(is_among(text.encode(), hashes) for text in _texts(place)))
 
 
 def is_whole(named: Collection[int], found: Collection[int]) -> bool:
@@ -43,8 +42,3 @@ def _texts(place: int) -> Iterator[str]:
     yield from _TEXTS[place]
     for word, forms in zip(_WORDS[place], _FORMS, strict=True):
         yield from (form.format(word) for form in forms)
-
-
-def _is_among(value: int, ordered: Sequence[int]) -> bool:
-    at = bisect_left(ordered, value)
-    return at < len(ordered) and ordered[at] == value

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edged.gguf.entries import TOKEN_TYPES, TOKENS, Entries, List
+from edged.gguf.entries import TOKEN_TYPES, TOKENS, Entries, List, is_among
 from edged.gguf.reading import GgufInvalid
 
 _PREFIX = "tokenizer.ggml."
@@ -20,6 +20,9 @@ _MERGED = ("gpt2", "gemma4", "hybriddna", "whitespace")
 _UNMERGED = "kimi-k2"  # the one vocabulary of that kind that has no merges
 # `token_to_byte` in src/llama-vocab.cpp ends the process there, while the model is loaded.
 _WITHOUT_BYTES = "bert"
+# There a text that no token begins with is taken byte by byte, and a byte without a token ends the process
+# (`llama_vocab::byte_to_token`).
+_BY_BYTES = "llama"
 # 0xFFFFFFFF is how converters write that there is none.
 _ABSENT = 2**32 - 1
 _CHECKED_IDS = ("bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id", "unknown_token_id")
@@ -76,7 +79,16 @@ def check(said: Entries, *, is_model: bool) -> int:
             raise GgufInvalid(f"{_PREFIX}{key} is {found}, and there are {tokens.count} tokens.")
     if model in _DEFAULTS:
         _check_ends(said, _DEFAULTS[model], tokens.count)
+    if is_model and model == _BY_BYTES:
+        _check_bytes(tokens)
     return tokens.count
+
+
+def _check_bytes(tokens: List) -> None:
+    for byte in range(256):
+        name = b"<0x%02X>" % byte
+        if not is_among(name, tokens.hashes) and not is_among(bytes([byte]), tokens.hashes):
+            raise GgufInvalid(f"{TOKENS} has none for the byte {name.decode()}, which any text may have.")
 
 
 def _check_beside(said: Entries, key: str, kinds: tuple[str, ...], tokens: int) -> List | None:
