@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edged import __version__, config, console
+from edged import __version__, config, console, control
+from edged.commands import pull, scrub, stock
 from edged.config import Config
 from edged.errors import EdgedError
 from edged.host import memory
@@ -43,11 +44,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--verbose", action="store_true", help="log more")
 
     status = _command(commands, "status", _status, "what the daemon is doing", "edged status --json")
-    models = _command(commands, "models", _models, "which models are installed", "edged models --json")
     doctor = _command(commands, "doctor", _doctor, "whether this device is well", "edged doctor")
     bench = _command(commands, "bench", _bench, "how fast this device is", "edged bench")
     bench.add_argument("--model", help="model to measure (default: the default model)")
-    for command in (status, models, doctor, bench):
+    for command in (status, doctor, bench, *_about_models(commands)):
         command.add_argument("--json", action="store_true", help="for programs")
 
     check = _command(commands, "config", None, "check or show the configuration", "edged config check")
@@ -56,6 +56,24 @@ def _parser() -> argparse.ArgumentParser:
     show = _command(verbs, "show", _config_show, "print what is in force", "edged config show --json")
     show.add_argument("--json", action="store_true", help="for programs")
     return parser
+
+
+def _about_models(commands: Any) -> Iterator[argparse.ArgumentParser]:
+    """The subcommands that list, fetch, bring and delete models."""
+    summary = "which models are installed, or could be"
+    models = _command(commands, "models", stock.models, summary, "edged models --recommend")
+    stock.add_models_arguments(models)
+    fetch = _command(commands, "pull", pull.run, "fetch a model", "edged pull qwen3-0.6b")
+    pull.add_arguments(fetch)
+    remove = _command(commands, "rm", stock.remove, "delete models", "edged rm qwen3-0.6b")
+    stock.add_remove_arguments(remove)
+    summary = "install models from a file, a folder or a stick"
+    take = _command(commands, "import", stock.take, summary, "edged import /media/stick")
+    stock.add_import_arguments(take)
+    give = _command(commands, "export", stock.give, "copy a model onto a stick", "edged export qwen3-0.6b /media/stick")
+    stock.add_export_arguments(give)
+    summary = "check every model against its checksum, and fetch anew what is bad"
+    yield from (models, fetch, remove, take, give, _command(commands, "scrub", scrub.run, summary, "edged scrub"))
 
 
 def _command(commands: Any, name: str, run: Command | None, summary: str, example: str) -> argparse.ArgumentParser:
@@ -89,19 +107,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    status = console.ask(config.control_socket(config.state_dir(options.state_dir)), "/edged/v1/status")
+    status = control.ask(config.control_socket(config.state_dir(options.state_dir)), "/edged/v1/status")
     console.show(status, console.status_table(status), as_json=options.json)
-    return 0
-
-
-def _models(options: argparse.Namespace) -> int:
-    files = Store(config.state_dir(options.state_dir) / "models").models()
-    default = default_model(_load(options).models.default, files, memory.available_bytes())
-    console.show(
-        {"models": [console.model_body(file, default) for file in files]},
-        console.models_table(files, default),
-        as_json=options.json,
-    )
     return 0
 
 
@@ -110,8 +117,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
     from edged import doctor
 
-    control = config.control_socket(config.state_dir(options.state_dir))
-    residents = console.ask(control, "/edged/v1/status")["residents"] if console.is_running(control) else []
+    socket = config.control_socket(config.state_dir(options.state_dir))
+    residents = control.ask(socket, "/edged/v1/status")["residents"] if control.is_running(socket) else []
     body = doctor.body(asyncio.run(doctor.examine(_load(options).engine, residents)))
     console.show(body, console.verdicts_table(body["checks"]), as_json=options.json)
     return 0 if body["healthy"] else 1
@@ -121,12 +128,16 @@ def _bench(options: argparse.Namespace) -> int:
     import asyncio  # the other commands start faster without these
 
     from edged import bench
+    from edged.advice import device
 
     settings, state = _load(options), config.state_dir(options.state_dir)
     store = Store(state / "models")
     name = options.model or default_model(settings.models.default, store.models(), memory.available_bytes())
-    is_running = console.is_running(config.control_socket(state))
-    body = asyncio.run(bench.measure(settings, state, store.find(name), is_running=is_running))
+    is_running = control.is_running(config.control_socket(state))
+    file = store.find(name)
+    body = asyncio.run(bench.measure(settings, state, file, is_running=is_running))
+    memory_file = state / "cache" / "memory.json"
+    device.remember(memory_file, body["copy_bytes_per_s"], body["bandwidth_share"], name, file.size_bytes)
     console.show(body, console.bench_table(body), as_json=options.json)
     return 0
 

@@ -13,8 +13,9 @@ from edged.sampling import Constraint, Sampling
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 # What a model's file was made for. A part (a projector, an adapter, a vocabulary, one of several files) is no model.
 MadeFor: TypeAlias = Literal["words", "vectors", "scores", "part"]
-# What a model can be asked for. Any model makes vectors too; those that were made for it make better ones.
-Ability: TypeAlias = Literal["completion", "chat", "tools", "reasoning", "embeddings", "rerank"]
+# What a model can be asked for. Any model makes vectors too; those that were made for it make better ones. `infill` is
+# text for a gap in another, `vision` reads images.
+Ability: TypeAlias = Literal["completion", "chat", "tools", "vision", "reasoning", "infill", "embeddings", "rerank"]
 # Somebody waits for the words; or nobody does, and it gives way to those who do.
 Lane: TypeAlias = Literal["interactive", "background"]
 # What to do with a conversation that outgrew the context: refuse it, or leave out whole turns, oldest first.
@@ -199,11 +200,27 @@ class TokenizeRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """Where a model comes from and what it speaks, in its file's words; empty where that says nothing.
+
+    `languages` are codes of ISO 639, `quantization` is what most of its weights are, `parameters` how many there are.
+    """
+
+    architecture: str = ""
+    parameters: int | None = None
+    size_label: str = ""
+    quantization: str = ""
+    license: str = ""
+    base_models: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What can be asked for. `context_tokens` is None while nobody has opened it, `made_for` where it is unreadable.
 
-    `longest_context_tokens` is what it was trained for, as far as its file says. `quarantine` is why it is not given
-    any more; empty for one that is.
+    `longest_context_tokens` is what it was trained for, as far as its file says. `problem` is why it cannot be loaded,
+    `quarantine` why it is not given any more; both are empty for one that can be asked.
     """
 
     name: str
@@ -215,4 +232,6 @@ class ModelCard:
     made_for: MadeFor | None = "words"
     abilities: tuple[Ability, ...] = ()
     longest_context_tokens: int | None = None
+    about: About = About()
+    problem: str = ""
     quarantine: str = ""

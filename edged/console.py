@@ -2,67 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from edged.errors import Unavailable
+from edged.gguf.about import about
+from edged.speech.abilities import abilities
 from edged.store import ModelFile
 
-_PATIENCE_S = 10.0
-
-
-class NotRunning(Unavailable):
-    """No daemon answers on the control socket."""
-
-    code = "not_running"
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over the daemon's control socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_PATIENCE_S)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket instead of a port."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_PATIENCE_S)
-        self.sock.connect(str(self._path))
-
-
-def ask(control: Path, path: str) -> dict[str, Any]:
-    """The daemon's answer to `GET path`. Raises `NotRunning`."""
-    connection = _UnixConnection(control)
-    try:
-        connection.request("GET", path)
-        answer: dict[str, Any] = json.loads(connection.getresponse().read())
-    except OSError as error:
-        raise NotRunning(
-            f"No edged is running that uses {control.parent} ({error.strerror or error}). Start one with scripts/run, "
-            "or name its --state-dir."
-        ) from error
-    finally:
-        connection.close()
-    return answer
-
-
-def is_running(control: Path) -> bool:
-    """Whether a daemon answers there; a socket may be left over from one that was killed."""
-    try:
-        ask(control, "/healthz")
-    except NotRunning:
-        return False
-    return True
+_SHOWN_LANGUAGES = 4
 
 
 def show(body: Mapping[str, Any], picture: RenderableType, *, as_json: bool) -> None:
@@ -114,6 +68,9 @@ def model_body(file: ModelFile, default: str) -> dict[str, Any]:
         "size_bytes": file.size_bytes,
         "path": str(file.path),
         "made_for": file.made_for,
+        "capabilities": list(abilities(file.header)),
+        "longest_context_tokens": file.header.context_tokens if file.header else None,
+        **asdict(about(file.header)),
         "problem": file.problem or None,
         "default": file.name == default,
     }
@@ -122,12 +79,28 @@ def model_body(file: ModelFile, default: str) -> dict[str, Any]:
 def models_table(files: Sequence[ModelFile], default: str) -> Table:
     """`edged models`."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("model", "size", "made for", ""):
-        table.add_column(column, justify="right" if column == "size" else "left")
+    numbers = ("size", "context")
+    for column in ("model", "size", "quantization", "context", "can", "speaks", "license", ""):
+        table.add_column(column, justify="right" if column in numbers else "left")
     for file in files:
-        size, mark = f"{file.size_bytes / 2**20:,.0f} MiB", "default" if file.name == default else escape(file.problem)
-        table.add_row(file.name, size, file.made_for or "unreadable", mark)
+        said, longest = about(file.header), file.header.context_tokens if file.header else None
+        table.add_row(
+            file.name,
+            f"{file.size_bytes / 2**20:,.0f} MiB",
+            escape(said.quantization),
+            f"{longest:,}" if longest else "",
+            ", ".join(abilities(file.header)) or ("unreadable" if file.header is None else "nothing"),
+            escape(_few(said.languages)),
+            escape(said.license),
+            "default" if file.name == default else escape(file.problem),
+        )
     return table
+
+
+def _few(names: Sequence[str]) -> str:
+    """As many of `names` as a narrow column holds."""
+    more = len(names) - _SHOWN_LANGUAGES
+    return " ".join(names[:_SHOWN_LANGUAGES]) + (f" +{more}" if more > 0 else "")
 
 
 def verdicts_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:

@@ -15,8 +15,12 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
+from edged import catalogue
+from edged.advice import hub
+from edged.advice.adviser import Adviser
 from edged.api import guard, listening, server
 from edged.api.exposed import Exposed
 from edged.config import Config, control_socket
@@ -30,9 +34,13 @@ from edged.local.shelf import Shelf
 from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
-from edged.routing import Router, default_model
+from edged.pull.queue import Pulls
+from edged.pull.scrub import Scrub
+from edged.pull.scrubbing import Scrubbing
+from edged.routing import Router, default_model, largest
 from edged.several import Several
 from edged.store import ModelFile, Store
+from edged.store.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +81,11 @@ async def run(config: Config, state: Path) -> None:
                 kept=tuple(kept),
             )
         )
+        downloads = config.downloads
+        pulls = await life.enter_async_context(Pulls(store, downloads, journal.tell, catalogue.reference_of))
+        scrub = Scrub(store, pulls, journal.tell, lambda: journal.running > 0)
+        scrubbing = await life.enter_async_context(Scrubbing(scrub))
+        adviser = Adviser(state / _CACHE, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
         metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)
 
@@ -80,8 +93,11 @@ async def run(config: Config, state: Path) -> None:
             given = [file for file in installed if pool.memory.quarantine.case_of(file.name) is None]
             return default_model(config.models.default, given, memory.available_bytes(), pool.residents.keys())
 
+        def best(able: Sequence[ModelFile]) -> ModelFile | None:
+            return largest(able, memory.available_bytes(), pool.residents.keys())
+
         local = Local(pool, store, config.limits, config.engine.shared_prompts)
-        router = Router(Several(local), store.models, config.routing.aliases, default)
+        router = Router(Several(local), store.models, config.routing.aliases, default, best)
         exposed = Exposed(
             config=config,
             backend=Observed(router, journal),
@@ -91,6 +107,10 @@ async def run(config: Config, state: Path) -> None:
             store=store,
             journal=journal,
             metrics=metrics,
+            pulls=pulls,
+            uploads=Uploads(store, downloads.reserve_bytes),
+            scrubbing=scrubbing,
+            adviser=adviser,
             default_model=lambda: default(store.models()),
             started_s=started_s,
         )

@@ -17,6 +17,7 @@
     │   ├── PayloadTooLarge          more bytes than the published limit
     │   ├── UnsupportedMediaType     not plain JSON
     │   ├── ModelInvalid             the model's file is damaged or no model, or the engine refused it
+    │   │   └── ModelUnsupported     this version of the engine does not know such models
     │   ├── ChecksumMismatch         what was fetched is not what was announced
     │   ├── Conflict                 not as things stand now
     │   │   └── OffsetConflict       an upload goes on at another byte
@@ -165,6 +166,12 @@ class ModelInvalid(RequestError):
     """The model's file is damaged or no model, or the engine could not load it."""
 
     code = "model_invalid"
+
+
+class ModelUnsupported(ModelInvalid):
+    """The file may be sound, and the engine of this edged does not know its architecture, tokenizer or tensors."""
+
+    code = "model_unsupported"
 
 
 class ChecksumMismatch(RequestError):

@@ -1,18 +1,20 @@
 """Which model answers a request: a pure choice, and the Backend that makes it.
 
-A request that names nobody gets the default model. A name that is installed means that model. Otherwise the owner's
-aliases are tried, so that a program with `gpt-4o` written into it works unchanged; the answer names who really spoke.
+A request that names nobody gets the default model, or where that cannot do what is asked, one that can
+(`demands.py`). A name that is installed means that model. Otherwise the owner's aliases are tried, so that a program
+with `gpt-4o` written into it works unchanged; the answer names who really spoke.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from edged.chat import ChatRequest, EmbedRequest, RerankRequest
 from edged.completion import Backend, Completion, Counted, Embeddings, Ranking
+from edged.demands import SCORES, VECTORS, Best, Demands, check, chosen, demands_of
 from edged.errors import ModelNotFound
 from edged.store import GUIDE, ModelFile, unusable
 
@@ -32,10 +34,11 @@ _BESIDES_WEIGHTS_BYTES = 400 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The model that answers, and why: `named`, `default` or `alias`."""
+    """The model that answers, and why: `named`, `default`, `alias`, or `able`, where the default one is not."""
 
     model: str
     reason: str
+    is_open: bool = field(default=False, compare=False)  # nobody asked for this very model
 
 
 def default_model(
@@ -48,10 +51,15 @@ def default_model(
     """
     if configured is not None:
         return configured
+    found = largest([file for file in installed if file.made_for == "words"], available_bytes, resident)
+    return found.name if found else GUIDE
+
+
+def largest(files: Sequence[ModelFile], available_bytes: int, resident: Collection[str] = ()) -> ModelFile | None:
+    """The largest of `files` that fits into memory, where any does."""
     most_bytes = available_bytes - _BESIDES_WEIGHTS_BYTES
-    talking = [file for file in installed if file.made_for == "words"]
-    fitting = [file for file in talking if file.name in resident or file.size_bytes <= most_bytes]
-    return max(fitting, key=lambda file: file.size_bytes).name if fitting else GUIDE
+    fitting = [file for file in files if file.name in resident or file.size_bytes <= most_bytes]
+    return max(fitting, key=lambda file: file.size_bytes, default=None)
 
 
 def resolve(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: str) -> Route:
@@ -67,7 +75,7 @@ def resolve(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, 
 
 def _route(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: str) -> Route | None:
     if not wanted:
-        return Route(_installed(default, installed) or default, "default")
+        return Route(_installed(default, installed) or default, "default", is_open=True)
     if (found := _installed(wanted, installed)) is not None:
         return Route(found, "named")
     names = (wanted, wanted.removesuffix(_TAG))
@@ -75,7 +83,7 @@ def _route(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, s
     if target is None:
         return None
     meant = default if target == _DEFAULT else target
-    return Route(_installed(meant, installed) or meant, "alias")
+    return Route(_installed(meant, installed) or meant, "alias", is_open=target == _DEFAULT)
 
 
 def _installed(name: str, installed: Sequence[str]) -> str | None:
@@ -93,45 +101,55 @@ class Router:
         installed: Callable[[], Sequence[ModelFile]],
         aliases: Mapping[str, str],
         default: Callable[[Sequence[ModelFile]], str],
+        best: Best,
     ) -> None:
+        """`default` names the default model among what is installed, `best` picks one of several that can."""
         self._local = local
         self._installed = installed
         self._aliases = aliases
         self._default = default
+        self._best = best
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer with the model that `request.model` means."""
-        route = await self.route(request.model)
+        route = await self.route(request.model, demands_of(request))
         completion = await self._local.complete(replace(request, model=route.model))
         completion.admission = replace(completion.admission, route=route.reason)
         return completion
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Make vectors with the model that `request.model` means."""
-        route = await self.route(request.model)
+        route = await self.route(request.model, VECTORS)
         found = await self._local.embed(replace(request, model=route.model))
         return replace(found, admission=replace(found.admission, route=route.reason))
 
     async def rerank(self, request: RerankRequest) -> Ranking:
         """Judge with the model that `request.model` means."""
-        route = await self.route(request.model)
+        route = await self.route(request.model, SCORES)
         found = await self._local.rerank(replace(request, model=route.model))
         return replace(found, admission=replace(found.admission, route=route.reason))
 
     async def count(self, request: ChatRequest) -> Counted:
         """Count with the model that `request.model` means."""
-        route = await self.route(request.model)
+        route = await self.route(request.model, demands_of(request))
         found = await self._local.count(replace(request, model=route.model))
         return replace(found, admission=replace(found.admission, route=route.reason))
 
-    async def route(self, wanted: str | None) -> Route:
-        """Who answers a request for `wanted`.
+    async def route(self, wanted: str | None, demands: Demands | None = None) -> Route:
+        """Who answers a request for `wanted`, of which something is demanded; None: nothing in particular.
 
-        Raises `ModelNotFound`, and `ModelInvalid` for a file that cannot be loaded, before another model leaves memory
-        for it.
+        Raises `ModelNotFound`, `CapabilityMissing` for a model that cannot, and `ModelInvalid` for a file that cannot
+        be loaded, before another model leaves memory for it.
         """
         files = await asyncio.to_thread(self._installed)
-        route = resolve(wanted, [file.name for file in files], self._aliases, self._default(files))
-        if problem := next(file.problem for file in files if file.name == route.model):
-            raise unusable(route.model, problem)
+        default = self._default(files)
+        route = resolve(wanted, [file.name for file in files], self._aliases, default)
+        file = next(file for file in files if file.name == route.model)
+        if demands is not None and route.is_open:
+            file = chosen(file, files, demands, self._best)
+            route = route if file.name == route.model else Route(file.name, "able")
+        elif demands is not None:
+            check(file, files, demands)
+        if file.problem:
+            raise unusable(file.name, file.problem, is_unsupported=file.is_unsupported)
         return route

@@ -15,12 +15,13 @@ PACKAGE = Path(__file__).parent.parent / "edged"
 # Top to bottom; a module imports only from rows below its own.
 ROWS = (
     {"__main__"},
+    {"commands"},
     {"daemon", "console"},
-    {"api", "doctor", "bench"},
-    {"routing", "metrics", "several"},
-    {"local", "observe", "pull"},
+    {"api", "doctor", "bench", "control"},
+    {"routing", "metrics", "several", "advice"},
+    {"local", "observe", "pull", "demands"},
     {"speech"},
-    {"store", "host", "framing"},
+    {"store", "host", "framing", "catalogue"},
     {"wire", "gguf"},
     {"token_wire"},
     {"template_wire", "completion"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,17 +10,25 @@ import pytest
 
 from edged.chat import ChatRequest, EmbedRequest, MadeFor, RerankRequest
 from edged.config import Routing
-from edged.errors import ModelInvalid, ModelNotFound
-from edged.routing import Route, Router, default_model, resolve
+from edged.errors import CapabilityMissing, ModelInvalid, ModelNotFound, ModelUnsupported
+from edged.gguf.header import Gguf
+from edged.gguf.tensors import Tensors
+from edged.routing import Route, Router, default_model, largest, resolve
 from edged.store import ModelFile
 from tests.fakes import ScriptedBackend
 
 INSTALLED = ["qwen", "gpt-oss", "guide"]
 ALIASES = Routing().aliases
+GIB = 2**30
 
 
 def file(name: str, size_bytes: int, made_for: MadeFor | None = "words") -> ModelFile:
-    return ModelFile(name, Path(f"/{name}.gguf"), size_bytes, 0, made_for)
+    header = Gguf(made_for, "llama", {}, has_template=True, tensors=Tensors(count=1)) if made_for else None
+    return ModelFile(name, Path(f"/{name}.gguf"), size_bytes, 0, made_for, header)
+
+
+def router_of(backend: ScriptedBackend, files: Sequence[ModelFile], default: str) -> Router:
+    return Router(backend, lambda: files, ALIASES, lambda installed: default, lambda able: largest(able, GIB))
 
 
 @pytest.mark.parametrize(
@@ -68,9 +76,6 @@ def test_an_unknown_name_is_not_found_and_told_what_there_is(wanted: str) -> Non
     assert refused.value.param == "model"
 
 
-GIB = 2**30
-
-
 @pytest.mark.parametrize(
     ("configured", "available_bytes", "expected"),
     [
@@ -98,7 +103,7 @@ def test_what_cannot_talk_is_no_default_however_large(made_for: MadeFor | None) 
 
 async def test_a_router_asks_for_the_model_that_was_meant_and_says_why() -> None:
     backend = ScriptedBackend()
-    router = Router(backend, lambda: [file("qwen", 1), file("guide", 1)], ALIASES, lambda installed: "qwen")
+    router = router_of(backend, [file("qwen", 1), file("guide", 1)], "qwen")
 
     completion = await router.complete(ChatRequest("1", model="gpt-4o"))
 
@@ -108,7 +113,7 @@ async def test_a_router_asks_for_the_model_that_was_meant_and_says_why() -> None
 
 async def test_a_router_asks_nobody_for_a_model_that_is_not_there() -> None:
     backend = ScriptedBackend()
-    router = Router(backend, lambda: [file("guide", 1)], {}, lambda installed: "guide")
+    router = router_of(backend, [file("guide", 1)], "guide")
 
     with pytest.raises(ModelNotFound):
         await router.complete(ChatRequest("1", model="nobody"))
@@ -119,19 +124,40 @@ async def test_a_router_asks_nobody_for_a_model_whose_file_is_damaged() -> None:
     """Before another one leaves memory for it."""
     backend = ScriptedBackend()
     files = [replace(file("half", 1, None), problem="it is cut off."), file("guide", 1)]
-    router = Router(backend, lambda: files, {}, lambda installed: "guide")
+    router = router_of(backend, files, "guide")
 
     with pytest.raises(ModelInvalid, match=r"The file of model half cannot be loaded: it is cut off\."):
         await router.complete(ChatRequest("1", model="half"))
     assert backend.requests == []
 
 
-async def test_vectors_and_scores_are_made_by_the_model_that_was_meant() -> None:
+async def test_vectors_and_scores_are_made_by_a_model_that_can() -> None:
     backend = ScriptedBackend()
-    router = Router(backend, lambda: [file("qwen", 1), file("guide", 1)], ALIASES, lambda installed: "qwen")
+    files = [file("qwen", 1), file("judge", 1, "scores"), file("guide", 1)]
+    router = router_of(backend, files, "qwen")
 
     vectors = await router.embed(EmbedRequest("1", ("text",), "gpt-4o"))
     scores = await router.rerank(RerankRequest("2", "query", ("document",)))
 
-    assert [request.model for request in backend.measured] == ["qwen", "qwen"]
-    assert (vectors.admission.route, scores.admission.route) == ("alias", "default")
+    assert [request.model for request in backend.measured] == ["qwen", "judge"]
+    assert (vectors.admission.route, scores.admission.route) == ("alias", "able")
+
+
+async def test_a_model_that_cannot_is_refused_before_anybody_is_asked_and_one_that_can_is_named() -> None:
+    backend = ScriptedBackend()
+    router = router_of(backend, [file("vectors", 1, "vectors"), file("guide", 1)], "guide")
+
+    with pytest.raises(CapabilityMissing, match=r"made for vectors and writes no text\..*able to: guide\."):
+        await router.complete(ChatRequest("1", model="vectors"))
+    with pytest.raises(CapabilityMissing, match="guide is no reranker"):
+        await router.rerank(RerankRequest("2", "query", ("document",)))
+    assert (backend.requests, backend.measured) == ([], [])
+
+
+async def test_a_model_that_came_later_than_this_edged_is_refused_as_that() -> None:
+    backend = ScriptedBackend()
+    files = [replace(file("new", 1), problem="it is new.", is_unsupported=True), file("guide", 1)]
+
+    with pytest.raises(ModelUnsupported, match=r"The file of model new cannot be loaded: it is new\."):
+        await router_of(backend, files, "guide").complete(ChatRequest("1", model="new"))
+    assert backend.requests == []

@@ -36,5 +36,39 @@ def model_body(card: ModelCard) -> dict[str, Any]:
         "lifecycle": "active",
         "max_input_tokens": card.context_tokens,
         "max_tokens": card.context_tokens,
+        "capabilities": _capabilities(card),
         "edged": openai_model_body(card)["edged"],
     }
+
+
+def _capabilities(card: ModelCard) -> dict[str, Any]:
+    """What of Anthropic's API the model can be asked for (`types/model_capabilities.py` of the official client).
+
+    What is not here at all is false of every model: batches, citations, documents, tools that the server runs.
+    """
+    talks, thinks = "chat" in card.abilities, "reasoning" in card.abilities
+    none = _is(False)
+    return {
+        "batch": none,
+        "citations": none,
+        "code_execution": none,
+        "context_management": _is(talks, clear_thinking_20251015=_is(talks)),
+        "effort": _is(thinks, **{degree: _is(thinks) for degree in ("low", "medium", "high", "xhigh", "max")}),
+        "image_input": _is("vision" in card.abilities),
+        "pdf_input": none,
+        "server_tools": _is(False, code_execution=none, web_search=none),
+        "structured_outputs": _is(talks),
+        "thinking": _is(
+            thinks,
+            types={
+                "adaptive": _is(talks),
+                "between_tools": none,
+                "disabled": _is(talks),
+                "enabled": _is(talks),
+            },
+        ),
+    }
+
+
+def _is(supported: bool, /, **more: Any) -> dict[str, Any]:
+    return {"supported": supported, **more}

@@ -9,16 +9,14 @@ from typing import NoReturn
 from aiohttp import web
 
 from edged.api import anthropic_models, body
-from edged.api.exposed import NDJSON, Exposed, Route, Told
+from edged.api.exposed import Exposed, Route, Told
 from edged.api.ollama_models import (
     REFUSED,
     CopyBody,
     DeleteBody,
-    PullBody,
     Running,
     ShowBody,
     ps_body,
-    pulled_body,
     show_body,
     tags_body,
     version_body,
@@ -31,7 +29,6 @@ from edged.store import ModelFile
 from edged.wire import Loaded
 
 _NAMED = {"model": "guide"}
-_PULL = Told({200: "Pulled"}, PullBody, {**_NAMED, "stream": False}, streams=NDJSON)
 _COPY = Told({200: ""}, CopyBody, {"source": "small", "destination": "mine"})
 
 
@@ -54,7 +51,6 @@ class Catalogue:
             Route("GET", "/api/ps", "chat", self.ps, Told({200: "OllamaModels"})),
             Route("POST", "/api/show", "chat", self.show, Told({200: "OllamaModel"}, ShowBody, _NAMED)),
             Route("GET", "/api/version", "public", self.version, Told({200: "Version"})),
-            Route("POST", "/api/pull", "admin", self.pull, _PULL),
             Route("POST", "/api/copy", "admin", self.copy, _COPY),
             Route("DELETE", "/api/delete", "admin", self.delete, Told({200: ""}, DeleteBody, {"model": "mine"})),
             *(Route(method, path, "admin", self.refuse, None) for method, path in REFUSED),
@@ -98,13 +94,6 @@ class Catalogue:
         name = asked.found([card.name for card, _ in installed])
         card, file = next(found for found in installed if found[0].name == name)
         return web.json_response(show_body(card, file.header))
-
-    async def pull(self, request: web.Request) -> web.StreamResponse:
-        """Whether a model is there; one that would have to be fetched is refused, because nothing is downloaded yet."""
-        asked = await body.read(request, PullBody)
-        asked.check([card.name for card, _ in await self._installed()])
-        content_type = "application/x-ndjson" if asked.stream else "application/json"
-        return web.json_response(pulled_body(), content_type=content_type)
 
     async def copy(self, request: web.Request) -> web.StreamResponse:
         """A second name for a model."""

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
+from edged.advice.adviser import Adviser
 from edged.api.replay import Stops, Tapes
 from edged.chat import ModelCard
 from edged.config import Config
@@ -17,8 +18,11 @@ from edged.local.backend import Local
 from edged.local.pool import Pool
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
+from edged.pull.queue import Pulls
+from edged.pull.scrubbing import Scrubbing
 from edged.routing import Router
 from edged.store import ModelFile, Store
+from edged.store.uploads import Uploads
 
 Scope: TypeAlias = Literal["public", "chat", "metrics", "admin"]
 REQUEST_ID = web.RequestKey("id", str)
@@ -33,8 +37,8 @@ class Told:
 
     `answers` names the shape (`shapes.py`) of an answer by its status; an empty name is an answer without a body.
     `streams` is the content type of an answer in pieces, for bodies with a `stream` that says so; without such a body
-    it is always one. A route that `asks` a model can fail in all the ways in which that can fail. `example` is a body
-    that means something; a route with a `body` has one.
+    it is always one. A route that `asks` a model can fail in all the ways in which that can fail; `fails` has
+    what else can go wrong. `example` is a body that means something; a route with a `body` has one.
     """
 
     answers: Mapping[int, str]
@@ -44,6 +48,7 @@ class Told:
     content_type: str = JSON
     streams: str = ""
     asks: bool = False
+    fails: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,10 @@ class Exposed:
     store: Store
     journal: Journal
     metrics: Metrics
+    pulls: Pulls
+    uploads: Uploads
+    scrubbing: Scrubbing
+    adviser: Adviser
     default_model: Callable[[], str]
     started_s: float
     addresses: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from edged.errors import Forbidden, HostNotAllowed
 
 _PROGRAMS = frozenset({"app", "tauri", "vscode-file", "vscode-webview"})
-_METHODS = "GET, HEAD, POST, DELETE"
+_METHODS = "GET, HEAD, POST, PATCH, DELETE"
 _LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
 
 

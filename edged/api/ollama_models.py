@@ -1,4 +1,4 @@
-"""The models in Ollama's shapes: what is installed, what is in memory, what one is; fetching, copying, deleting.
+"""The models in Ollama's shapes: what is installed, what is in memory, what one is; copying, deleting.
 
 Shapes: docs/api.md of ollama/ollama, `ListModelResponse`, `ProcessModelResponse`, `ShowResponse`, `ModelDetails` in its
 api/types.go. A model without a tag is listed as `NAME:latest`, which is how clients look for it, Home Assistant among
@@ -18,29 +18,23 @@ from pydantic import Field, StringConstraints
 
 import edged
 from edged.api.body import Strict
-from edged.chat import Ability, MadeFor, ModelCard
+from edged.chat import Ability, ModelCard
 from edged.errors import InvalidRequest, ModelNotFound, UnsupportedParameter
+from edged.gguf.about import about
 from edged.gguf.header import Gguf
-from edged.speech.abilities import abilities
 
 # Which Ollama's API this is; programs compare it to know what they may ask for (`/api/version`).
 API_VERSION = "0.33.0"
 # How Ollama writes "for good": the longest duration that it knows, from now on (`Duration` in its api/types.go).
 _FOR_GOOD_S = (2**63 - 1) / 1e9
 _NANO = 10**9
-# `llama_ftype` in include/llama.h of llama.cpp: what most of the tensors are.
-_FILE_TYPES = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
-    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
-    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
-    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4",
-    40: "Q1_0", 41: "Q2_0",
-}  # fmt: skip
-_GUESSED = 1024  # a bit that says that whoever wrote the type had to guess it
+# `Capability` in its types/model/capability.go.
 _CAPABILITIES: dict[Ability, str] = {
     "completion": "completion",
     "tools": "tools",
+    "vision": "vision",
     "reasoning": "thinking",
+    "infill": "insert",
     "embeddings": "embedding",
 }
 # What there is in Ollama and not here, and what to do instead; by method and path.
@@ -96,25 +90,25 @@ class ShowBody(_NamedBody):
 
 
 class PullBody(_NamedBody):
-    """`POST /api/pull`. Nothing is fetched yet: a model that is installed is there, another is not."""
+    """`POST /api/pull`. What is left of a registry's account is refused, because it would be for nothing."""
 
     stream: bool = True
-    # Ollama ignores them by now; an account's secret would stand in a log for nothing.
     insecure: bool = False
+    # Ollama ignores them by now; an account's secret would stand in a log for nothing.
     username: Annotated[str, StringConstraints(max_length=0)] = ""
     password: Annotated[str, StringConstraints(max_length=0)] = ""
 
-    def check(self, installed: Collection[str]) -> None:
-        """Raises `ModelNotFound` for a model that would have to be fetched, `UnsupportedParameter`."""
+    def reference(self) -> str:
+        """What is to be fetched. Raises `InvalidRequest`, `UnsupportedParameter`."""
         if self.insecure:
-            raise UnsupportedParameter("insecure is not supported; leave it out.", param="insecure")
-        name = self.model or self.name
-        if name.removesuffix(":latest") not in installed:
-            raise ModelNotFound(
-                f"model {name!r} not found here, and this device does not fetch models by itself yet. Put its GGUF "
-                f"file into the models folder. Installed: {', '.join(installed)}.",
-                param="model",
+            raise UnsupportedParameter(
+                "insecure is not supported: who may be asked without encryption is for the owner to say ([downloads] "
+                "hosts). Leave it out.",
+                param="insecure",
             )
+        if not (name := self.model or self.name):
+            raise InvalidRequest("model is required.", param="model")
+        return name
 
 
 class DeleteBody(_NamedBody):
@@ -171,10 +165,10 @@ def show_body(card: ModelCard, header: Gguf | None) -> dict[str, Any]:
         "modelfile": f"# A GGUF file, no Modelfile\nFROM {tagged(card.name)}\n",
         "parameters": "",
         "template": template,
-        "license": str(header.entries.get("general.license", "")) if header else "",
+        "license": card.about.license,
         "details": _details(header),
         "model_info": _model_info(header),
-        "capabilities": _capabilities(card.made_for, template),
+        "capabilities": _capabilities(card),
         "modified_at": rfc3339(card.modified_s * _NANO),
     }
 
@@ -199,9 +193,9 @@ def digest_of(card: ModelCard) -> str:
     return sha256(f"{card.origin} {card.name} {card.size_bytes} {card.modified_s}".encode()).hexdigest()
 
 
-def _capabilities(made_for: MadeFor | None, template: str) -> list[str]:
+def _capabilities(card: ModelCard) -> list[str]:
     """What programs look for before they offer tools or thinking (`Capabilities` in Ollama's server/images.go)."""
-    return [_CAPABILITIES[able] for able in abilities(made_for, template) if able in _CAPABILITIES]
+    return [_CAPABILITIES[able] for able in card.abilities if able in _CAPABILITIES]
 
 
 def _model_body(card: ModelCard, header: Gguf | None) -> dict[str, Any]:
@@ -212,6 +206,7 @@ def _model_body(card: ModelCard, header: Gguf | None) -> dict[str, Any]:
         "size": card.size_bytes,
         "digest": digest_of(card),
         "details": _details(header),
+        "capabilities": _capabilities(card),
     }
 
 
@@ -232,17 +227,17 @@ def _running_body(running: Running, header: Gguf | None, now_s: float) -> dict[s
 
 def _details(header: Gguf | None) -> dict[str, Any]:
     """What a file says of itself; empty, as in Ollama, where it says nothing."""
-    said: Mapping[str, int | float | str] = header.entries if header else {}
-    family = header.architecture if header else ""
-    file_type = said.get("general.file_type")
+    said = about(header)
+    width = header.entries.get(f"{header.architecture}.embedding_length") if header else None
+    sizes = {"context_length": header.context_tokens if header else None, "embedding_length": width}
     return {
         "parent_model": "",
         "format": "gguf",
-        "family": family,
-        "families": [family] if family else [],
-        "parameter_size": str(said.get("general.size_label", "")),
-        "quantization_level": _FILE_TYPES.get(file_type & ~_GUESSED, "unknown") if isinstance(file_type, int) else "",
-    }
+        "family": said.architecture,
+        "families": [said.architecture] if said.architecture else [],
+        "parameter_size": said.size_label,
+        "quantization_level": said.quantization,
+    } | {key: size for key, size in sizes.items() if size}
 
 
 def _model_info(header: Gguf | None) -> dict[str, Any]:

@@ -215,6 +215,7 @@ def models_body(cards: list[ModelCard]) -> dict[str, Any]:
 
 def model_body(card: ModelCard) -> dict[str, Any]:
     """`GET /v1/models/{id}`, with what a model picker wants to know under `edged`."""
+    about = card.about
     facts: dict[str, Any] = {
         "context_tokens": card.context_tokens,
         "size_bytes": card.size_bytes,
@@ -223,6 +224,14 @@ def model_body(card: ModelCard) -> dict[str, Any]:
         "made_for": card.made_for,
         "capabilities": list(card.abilities),
         "quarantine": card.quarantine or None,
+        "languages": list(about.languages),
+        "architecture": about.architecture or None,
+        "parameters": about.parameters,
+        "size_label": about.size_label or None,
+        "quantization": about.quantization or None,
+        "license": about.license or None,
+        "base_models": list(about.base_models),
+        "problem": card.problem or None,
     }
     return {
         "id": card.name,

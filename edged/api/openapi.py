@@ -45,6 +45,7 @@ _REASONS = {
     400: "Something in the request is missing, malformed, out of range or not supported; the error names the field.",
     403: "A page of another origin asks.",
     404: "There is no such thing here.",
+    409: "Not as things stand now.",
     413: "More bytes than the owner allows.",
     415: "The body is not plain JSON.",
     421: "The Host header is none of this device's names.",
@@ -52,15 +53,17 @@ _REASONS = {
     429: "Others wait too, and this caller has its share.",
     499: "Somebody asked for the answer to stop.",
     500: "A defect; the log names the request.",
+    502: "Another server does not answer, or not as it should.",
     503: "Not now; Retry-After says when.",
     504: "The model took too long to load.",
+    507: "The disk has no room for it.",
 }
 _SCHEMAS = "#/components/schemas/"
 _ERRORS = {"openai": "OpenAIError", "anthropic": "AnthropicError", "ollama": "OllamaError"}
 _ALWAYS = (403, 421, 500)
 _WITH_BODY = (400, 413, 415)
 _ASKING = (400, 404, 422, 429, 499, 503, 504)
-_LATER = (429, 503, 504)
+_LATER = (429, 502, 503, 504, 507)
 _WHO = {
     "X-Edged-Request-Id": "The request's id, as the log has it.",
     "X-Edged-Served-By": "Who answers; `pending` where that was not known yet.",
@@ -87,6 +90,12 @@ _PARAMETERS: dict[str, Schema] = {
         "in": "header",
         "description": "A streamed answer outlives its connection and can be read on under this name.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+    },
+    "Upload-Offset": {
+        "in": "header",
+        "required": True,
+        "description": "Where in the file the body begins: where the upload is.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999},
     },
     "conv_id": {
         "in": "query",
@@ -238,6 +247,7 @@ def _fails(route: Route, told: Told) -> list[int]:
     """The statuses of everything that can go wrong there, but for those that have an answer of their own."""
     found = {*_ALWAYS, *(_WITH_BODY if told.body else ()), *(_ASKING if told.asks else ())}
     found |= {400} if told.params else set()
+    found |= set(told.fails)
     found |= {404} if "{" in route.path or (route.path.startswith("/api/") and told.body) else set()
     found |= {422} if route.scope == "admin" and told.body else set()
     return sorted(found - set(told.answers))

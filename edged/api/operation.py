@@ -52,8 +52,9 @@ class Operation:
     async def status(self, _request: web.Request) -> web.StreamResponse:
         """What the daemon is doing now."""
         exposed = self._exposed
-        default = await asyncio.to_thread(exposed.default_model)
-        body = status_body(exposed.pool, exposed.journal, exposed.started_s, default, exposed.addresses)
+        default, installed = await asyncio.to_thread(lambda: (exposed.default_model(), exposed.local.models()))
+        cards = {card.name: card for card in installed}
+        body = status_body(exposed.pool, exposed.journal, exposed.started_s, default, exposed.addresses, cards)
         return web.json_response(body)
 
     async def requests(self, _request: web.Request) -> web.StreamResponse:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import edged
+from edged.chat import ModelCard
 from edged.errors import EdgedError, ModelLoading, Unavailable
 from edged.local.pool import Pool
 from edged.local.resident import Resident
@@ -45,9 +47,14 @@ def health_body(error: EdgedError | None) -> dict[str, Any]:
 
 
 def status_body(
-    pool: Pool, journal: Journal, started_s: float, default: str, addresses: tuple[str, ...]
+    pool: Pool,
+    journal: Journal,
+    started_s: float,
+    default: str,
+    addresses: tuple[str, ...],
+    cards: Mapping[str, ModelCard] | None = None,
 ) -> dict[str, Any]:
-    """`/edged/v1/status`."""
+    """`/edged/v1/status`. `cards` has what is installed, by name; a model in memory may be gone from the disk."""
     return {
         "version": edged.__version__,
         "addresses": list(addresses),
@@ -58,13 +65,25 @@ def status_body(
         "queued_background": pool.queued_in("background"),
         "queue_wait_s": round(pool.wait_s(default), 1),
         "residents": [
-            {**_resident_body(name, resident, pool.memory.loading_s(name)), "problem": pool.memory.problem(resident)}
+            {
+                **_resident_body(name, resident, pool.memory.loading_s(name)),
+                **_known_of((cards or {}).get(name)),
+                "problem": pool.memory.problem(resident),
+            }
             for name, resident in pool.residents.items()
         ],
         "quarantined": [
             {"model": case.model, "since": round(case.since_s), "reason": case.reason}
             for case in pool.memory.quarantine.cases
         ],
+    }
+
+
+def _known_of(card: ModelCard | None) -> dict[str, Any]:
+    return {
+        "capabilities": list(card.abilities) if card else None,
+        "languages": list(card.about.languages) if card else None,
+        "longest_context_tokens": card.longest_context_tokens if card else None,
     }
 
 

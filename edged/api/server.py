@@ -24,6 +24,10 @@ from edged.api.errors import defect, dialect_of, error_body, headers_of, status_
 from edged.api.exposed import REQUEST_ID, Exposed, Route, Scope
 from edged.api.measures import Measures
 from edged.api.operation import Operation
+from edged.api.pulls import Downloads
+from edged.api.scrubs import Scrubs
+from edged.api.shop import Shop
+from edged.api.uploads import Imports
 from edged.errors import EdgedError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
 
 log = logging.getLogger(__name__)
@@ -32,7 +36,8 @@ log = logging.getLogger(__name__)
 def routes(exposed: Exposed) -> list[Route]:
     """Everything that can be asked."""
     description = Description()
-    parts = (Chats(exposed), Measures(exposed), Catalogue(exposed), Operation(exposed), description)
+    models = (Catalogue(exposed), Shop(exposed), Downloads(exposed), Imports(exposed), Scrubs(exposed))
+    parts = (Chats(exposed), Measures(exposed), *models, Operation(exposed), description)
     description.described = [route for part in parts for route in part.routes()]
     pages = [Route("GET", path, "public", partial(_page, asset=asset), None) for path, asset in page.assets().items()]
     return [*description.described, *pages]

@@ -8,7 +8,9 @@ the dialects; their sources are named in `openai_answer.py` and its siblings.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
+
+from edged.chat import Ability
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -60,6 +62,55 @@ _OLLAMA_END = {
 }
 _FOUND = _object({"served_by": _TEXT, "model": _TEXT, "route": _TEXT})
 _PROMPT_USAGE = _object({"prompt_tokens": _COUNT, "total_tokens": _COUNT})
+
+_PULL = _object(
+    {
+        "id": _TEXT,
+        "reference": _TEXT,
+        "name": _TEXT,
+        "state": _one_of("queued", "waiting", "resolving", "fetching", "verifying", "done", "failed", "cancelled"),
+        "total_bytes": _or_null(_COUNT),
+        "done_bytes": _COUNT,
+        "bytes_per_s": _or_null(_NUMBER),
+        "eta_s": _or_null(_NUMBER),
+        "reason": {**_TEXT, "description": "Why it waits."},
+        "code": {**_TEXT, "description": "Why it failed, for programs."},
+        "message": {**_TEXT, "description": "Why it failed, for people."},
+    },
+    about="A model that is fetched, as it stands.",
+)
+_INSTALLED = _object(
+    {
+        "name": _TEXT,
+        "size_bytes": _COUNT,
+        "modified_s": _COUNT,
+        "made_for": _or_null(_TEXT),
+        "abilities": _list(_TEXT),
+        "resident": _FLAG,
+        "problem": _or_null(_TEXT),
+        "record": {"anyOf": [_ANY, {"type": "null"}], "description": "Where it came from; null for the owner's files."},
+    }
+)
+_JUDGED = _object(
+    {
+        "name": _TEXT,
+        "reference": _TEXT,
+        "licence": _TEXT,
+        "parameters": _COUNT,
+        "languages": _TEXT,
+        "purpose": _one_of("chat", "embeddings"),
+        "about": _TEXT,
+        "sources": {"type": "object", "description": "For every fact the address where it was read."},
+        "size_bytes": _COUNT,
+        "checked": {**_or_null(_TEXT), "description": "When the hub last had it; null: the size is a guess."},
+        "tokens_per_s": _or_null(_NUMBER),
+        "download_s": _or_null(_NUMBER),
+        "installed": _FLAG,
+        "fits": _FLAG,
+        "verdict": _one_of("best", "smaller", "slow", "no_memory", "no_disk", "unverified"),
+        "reason": _TEXT,
+    }
+)
 
 SHAPES: dict[str, Schema] = {
     "OpenAIError": _object(
@@ -219,8 +270,16 @@ SHAPES: dict[str, Schema] = {
                     "size_bytes": _COUNT,
                     "resident": _FLAG,
                     "made_for": _or_null(_TEXT),
-                    "capabilities": _list(_TEXT),
                     "quarantine": _or_null(_TEXT),
+                    "capabilities": _list(_one_of(*get_args(Ability))),
+                    "languages": _list(_TEXT),
+                    "architecture": _or_null(_TEXT),
+                    "parameters": _or_null(_COUNT),
+                    "size_label": _or_null(_TEXT),
+                    "quantization": _or_null(_TEXT),
+                    "license": _or_null(_TEXT),
+                    "base_models": _list(_TEXT),
+                    "problem": _or_null(_TEXT),
                 }
             ),
         }
@@ -234,6 +293,47 @@ SHAPES: dict[str, Schema] = {
     ),
     "Version": _object({"version": {**_TEXT, "description": "Which Ollama's API this is."}, "edged": _TEXT}),
     "Pulled": _object({"status": _one_of("success")}),
+    "Pull": _PULL,
+    "Pulls": _object({"pulls": _list(ref("Pull"))}, about="The one that runs, those that wait, the last that ended."),
+    "Import": _object(
+        {
+            "id": _TEXT,
+            "name": _TEXT,
+            "size_bytes": _COUNT,
+            "sha256": _or_null(_TEXT),
+            "offset": _COUNT,
+            "installed": _FLAG,
+        },
+        about="A model on its way here; it goes on at its offset.",
+    ),
+    "Imports": _object({"imports": _list(ref("Import"))}),
+    "Scrub": _object(
+        {
+            "running": _FLAG,
+            "models": _list(
+                _object(
+                    {
+                        "name": _TEXT,
+                        "state": _one_of("checking", "good", "mending", "mended", "bad"),
+                        "done_bytes": _COUNT,
+                        "size_bytes": _COUNT,
+                        "message": _TEXT,
+                    }
+                )
+            ),
+        },
+        about="What was found of every model that was reached.",
+    ),
+    "Installed": _object({"models": _list(_INSTALLED)}, about="The default model first."),
+    "Deleted": _object({"name": _TEXT, "size_bytes": _COUNT}),
+    "Catalogue": _object(
+        {
+            "device": _ANY,
+            "best": _object({"chat": _or_null(_TEXT), "embeddings": _or_null(_TEXT)}),
+            "models": _list(_JUDGED),
+        },
+        about="Models that can be fetched by name, judged for this device.",
+    ),
     "Alive": _object({"status": _one_of("alive")}),
     "Ready": _object(
         {"status": _one_of("ready", "unready")},
@@ -249,7 +349,12 @@ SHAPES: dict[str, Schema] = {
             "default_model": _TEXT,
             "running": _COUNT,
             "queued": _COUNT,
-            "residents": _list(_object({"model": _TEXT, "state": _TEXT, "slots": _COUNT, "busy": _COUNT})),
+            "residents": _list(
+                _object(
+                    {"model": _TEXT, "state": _TEXT, "slots": _COUNT, "busy": _COUNT},
+                    {"capabilities": _or_null(_list(_TEXT)), "languages": _or_null(_list(_TEXT))},
+                )
+            ),
             "quarantined": _list(_object({"model": _TEXT, "since": _COUNT, "reason": _TEXT})),
         }
     ),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from struct import Struct, iter_unpack
@@ -25,6 +26,9 @@ U32, U64 = _FORMS[4], _FORMS[10]
 
 TEMPLATE = "tokenizer.chat_template"
 TOKENS, TOKEN_TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+# The one list of texts that is kept; ISO 639 has fewer than 200 codes of two letters.
+LANGUAGES = "general.languages"
+_MOST_LANGUAGES, _LONGEST_LANGUAGE_BYTES = 256, 32
 _I32 = 5
 _BYTE = 6  # LLAMA_TOKEN_TYPE_BYTE in include/llama.h
 _MOST_ENTRIES = 1024  # real files have 20 to 60
@@ -43,13 +47,16 @@ _LONGEST_TOKEN_BYTES = 65_535
 class List:
     """An array: what it consists of, how many, and the numbers themselves where they are few.
 
-    `has_bytes` tells of the types of tokens whether some stand for bytes.
+    `has_bytes` tells of the types of tokens whether some stand for bytes; `hashes` are the tokens' own, in order, and
+    `texts` the languages.
     """
 
     kind: int
     count: int
     data: bytes = b""
     has_bytes: bool = False
+    hashes: Sequence[int] = ()
+    texts: tuple[str, ...] = ()
 
 
 Value: TypeAlias = int | float | bool | str | List | None
@@ -103,6 +110,11 @@ class Entries:
         if values is None or values.count != count:
             raise GgufInvalid(f"{key} has {values.count if values else 0} numbers, and llama.cpp takes {count}.")
         return tuple(number for (number,) in iter_unpack("<I", values.data))
+
+    def languages(self) -> tuple[str, ...]:
+        """Which languages the model speaks, as its file says; none where that is said in another way."""
+        value = self._found.get(LANGUAGES, (ARRAY, None))[1]
+        return value.texts if isinstance(value, List) else ()
 
     def list(self, key: str, *kinds: str) -> List | None:
         """A list of one of these kinds; None where there is no such entry."""
@@ -171,9 +183,10 @@ def _value(reader: Reader, key: str, kind: int) -> Value:
 def _list(reader: Reader, key: str, kind: int, count: int) -> List:
     if kind == STRING:
         if key == TOKENS:
-            _compare_tokens(reader, count)
-        else:
-            reader.skip_texts(count)
+            return List(kind, count, hashes=_compared(reader, count))
+        if key == LANGUAGES and count <= _MOST_LANGUAGES:
+            return List(kind, count, texts=_languages(reader, count))
+        reader.skip_texts(count)
         return List(kind, count)
     if kind not in _FORMS:
         raise GgufInvalid(f"{reader.place} is a list of kind {kind}; lists are of numbers or texts.")
@@ -186,8 +199,22 @@ def _list(reader: Reader, key: str, kind: int, count: int) -> List:
     return List(kind, count)
 
 
-def _compare_tokens(reader: Reader, count: int) -> None:
-    """Pass over the tokens, all of which must differ: llama.cpp ends the process otherwise.
+def _languages(reader: Reader, count: int) -> tuple[str, ...]:
+    """The next texts as names of languages; what is none is left out, since nothing depends on it."""
+    found = (reader.text(_LONGEST_LANGUAGE_BYTES) for _ in range(count))
+    names = (raw.decode(errors="replace") for raw in found if raw)
+    return tuple(dict.fromkeys(name for name in names if name.isprintable()))
+
+
+def is_among(text: bytes, hashes: Sequence[int]) -> bool:
+    """Whether one of the tokens with these hashes is `text`."""
+    value = hash(text)
+    at = bisect_left(hashes, value)
+    return at < len(hashes) and hashes[at] == value
+
+
+def _compared(reader: Reader, count: int) -> Sequence[int]:
+    """Pass over the tokens, all of which must differ: llama.cpp ends the process otherwise. Gives `List.hashes`.
 
     `id_to_token.size() == token_to_id.size()` is asserted in `llama_vocab::impl::load` (src/llama-vocab.cpp). There a
     token ends at its first NUL, and an empty one becomes `[EMPTY_n]`. Hashes are compared, because the tokens
@@ -204,3 +231,4 @@ def _compare_tokens(reader: Reader, count: int) -> None:
             first = hashes.index(value)
             second = hashes.index(value, first + 1)
             raise GgufInvalid(f"{reader.place}: tokens {first} and {second} are the same text.")
+    return array("q", ordered)

@@ -20,13 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edged.chat import MadeFor
-from edged.gguf import entries, ranges, tensors, vocabulary
-from edged.gguf.entries import TEMPLATE, U32, U64, Entries
-from edged.gguf.reading import GgufInvalid, Reader, shown
+from edged.gguf import entries, infill, ranges, tensors, vocabulary
+from edged.gguf.entries import TEMPLATE, TOKENS, U32, U64, Entries
+from edged.gguf.reading import GgufInvalid, GgufUnsupported, Reader, shown
+from edged.gguf.supported import unknown, unsupported
 from edged.gguf.tensors import Tensors
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)  # GGUF_VERSION in ggml/include/gguf.h; 1 had other numbers and is gone
+_MOST_VERSIONS = 64  # a larger one was never meant; three took GGUF as many years
 # As all of src/llama-arch.cpp are; it stands in the keys of other entries, and so in sentences.
 _ARCHITECTURE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LONGEST_KEPT_KEY = 128  # characters; no more of a file stays in memory than the entries that anybody may ask for
@@ -38,8 +40,9 @@ _ALONE = (0, 1)  # a model in so many files is in one
 class Gguf:
     """What a file says of itself: every entry that is a number or a short text, by its key, and its chat template.
 
-    `template` is empty where there is none, or one that is longer than any; `architecture` in the pieces of a model
-    behind its first. `vocabulary_tokens` is 0 where there is no vocabulary.
+    `template` is empty where there is none, or one that is longer than any, of which `has_template` knows;
+    `architecture` in the pieces of a model behind its first. `vocabulary_tokens` is 0 where there is no vocabulary, and
+    with `fills_gaps` it has the tokens around a gap. `unsupported` is why this llama.cpp cannot load it, as a clause.
     """
 
     made_for: MadeFor
@@ -49,6 +52,10 @@ class Gguf:
     version: int = 3
     vocabulary_tokens: int = 0
     tensors: Tensors = field(default_factory=Tensors)
+    has_template: bool = False
+    fills_gaps: bool = False
+    languages: tuple[str, ...] = ()
+    unsupported: str = ""
 
     @property
     def context_tokens(self) -> int | None:
@@ -62,8 +69,19 @@ class Gguf:
         if not self.tensors.count:
             return "it has no tensors: it is a vocabulary and not a model."
         if self.made_for == "part":
-            return "it is a part of a model (a projector, an adapter, one of several pieces) and not a whole one."
-        return ""
+            return f"{self._part} and not a whole model."
+        return self.unsupported
+
+    @property
+    def _part(self) -> str:
+        kind = self.entries.get("general.type")
+        if kind == "mmproj" or self.architecture == "clip":
+            return "it is a projector, with which another model sees or hears,"
+        if kind == "adapter":
+            return "it is an adapter (LoRA), which changes another model,"
+        if isinstance(kind, str) and kind != "model":
+            return f"it is a file of the type {shown(kind)}"
+        return "it is one of several pieces of a model"
 
 
 def inspect(file: Path | int, whole_bytes: int | None = None) -> Gguf:
@@ -98,18 +116,31 @@ def judged(said: Entries, found: Tensors, version: int, *, is_whole: bool) -> Gg
     architecture = _architecture(said)
     # A piece of a model in several files does not answer alone.
     purpose = _purpose(said, architecture) if is_whole else "part"
-    tokens = 0
-    if purpose != "part":
-        if not architecture:
-            raise GgufInvalid("general.architecture is missing, empty or longer than any.")
-        ranges.check(said, architecture, found)
-        tokens = vocabulary.check(said, architecture, is_model=found.count > 0)
-    if not found.count:
-        purpose = "part"
     plain = dict(said.plain())
     template = str(plain.pop(TEMPLATE, ""))
-    kept = {sys.intern(key): value for key, value in plain.items() if len(key) <= _LONGEST_KEPT_KEY}
-    return Gguf(purpose, architecture, kept, template, version, tokens, found)
+    reason = "" if purpose == "part" else unsupported(architecture, plain)
+    tokens, fills_gaps = 0, False
+    if purpose != "part" and not architecture:
+        raise GgufInvalid("general.architecture is missing, empty or longer than any.")
+    if purpose != "part" and not reason:  # what another architecture's numbers mean nobody here knows
+        ranges.check(said, architecture, found)
+        tokens = vocabulary.check(said, is_model=found.count > 0)
+        fills_gaps = tokens > 0 and _fills_gaps(said, tokens)
+    if not found.count:
+        purpose = "part"
+    return Gguf(
+        purpose,
+        architecture,
+        {sys.intern(key): value for key, value in plain.items() if len(key) <= _LONGEST_KEPT_KEY},
+        template,
+        version,
+        tokens,
+        found,
+        has_template=TEMPLATE in said,
+        fills_gaps=fills_gaps,
+        languages=said.languages(),
+        unsupported=reason,
+    )
 
 
 def beginning(reader: Reader) -> tuple[int, int, int]:
@@ -124,6 +155,8 @@ def beginning(reader: Reader) -> tuple[int, int, int]:
     if version not in _VERSIONS:
         if version & 0xFFFF == 0 and version:
             raise GgufInvalid(f"its version is {version}: it was written for processors with the other order of bytes.")
+        if _VERSIONS[-1] < version < _MOST_VERSIONS:
+            raise GgufUnsupported(unknown(f"it is GGUF of version {version}"))
         raise GgufInvalid(f"it is GGUF of version {version}, and llama.cpp reads {_VERSIONS[0]} and {_VERSIONS[-1]}.")
     reader.place = "the numbers of tensors and entries"
     return version, int(reader.number(U64)), int(reader.number(U64))
@@ -153,3 +186,10 @@ def _pieces(said: Entries) -> int:
     if number >= max(count, 1):
         raise GgufInvalid(f"split.no is {number}, of {count} files.")
     return count
+
+
+def _fills_gaps(said: Entries, tokens: int) -> bool:
+    listed = said.list(TOKENS, "str")
+    ids = {place: [said.whole(key) for key in keys] for place, keys in enumerate(infill.KEYS)}
+    named = {place for place, found in ids.items() if any(id is not None and id < tokens for id in found)}
+    return listed is not None and infill.is_whole(named, infill.places(listed.hashes))

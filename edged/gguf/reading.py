@@ -25,6 +25,10 @@ class GgufInvalid(Exception):
     """What is wrong with a file, where, and with which value: a clause that goes on after "The file of model x: "."""
 
 
+class GgufUnsupported(GgufInvalid):
+    """Nothing need be wrong with the file: it is of a kind that the llama.cpp of this edged does not know."""
+
+
 class Unfinished(GgufInvalid):
     """Of a file that is still on its way, more must come before anything can be said."""
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edged.gguf.entries import U32, U64, Entries, name
-from edged.gguf.reading import GgufInvalid, Reader, shown
+from edged.gguf.reading import GgufInvalid, GgufUnsupported, Reader, shown
+from edged.gguf.supported import unknown
 
 # name, values in a block, bytes of a block: `type_traits` in ggml/src/ggml.c; the blocks are in ggml/src/ggml-common.h.
 _TYPES = {
@@ -53,6 +54,8 @@ _TYPES = {
 }
 # Their `blck_size` is 0 in `type_traits`: a file with them was made for a version of 2023 or 2024.
 _REMOVED = frozenset({4, 5, 31, 32, 33, 36, 37, 38})
+# ggml numbers its types one after another; a number far beyond them is none of any version's.
+_MOST_TYPES = 2 * len(_TYPES)
 # What is added or multiplied with f32, number by number: `binary_op` in ggml/src/ggml-cpu/binary-ops.cpp ends the
 # process for all else, so converters write nothing else (`prepare_tensors` in conversion/base.py).
 _NUMBER_BY_NUMBER = ("_norm.weight", ".bias")
@@ -182,6 +185,8 @@ def _tensor(reader: Reader, index: int) -> _Tensor:
                 f"{reader.place} has the shape {_times(shape)}, which is 0 or more than 2^63 - 1 numbers."
             )
     kind = int(reader.number(U32))
+    if max(_TYPES) < kind < _MOST_TYPES:
+        raise GgufUnsupported(unknown(f"{reader.place} is of type {kind}"))
     if kind not in _TYPES:
         gone = "was removed from ggml; convert the model anew" if kind in _REMOVED else "does not exist"
         raise GgufInvalid(f"{reader.place} is of type {kind}, which {gone}.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edged.gguf.entries import TOKEN_TYPES, TOKENS, Entries, List
+from edged.gguf.entries import TOKEN_TYPES, TOKENS, Entries, List, is_among
 from edged.gguf.reading import GgufInvalid
 
 _PREFIX = "tokenizer.ggml."
@@ -20,11 +20,12 @@ _MERGED = ("gpt2", "gemma4", "hybriddna", "whitespace")
 _UNMERGED = "kimi-k2"  # the one vocabulary of that kind that has no merges
 # `token_to_byte` in src/llama-vocab.cpp ends the process there, while the model is loaded.
 _WITHOUT_BYTES = "bert"
+# There a text that no token begins with is taken byte by byte, and a byte without a token ends the process
+# (`llama_vocab::byte_to_token`).
+_BY_BYTES = "llama"
 # 0xFFFFFFFF is how converters write that there is none.
 _ABSENT = 2**32 - 1
 _CHECKED_IDS = ("bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id", "unknown_token_id")
-# llama.cpp makes room for as many tokens as are said where there is no vocabulary; twice Gemma's.
-_MOST_NAMELESS_TOKENS = 2**19
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ _DEFAULTS = {
 }
 
 
-def check(said: Entries, architecture: str, *, is_model: bool) -> int:
+def check(said: Entries, *, is_model: bool) -> int:
     """How many tokens there are. Raises `GgufInvalid`; `is_model` says that there must be a vocabulary."""
     model = said.text(_MODEL)
     if model is None:
@@ -59,7 +60,9 @@ def check(said: Entries, architecture: str, *, is_model: bool) -> int:
             raise GgufInvalid(f"{_MODEL} is missing, and llama.cpp loads no model without a vocabulary.")
         return 0
     if model in _NONE:
-        return _nameless(said, architecture)
+        if is_model:  # `llama_vocab::impl::tokenize` in src/llama-vocab.cpp ends the process at the first text
+            raise GgufInvalid(f"{_MODEL} is {model}: it has no vocabulary, and no text can be said to it.")
+        return 0
     tokens = said.list(TOKENS, "str")
     if tokens is None or not tokens.count:
         raise GgufInvalid(f"{TOKENS} is {'empty' if tokens else 'missing'}: the vocabulary has no tokens.")
@@ -76,15 +79,16 @@ def check(said: Entries, architecture: str, *, is_model: bool) -> int:
             raise GgufInvalid(f"{_PREFIX}{key} is {found}, and there are {tokens.count} tokens.")
     if model in _DEFAULTS:
         _check_ends(said, _DEFAULTS[model], tokens.count)
+    if is_model and model == _BY_BYTES:
+        _check_bytes(tokens)
     return tokens.count
 
 
-def _nameless(said: Entries, architecture: str) -> int:
-    key = f"{architecture}.vocab_size"
-    count = said.whole(key) or 0
-    if count > _MOST_NAMELESS_TOKENS:
-        raise GgufInvalid(f"{key} is {count} without a vocabulary; at most {_MOST_NAMELESS_TOKENS} are taken.")
-    return count
+def _check_bytes(tokens: List) -> None:
+    for byte in range(256):
+        name = b"<0x%02X>" % byte
+        if not is_among(name, tokens.hashes) and not is_among(bytes([byte]), tokens.hashes):
+            raise GgufInvalid(f"{TOKENS} has none for the byte {name.decode()}, which any text may have.")
 
 
 def _check_beside(said: Entries, key: str, kinds: tuple[str, ...], tokens: int) -> List | None:

@@ -10,6 +10,7 @@ from edged.chat import Caller, ChatRequest, EmbedRequest, ModelCard, RerankReque
 from edged.completion import Admission, Completion, Counted, Embeddings, Ranking, TextTokens
 from edged.config import Limits
 from edged.errors import ContextLengthExceeded, InputTooLong
+from edged.gguf.about import about
 from edged.local.able import check_asked, check_embeds, check_ids, check_ranks, check_writes
 from edged.local.estimate import Size, Sizes
 from edged.local.layout import fitting_prompt, prompt_of
@@ -52,9 +53,11 @@ class Local:
                     context_tokens=card.context_tokens if card else None,
                     is_resident=card is not None,
                     made_for=file.made_for,
-                    abilities=abilities(file.made_for, file.header.template if file.header else ""),
+                    abilities=abilities(file.header),
                     longest_context_tokens=file.header.context_tokens if file.header else None,
                     quarantine=case.reason if case else "",
+                    about=about(file.header),
+                    problem=file.problem,
                 )
             )
         return cards

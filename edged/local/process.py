@@ -20,7 +20,6 @@ from edged.errors import (
     ContextLengthExceeded,
     EdgedError,
     LoadTimeout,
-    ModelInvalid,
     WorkerCrashed,
     WorkerStalled,
 )
@@ -32,6 +31,7 @@ from edged.local.loads import load_deadline_s
 from edged.local.manner import Manner
 from edged.local.measuring import Measured, Measuring
 from edged.local.outlook import Outlook, Run
+from edged.local.refusal import refused
 from edged.local.watchdog import Watchdog
 from edged.local.work import Work
 from edged.prefix_wire import AllPutAway, Discard, Keep, Kept, PrefixNews, PrefixOrder, Restoring, Used
@@ -285,7 +285,7 @@ class WorkerProcess:
                 self.has_measured |= frame.pooling is not None  # it answers in portions of a fixed size
                 self._settled.set()
             case LoadFailed(message):
-                self._error = ModelInvalid(f"llama.cpp could not load the model {self.name}: {message}")
+                self._error = refused(self.name, message)
             case _:
                 raise WireError(f"a worker does not send {type(frame).__name__}")
         self._note_lane()

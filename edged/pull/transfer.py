@@ -20,9 +20,9 @@ from typing import Any
 
 from aiohttp import StreamReader
 
-from edged.errors import ChecksumMismatch, ModelInvalid, ProviderUnavailable
+from edged.errors import ChecksumMismatch, ModelInvalid, ModelUnsupported, ProviderUnavailable
 from edged.gguf.header import inspect
-from edged.gguf.reading import GgufInvalid, Unfinished
+from edged.gguf.reading import GgufInvalid, GgufUnsupported, Unfinished
 from edged.pull.found import Remote
 from edged.pull.pace import Crawl, Patience, backoff_s
 from edged.pull.partial import SAFE_EVERY_BYTES, Partial
@@ -200,13 +200,15 @@ class Transfer:
             header = inspect(self._partial.descriptor, self._size_bytes)
         except Unfinished:
             return
+        except GgufUnsupported as error:
+            raise self._no_model(str(error), ModelUnsupported) from error
         except GgufInvalid as error:
             raise self._no_model(str(error)) from error
         if self._is_whole and header.problem:
-            raise self._no_model(header.problem)
+            raise self._no_model(header.problem, ModelUnsupported if header.unsupported else ModelInvalid)
 
-    def _no_model(self, why: str) -> ModelInvalid:
-        return ModelInvalid(f"{self._remote.file} from {self._remote.url[:160]} is no model: {why}", param="model")
+    def _no_model(self, why: str, kind: type[ModelInvalid] = ModelInvalid) -> ModelInvalid:
+        return kind(f"{self._remote.file} from {self._remote.url[:160]} is no model: {why}", param="model")
 
     async def _verified(self) -> Piece | None:
         """What is here, where it is what was announced; None where it began again from nothing."""

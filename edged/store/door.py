@@ -30,7 +30,7 @@ from edged.errors import Conflict, InvalidRequest, ModelInvalid, ModelNotFound
 from edged.store import loose, names, sweeping
 from edged.store.blobs import Blobs
 from edged.store.gathering import Gathered
-from edged.store.headers import Headers, problem_of
+from edged.store.headers import Headers, is_unsupported, problem_of
 from edged.store.listing import GUIDE, Listing
 from edged.store.model_file import ModelFile, key_of, unusable
 from edged.store.opening import opened
@@ -87,8 +87,9 @@ class Store:
 
         Raises `ModelInvalid` with what is wrong with them. Takes up to a second where they are new.
         """
-        if problem := problem_of(self._headers.inspect(descriptors)):
-            raise unusable(name, problem)
+        found = self._headers.inspect(descriptors)
+        if problem := problem_of(found):
+            raise unusable(name, problem, is_unsupported=is_unsupported(found))
 
     def keys(self) -> set[str]:
         """The keys of everything installed; what cannot be read has none."""

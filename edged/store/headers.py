@@ -9,14 +9,14 @@ from typing import TypeAlias
 
 from edged.gguf.header import Gguf
 from edged.gguf.pieces import inspect_pieces
-from edged.gguf.reading import GgufInvalid
+from edged.gguf.reading import GgufInvalid, GgufUnsupported
 from edged.store.opening import Place, opened
 
 # More files than any folder of models holds; a file that is being copied is another one at every look.
 _MOST_REMEMBERED = 1024
 
 Identity: TypeAlias = tuple[tuple[int, ...], ...]
-Found: TypeAlias = Gguf | str
+Found: TypeAlias = Gguf | GgufInvalid
 
 
 class Headers:
@@ -36,7 +36,7 @@ class Headers:
             with opened(files) as descriptors:
                 return self.inspect(descriptors)
         except OSError as error:
-            return f"it cannot be read: {error.strerror or error}."
+            return GgufInvalid(f"it cannot be read: {error.strerror or error}.")
 
     def inspect(self, descriptors: Sequence[int]) -> Found:
         """The same, of files that are open. Takes up to a second where they are new ones. Raises `OSError`."""
@@ -46,7 +46,7 @@ class Headers:
             try:
                 found = inspect_pieces(descriptors)
             except GgufInvalid as error:
-                found = str(error)
+                found = error.with_traceback(None)
             with self._lock:
                 while len(self._found) >= _MOST_REMEMBERED:
                     del self._found[next(iter(self._found))]
@@ -66,4 +66,9 @@ def problem_of(found: Found | None) -> str:
     """Why it cannot be loaded; empty where nothing speaks against it."""
     if found is None:
         return ""
-    return found if isinstance(found, str) else found.problem
+    return found.problem if isinstance(found, Gguf) else str(found)
+
+
+def is_unsupported(found: Found | None) -> bool:
+    """Whether that is because this llama.cpp does not know such files."""
+    return found.problem == found.unsupported != "" if isinstance(found, Gguf) else isinstance(found, GgufUnsupported)

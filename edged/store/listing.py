@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from edged.errors import ModelNotFound
+from edged.gguf.header import Gguf
+from edged.gguf.reading import GgufInvalid
 from edged.store import loose, names
 from edged.store.blobs import Blobs
-from edged.store.headers import Found, Headers, problem_of
+from edged.store.headers import Found, Headers, is_unsupported, problem_of
 from edged.store.model_file import ModelFile, unusable
 from edged.store.opening import Place
 from edged.store.records import Records
@@ -59,7 +61,7 @@ class Listing:
         if file.record:
             return self._blobs.places(file.record)
         if file.path.parent == self._records.folder:
-            raise unusable(file.name, file.problem)
+            raise unusable(file.name, file.problem, is_unsupported=file.is_unsupported)
         return [(path.parent, (path.name,)) for path in file.paths]
 
     def _guide(self) -> ModelFile:
@@ -67,8 +69,10 @@ class Listing:
 
     def _of_loose(self, found: loose.Loose, looks: Iterator[int] | None = None) -> ModelFile:
         paths, statuses = [path for path, _ in found.files], [status for _, status in found.files]
-        header = found.problem or self._header([(path.parent, (path.name,)) for path in paths], statuses, looks)
-        return _described(found.name, paths, statuses, header)
+        if found.problem:
+            return _described(found.name, paths, statuses, GgufInvalid(found.problem))
+        places = [(path.parent, (path.name,)) for path in paths]
+        return _described(found.name, paths, statuses, self._header(places, statuses, looks))
 
     def _of_record(self, name: str, looks: Iterator[int] | None = None) -> ModelFile | None:
         """The model that a record tells of; None where there is no such record."""
@@ -84,7 +88,7 @@ class Listing:
         if record is None:
             return None
         paths = [self._blobs.path(piece.sha256) for piece in record.pieces]
-        header = self._header(self._blobs.places(record), statuses, looks) if is_whole else _MISSING
+        header = self._header(self._blobs.places(record), statuses, looks) if is_whole else GgufInvalid(_MISSING)
         file = _described(name, paths, statuses, header)
         return replace(file, size_bytes=record.size_bytes, modified_s=record.added_s, record=record)
 
@@ -98,7 +102,7 @@ class Listing:
 
 
 def _described(name: str, paths: Sequence[Path], statuses: Sequence[os.stat_result], header: Found | None) -> ModelFile:
-    found = None if isinstance(header, str) else header
+    found = header if isinstance(header, Gguf) else None
     return ModelFile(
         name=name,
         path=paths[0],
@@ -107,5 +111,6 @@ def _described(name: str, paths: Sequence[Path], statuses: Sequence[os.stat_resu
         made_for=found.made_for if found else None,
         header=found,
         problem=problem_of(header),
+        is_unsupported=is_unsupported(header),
         further=tuple(paths[1:]),
     )

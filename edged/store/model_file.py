@@ -8,7 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from edged.chat import MadeFor
-from edged.errors import ModelInvalid
+from edged.errors import ModelInvalid, ModelUnsupported
 from edged.gguf.header import Gguf
 from edged.store.records import Record
 
@@ -23,8 +23,8 @@ class ModelFile:
     """A model that is installed. `modified_s` is Unix time; `further` are its files behind the first, in order.
 
     `made_for` and `header` are None where it is unreadable, and where a folder is so full that nobody has looked yet.
-    `problem` is why it cannot be loaded, as a clause; empty where nothing speaks against it. `record` is None for files
-    that the owner put there.
+    `problem` is why it cannot be loaded, as a clause; empty where nothing speaks against it. One that `is_unsupported`
+    is of a kind that this llama.cpp does not know. `record` is None for files that the owner put there.
     """
 
     name: str
@@ -36,6 +36,7 @@ class ModelFile:
     problem: str = ""
     further: tuple[Path, ...] = ()
     record: Record | None = None
+    is_unsupported: bool = False
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -43,9 +44,10 @@ class ModelFile:
         return (self.path, *self.further)
 
 
-def unusable(name: str, problem: str) -> ModelInvalid:
-    """What to tell whoever wants the model called `name`; `problem` is a `ModelFile`'s."""
-    return ModelInvalid(f"The file of model {name} cannot be loaded: {problem}", param="model")
+def unusable(name: str, problem: str, *, is_unsupported: bool = False) -> ModelInvalid:
+    """What to tell whoever wants the model called `name`; `problem` and `is_unsupported` are a `ModelFile`'s."""
+    kind = ModelUnsupported if is_unsupported else ModelInvalid
+    return kind(f"The file of model {name} cannot be loaded: {problem}", param="model")
 
 
 def key_of(*descriptors: int) -> str:

@@ -20,7 +20,7 @@ export async function listModels() {
   const response = await request("v1/models");
   if (!response.ok) throw await refusal(response);
   const models = (await response.json()).data;
-  return models.filter((model) => (model.edged?.made_for ?? "words") === "words").map((model) => model.id);
+  return models.filter((model) => model.edged?.capabilities?.includes("chat") ?? true).map((model) => model.id);
 }
 
 /** null when a question sent now would be answered, else what the daemon says about its loading. */

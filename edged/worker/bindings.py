@@ -18,6 +18,8 @@ _ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR in ggml.h
 # llama_model_base::load_tensors in src/llama-model.cpp
 _OFFLOADED = re.compile(rb"offloaded (\d+)/\d+ layers to GPU")
 _CONTINUED_LEVEL = 5  # GGML_LOG_LEVEL_CONT
+# llama_model_load_from_file_impl in src/llama.cpp says this behind the reason, and nothing more.
+_NO_REASON = b"failed to load model"
 
 
 class EngineError(Exception):
@@ -61,7 +63,8 @@ class _ErrorLog:
             self.offloaded_layers = int(found[1])
         if self._is_error:
             line = text.decode(errors="replace")
-            self.last = line.strip() or self.last
+            if not (self.last and _NO_REASON in text):
+                self.last = line.strip() or self.last
             sys.stderr.write(line)
 
 
@@ -75,6 +78,11 @@ def listen() -> None:
     """Initialise llama.cpp, and keep what it complains of from here on. Calling it again changes nothing."""
     _error_log()
     lib.llama_backend_init()
+
+
+def forget_errors() -> None:
+    """What it complained of so far is of no interest any more."""
+    _error_log().last = ""
 
 
 def last_error(otherwise: str) -> str:

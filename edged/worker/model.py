@@ -9,7 +9,7 @@ from typing import Any
 
 from edged.sampling import Sampling
 from edged.wire import Infill, Pooling
-from edged.worker.bindings import EngineError, last_error, lib, listen, offloaded_layers
+from edged.worker.bindings import EngineError, forget_errors, last_error, lib, listen, offloaded_layers
 from edged.worker.prompt import Control
 from edged.worker.ranking import PairLayout
 
@@ -268,6 +268,7 @@ def _open(paths: Sequence[str], params: Any, progress: Callable[[float], None]) 
         progress(fraction)
         return True
 
+    forget_errors()
     params.progress_callback = callback = lib.llama_progress_callback(report)
     if len(paths) == 1:
         model = lib.llama_model_load_from_file(paths[0].encode(), params)

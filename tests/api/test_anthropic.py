@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from anthropic.types import ModelInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -882,13 +883,25 @@ def test_a_conversation_that_the_server_shall_keep_is_refused_in_the_word_that_t
 
 
 def test_models_in_anthropics_shape() -> None:
-    card = ModelCard("m", "local", 5, 1_690_000_000, 4096, True)
+    card = ModelCard("m", "local", 5, 1_690_000_000, 4096, True, abilities=("completion", "chat", "reasoning"))
+    unsaid: dict[str, Any] = dict.fromkeys(
+        ("architecture", "parameters", "size_label", "quantization", "license", "problem")
+    )
+    unsaid |= {"languages": [], "base_models": []}
+    model = models_body([card])["data"][0]
+    told = ModelInfo.model_validate(model)
 
+    assert told.capabilities is not None
+    assert told.capabilities.thinking.supported
+    assert told.capabilities.thinking.types.disabled.supported
+    assert not told.capabilities.image_input.supported
+    assert not told.capabilities.server_tools.web_search.supported
     assert is_meant({"anthropic-version": "2023-06-01"})
     assert not is_meant({})
     assert models_body([card]) == {
         "data": [
             {
+                "capabilities": model["capabilities"],
                 "type": "model",
                 "id": "m",
                 "display_name": "m",
@@ -903,9 +916,10 @@ def test_models_in_anthropics_shape() -> None:
                     "size_bytes": 5,
                     "resident": True,
                     "made_for": "words",
-                    "capabilities": [],
+                    "capabilities": ["completion", "chat", "reasoning"],
                     "quarantine": None,
-                },
+                }
+                | unsaid,
             }
         ],
         "has_more": False,

@@ -12,7 +12,7 @@ from edged.api import body
 from edged.api.answer import Choice
 from edged.api.openai import ChatBody, CompletionBody, model_body
 from edged.api.openai_answer import DONE, OpenAIAnswer
-from edged.chat import ChatRequest, ImagePart, Message, ModelCard, TextPart
+from edged.chat import About, ChatRequest, ImagePart, Message, ModelCard, TextPart
 from edged.completion import Admission, Delta, Event, Finish
 from edged.errors import (
     EdgedError,
@@ -565,7 +565,8 @@ def test_the_end_mark_is_openais() -> None:
 
 
 def test_a_model_for_a_model_picker() -> None:
-    card = ModelCard("m", "local", 5, 6, 7, True, "vectors", ("embeddings",), 512)
+    about = About("bert", 9, "9M", "F16", "mit", ("Base",), ("de",))
+    card = ModelCard("m", "local", 5, 6, 7, True, "vectors", ("embeddings",), 512, about)
     assert model_body(card) == {
         "id": "m",
         "object": "model",
@@ -580,6 +581,14 @@ def test_a_model_for_a_model_picker() -> None:
             "made_for": "vectors",
             "capabilities": ["embeddings"],
             "quarantine": None,
+            "languages": ["de"],
+            "architecture": "bert",
+            "parameters": 9,
+            "size_label": "9M",
+            "quantization": "F16",
+            "license": "mit",
+            "base_models": ["Base"],
+            "problem": None,
         },
     }
 

@@ -10,6 +10,7 @@ import pytest
 
 import edged
 from edged.api import ops
+from edged.chat import About, ModelCard
 from edged.completion import Admission
 from edged.config import Engine, Limits
 from edged.errors import LoadTimeout, ModelInvalid, ModelLoading, ShuttingDown
@@ -117,7 +118,17 @@ def test_the_status_shows_who_is_in_memory_and_what_it_did(pool: Pool) -> None:
         "prompt_tokens": 20, "completion_tokens": 3, "step_s": 0.123457, "decode_s": 0.1, "sample_s": 0.01,
         "drafted_tokens": 0, "accepted_tokens": 0, "draft_model": None, "draft_problem": None,
         "problem": None, "threads": 0, "eta_s": None,
+        "capabilities": None, "languages": None, "longest_context_tokens": None,
     }  # fmt: skip
+
+
+def test_the_status_says_what_those_in_memory_can_do(pool: Pool) -> None:
+    seat(pool)
+    card = ModelCard("m", "local", 5, 6, abilities=("completion", "chat"), about=About(languages=("de", "en")))
+
+    (resident,) = ops.status_body(pool, Journal(), 0.0, "m", (), {"m": card})["residents"]
+
+    assert (resident["capabilities"], resident["languages"]) == (["completion", "chat"], ["de", "en"])
 
 
 def test_a_gpu_that_is_there_and_not_used_is_told_of_every_model(

@@ -31,6 +31,7 @@ from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.routing import Router
 from edged.store import Store
+from tests.api.shelves import shelves
 from tests.fakes import Script, ScriptedBackend
 
 CHAT = "/v1/chat/completions"
@@ -78,10 +79,11 @@ async def serving(tmp_path: Path, *steps: Any, hold_status_s: float = 60.0, **sc
     pool = Pool(store, config.engine, config.limits, journal.tell)
     local, metrics = Local(pool, store, config.limits), Metrics(pool)
     journal.observers.append(metrics)
-    router = Router(backend, store.models, {}, lambda _installed: "guide")
+    router = Router(backend, store.models, {}, lambda _installed: "guide", lambda _able: None)
     exposed = Exposed(
-        config, Observed(backend, journal), router, local, pool, store, journal, metrics, lambda: "guide", 0.0
-    )
+        config, Observed(backend, journal), router, local, pool, store, journal, metrics,
+        *shelves(store, journal), lambda: "guide", 0.0,
+    )  # fmt: skip
     box = Box(backend, journal, exposed, build_app(exposed))
     async with listening.serving(box.app, "127.0.0.1", 0, tmp_path / "sock") as addresses:
         box.port = int(addresses[0].rsplit(":", 1)[1])
@@ -162,11 +164,12 @@ STATUS = {
     "grammar_invalid": 400,
     "forbidden": 403, "cancelled": 499,
     "model_not_found": 404, "not_found": 404, "method_not_allowed": 405, "payload_too_large": 413,
-    "unsupported_media_type": 415, "host_not_allowed": 421, "model_invalid": 422, "template_limit": 422,
-    "model_quarantined": 422,
+    "unsupported_media_type": 415, "host_not_allowed": 421, "model_invalid": 422, "model_unsupported": 422,
+    "model_quarantined": 422, "template_limit": 422,
     "rate_limited": 429, "predicted_timeout": 503,
     "internal": 500, "queue_full": 503, "model_loading": 503, "worker_crashed": 503, "worker_stalled": 503,
     "worker_oom": 503, "shutting_down": 503, "load_timeout": 504,
+    "conflict": 409, "checksum_mismatch": 422, "provider_unavailable": 502, "provider_auth": 502, "disk_full": 507,
 }  # fmt: skip
 
 
@@ -176,6 +179,7 @@ def example(kind: type[EdgedError]) -> EdgedError:
         errors.InputTooLong: errors.InputTooLong("Input 1", 9, 8, param="input"),
         errors.MethodNotAllowed: errors.MethodNotAllowed("no", allowed=("GET", "HEAD")),
         errors.ModelLoading: errors.ModelLoading("soon", progress=0.5, retry_after_s=2.5),
+        errors.OffsetConflict: errors.OffsetConflict("elsewhere", offset_bytes=5),
     }
     return special.get(kind) or kind("It went wrong.")
 
@@ -188,7 +192,7 @@ def test_every_error_has_the_status_of_the_design(kind: type[EdgedError]) -> Non
     assert status_of(error) == STATUS[error.code]
     assert (body["message"], body["code"], body["src"]) == (str(error), error.code, "edged")
     assert body["type"].endswith("_error")
-    assert ("Retry-After" in headers_of(error)) == (status_of(error) in (429, 503, 504))
+    assert ("Retry-After" in headers_of(error)) == (status_of(error) in (429, 502, 503, 504, 507))
 
 
 def test_retry_after_is_whole_seconds_and_never_zero() -> None:
@@ -352,10 +356,13 @@ def exposed_without_sockets(tmp_path: Path) -> Exposed:
     store, journal, config = Store(tmp_path), Journal(), Config()
     pool = Pool(store, config.engine, config.limits, journal.tell)
     backend = ScriptedBackend()
-    router = Router(backend, store.models, {}, lambda _installed: "guide")
+    router = Router(backend, store.models, {}, lambda _installed: "guide", lambda _able: None)
     local = Local(pool, store, config.limits)
     observed, metrics = Observed(backend, journal), Metrics(pool)
-    return Exposed(config, observed, router, local, pool, store, journal, metrics, lambda: "guide", 0.0)
+    return Exposed(
+        config, observed, router, local, pool, store, journal, metrics, *shelves(store, journal),
+        lambda: "guide", 0.0,
+    )  # fmt: skip
 
 
 async def test_a_route_that_was_added_without_a_scope_does_not_exist(tmp_path: Path) -> None:

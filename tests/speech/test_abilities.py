@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edged.chat import MadeFor
+from edged.gguf.header import Gguf
+from edged.gguf.tensors import Tensors
 from edged.speech.abilities import abilities
 
 
@@ -18,8 +22,20 @@ from edged.speech.abilities import abilities
         ("vectors", "{{ tools }}", ("embeddings",)),
         ("scores", "", ("rerank",)),
         ("part", "{{ messages }}", ()),
-        (None, "", ()),
     ],
 )
-def test_what_a_file_says(made_for: MadeFor | None, template: str, expected: tuple[str, ...]) -> None:
-    assert abilities(made_for, template) == expected
+def test_what_a_file_says(made_for: MadeFor, template: str, expected: tuple[str, ...]) -> None:
+    header = Gguf(made_for, "llama", {}, template, tensors=Tensors(count=1), has_template=bool(template))
+
+    assert abilities(header) == expected
+    if made_for == "words":
+        assert abilities(replace(header, fills_gaps=True)) == (*expected, "infill")
+
+
+def test_a_template_that_is_too_long_to_be_kept_is_one() -> None:
+    assert abilities(Gguf("words", "llama", {}, tensors=Tensors(count=1), has_template=True)) == ("completion", "chat")
+
+
+def test_what_cannot_be_loaded_can_do_nothing() -> None:
+    assert abilities(None) == ()
+    assert abilities(Gguf("words", "llama", {}, tensors=Tensors(count=1), unsupported="it is new.")) == ()

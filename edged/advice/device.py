@@ -1,0 +1,80 @@
+"""What this device can, as far as it was measured: remembered, because measuring takes cores from whoever is served."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from edged import durable
+from edged.advice.choice import Device
+from edged.checked import reader
+from edged.host import bandwidth, hardware, memory
+from edged.store.room import room_bytes
+
+log = logging.getLogger(__name__)
+
+# A model that fits into caches, or whose time goes elsewhere, says nothing of memory.
+_TELLING_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A machine's memory: what a copy gets, and which share of that decoding got with `model`; None: never measured."""
+
+    machine: str
+    copy_bytes_per_s: float
+    share: float | None = None
+    model: str = ""
+
+
+def known(file: Path) -> Measured | None:
+    """What was measured on this machine; None where nothing was, or it was another machine."""
+    try:
+        found: Measured = reader(Measured)(json.loads(file.read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        log.warning("%s is not used and will be written anew: %s", file, error)
+        return None
+    is_possible = found.copy_bytes_per_s > 0 and (found.share is None or found.share > 0)
+    return found if is_possible and found.machine == hardware.identity() else None
+
+
+def measured(file: Path) -> Measured:
+    """The same, measured now where it is not known. Takes half a second of every core then."""
+    if (found := known(file)) is not None:
+        return found
+    found = Measured(hardware.identity(), bandwidth.copy_bytes_per_s())
+    _keep(file, found)
+    return found
+
+
+def remember(file: Path, copy_bytes_per_s: float, share: float, model: str, size_bytes: int) -> None:
+    """Keep what a bench found out, if the model was large enough to tell."""
+    if size_bytes >= _TELLING_BYTES and share > 0:
+        _keep(file, Measured(hardware.identity(), copy_bytes_per_s, min(share, 1.0), model))
+
+
+def device(
+    folder: Path, found: Measured | None, resident_bytes: int, reserve_bytes: int | None, line_bytes_per_s: float | None
+) -> Device:
+    """This device now. `resident_bytes` of memory would be free if no model was loaded; `folder` is where models go.
+
+    `reserve_bytes` of its disk stay free; None is the usual share of it.
+    """
+    memory_bytes = memory.available_bytes() + resident_bytes
+    disk_bytes = max(0, room_bytes(folder, reserve_bytes))
+    if found is None or found.share is None:
+        copy = found.copy_bytes_per_s if found else None
+        return Device(memory_bytes, disk_bytes, copy, line_bytes_per_s=line_bytes_per_s)
+    source = f"measured with {found.model}"
+    return Device(memory_bytes, disk_bytes, found.copy_bytes_per_s, found.share, source, line_bytes_per_s)
+
+
+def _keep(file: Path, found: Measured) -> None:
+    try:
+        durable.write(file, json.dumps(asdict(found), indent=1))
+    except OSError as error:
+        log.warning("%s cannot be written, so it will be measured again: %s", file, error)

@@ -1,0 +1,41 @@
+"""`edged scrub`: has the daemon read every model again, and shows what it finds. Ctrl-C ends the showing alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from edged import config, console, control
+from edged.commands import progress, tables
+
+_SCRUB = "/edged/v1/scrub"
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 if all is well in the end, mended or not; 1 if something is bad."""
+    socket = config.control_socket(config.state_dir(options.state_dir))
+    if not control.ask(socket, _SCRUB)["running"]:
+        control.ask(socket, _SCRUB, "POST")
+    try:
+        body = _watched(socket, as_json=options.json)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nThe daemon goes on checking. How far it is: edged scrub\n")
+        return 1
+    console.show(body, tables.scrubbed(body), as_json=options.json)
+    return 1 if any(model["state"] == "bad" for model in body["models"]) else 0
+
+
+def _watched(socket: Path, *, as_json: bool) -> Mapping[str, Any]:
+    body: Mapping[str, Any] = {"models": []}
+    shown = progress.silent() if as_json else progress.shown(Console(highlight=False))
+    with shown as tell:
+        for body in control.follow(socket, _SCRUB):
+            if body["models"]:
+                last = body["models"][-1]
+                tell({**last, "total_bytes": last["size_bytes"], "reason": last["message"]})
+    return body
