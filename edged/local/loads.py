@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -32,6 +33,12 @@ _TELLING_BYTES = 64 * 2**20
 def load_deadline_s(model_bytes: int) -> float:
     """How long a model of this size may take to load before it counts as stuck."""
     return max(_SHORTEST_LOAD_DEADLINE_S, model_bytes / _SLOWEST_DISK_BYTES_PER_S)
+
+
+def bytes_on_disk(descriptor: int) -> int:
+    """What has to be read of an open file: a file may claim any size, and holes cost nothing (inode(7), st_blocks)."""
+    status = os.fstat(descriptor)
+    return min(status.st_size, 512 * status.st_blocks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,8 +142,8 @@ class Pool:
 
         Without slots only the model is needed, which then stays in memory.
         Raises `QueueFull`, `RateLimited`, `PredictedTimeout` where the first word is not to be expected within
-        `deadline_s`, `ModelLoading` where not even the load is (which goes on, or begins if there is room),
-        `ModelNotFound`, `ModelQuarantined`, whatever the load raised, or the error of `close`.
+        `deadline_s`, `ModelLoading` where not even the load is (which goes on, or begins if nobody who is busy has to
+        go), `ModelNotFound`, `ModelQuarantined`, whatever the load raised, or the error of `close`.
         """
         if self._closed is not None:
             raise self._closed

@@ -9,7 +9,6 @@ Everything that was promised ends: with a finish, or with the error that `gone` 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -27,7 +26,7 @@ from edged.framing import WireError
 from edged.local.answers import FAILURES, Answers, frame_of
 from edged.local.asking import Asking
 from edged.local.child import Child
-from edged.local.loads import load_deadline_s
+from edged.local.loads import bytes_on_disk, load_deadline_s
 from edged.local.manner import Manner
 from edged.local.measuring import Measured, Measuring
 from edged.local.outlook import Outlook, Run
@@ -116,7 +115,7 @@ class WorkerProcess:
         self.outlook.speed.calibrate(load.tuned.rows, load.tuned.rows_s)
         self.has_measured = bool(load.tuned.rows)
         self._child.send(load, descriptors)
-        deadline_s = load_deadline_s(sum(os.fstat(descriptor).st_size for descriptor in descriptors))
+        deadline_s = load_deadline_s(sum(map(bytes_on_disk, descriptors)))
         try:
             async with asyncio.timeout(deadline_s):
                 await self._settled.wait()

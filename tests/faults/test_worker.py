@@ -192,7 +192,7 @@ def test_a_stopped_template_process_costs_one_request(daemon: DaemonProcess) -> 
 
 def test_a_model_that_must_go_takes_its_processes_along(start_daemon: StartDaemon, tiny: Path) -> None:
     """Sent away at once after it was loaded, while its template process is still on its way up."""
-    daemon = start_daemon({"tiny": tiny}, '[models]\ndefault = "guide"\n')
+    daemon = start_daemon({"tiny": tiny}, '[models]\ndefault = "guide"\n[engine]\nresident_models = 1\n')
     assert is_served(daemon)
 
     pids = {daemon.worker_pid("tiny"), daemon.template_pid()}

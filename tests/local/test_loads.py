@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.local.loads import LoadTimes, left_s, loading, must_load
+from edged.local.loads import LoadTimes, bytes_on_disk, left_s, load_deadline_s, loading, must_load
 
 MIB = 2**20
 
@@ -52,6 +53,16 @@ def test_only_the_last_loads_count() -> None:
 )
 def test_what_is_left(elapsed_s: float, progress: float, expected_s: float | None, left: float) -> None:
     assert left_s(elapsed_s, progress, expected_s) == left
+
+
+def test_a_file_of_holes_does_not_buy_itself_a_day(tmp_path: Path) -> None:
+    """G14."""
+    with (tmp_path / "sparse.gguf").open("wb") as file:
+        file.write(bytes(4096))
+        file.truncate(2**40)
+        file.flush()
+        os.fsync(file.fileno())
+        assert load_deadline_s(bytes_on_disk(file.fileno())) == 60
 
 
 @given(st.floats(0, 3600), st.floats(0, 1), st.none() | st.floats(0, 7200))

@@ -210,7 +210,7 @@ async def test_who_would_not_wait_for_a_load_is_told_how_long_it_takes_and_finds
         assert events(journal, "model_loading") == ["one"]
 
 
-async def test_who_would_not_wait_makes_nobody_go(
+async def test_who_would_not_wait_makes_nobody_go_who_is_busy(
     store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(store, journal, times=slow_disk()) as pool:
@@ -402,3 +402,17 @@ async def test_a_file_that_is_cut_while_it_is_mapped_costs_one_worker_and_is_ref
 
         assert isinstance(await failure_of(pool, "mine"), ModelInvalid)
         await use(pool, "one")
+
+
+async def test_who_would_not_wait_finds_the_model_in_the_place_of_an_idle_one(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(store, journal, times=slow_disk()) as pool:
+        holds(pool, 1, monkeypatch)
+        await use(pool, "one")
+        await until(lambda: pool.residents["one"].turn_s <= 0)
+
+        assert isinstance(await failure_of(pool, "two", deadline_s=5.0), ModelLoading)
+
+        await until(lambda: "two" in pool.residents and pool.residents["two"].state == "ready")
+        assert "one" not in pool.residents
