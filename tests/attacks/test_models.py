@@ -16,7 +16,7 @@ from edged.worker.model import Model
 from tests.asking import post
 from tests.attacks.enduring import PROMPTLY_S, asking, longest_pause, nothing_stays, refused, somebody_listening
 from tests.daemon_process import DaemonProcess, running
-from tests.gguf_draft import straight
+from tests.gguf_draft import STRING, Draft, one, straight
 from tests.malformed import BENT, HARMLESS
 
 # Of others' words, while all of these are asked for: what is read of a file takes the interpreter from nobody for long.
@@ -51,6 +51,46 @@ def test_a_bent_file_costs_its_own_request_a_sentence(daemon: DaemonProcess, nam
     assert reply.error["message"].startswith(f"The file of model {slug(name)} cannot be loaded: ")
     assert re.search(BENT[name].mentions, reply.error["message"])
     assert daemon.worker_pid("tiny") == before
+    assert daemon.children() == children
+
+
+# One of each group; a file that is new to the daemon, so that it is really read.
+SAMPLE = (
+    "another magic", "-1 tensors", "cut off in the middle of the data", "a text of 2^64-1 bytes", "a tensor twice",
+    "alignment 3", "dimensions whose product wraps", "an offset of 2^64-32", "513 layers", "a token of 8 MB",
+    "an end beyond the tokens", "epsilon NaN", "a byte without a token",
+)  # fmt: skip
+AT_ONCE_S = 1.0
+# The machine may have other things to do in one of them.
+TRIES = 3
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_refusal_takes_less_than_a_second_from_the_request_to_the_answer(daemon: DaemonProcess, name: str) -> None:
+    took_s = []
+    for number in range(TRIES):
+        file = daemon.state_dir / f"models/new-{number}-{slug(name)}.gguf"
+        file.write_bytes(BENT[name].written())
+        began_s = time.monotonic()
+        reply = post(daemon, asking(file.stem))
+        took_s.append(time.monotonic() - began_s)
+        file.unlink()
+        assert reply.error["code"] == "model_invalid"
+
+    assert min(took_s) < AT_ONCE_S
+
+
+def test_what_a_later_edged_will_know_is_refused_as_that(daemon: DaemonProcess) -> None:
+    draft = Draft()
+    draft.entries["general.architecture"] = one(STRING, "qwen99")
+    (daemon.state_dir / "models/later.gguf").write_bytes(draft.written())
+    children = daemon.children()
+
+    reply = refused(daemon, asking("later"))
+
+    assert (reply.status, reply.error["code"]) == (422, "model_unsupported")
+    assert "of the architecture 'qwen99'" in reply.error["message"]
+    assert "Update edged, or use a model that it knows." in reply.error["message"]
     assert daemon.children() == children
 
 
