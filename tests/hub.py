@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.gguf_draft import WIDTH, Draft, Tensor
+from tests.gguf_draft import WIDTH, Draft, Tensor, pieces
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -34,6 +34,11 @@ def model(extra_rows: int = 12_000, seed: int = 1) -> bytes:
     aligned = -(-len(header) // draft.alignment) * draft.alignment
     data_bytes = sum(-(-one.size_bytes // draft.alignment) * draft.alignment for one in draft.tensors)
     return header.ljust(aligned, b"\0") + random.Random(seed).randbytes(data_bytes)
+
+
+def split_model(count: int) -> list[bytes]:
+    """A sound model in so many files."""
+    return [draft.written() for draft in pieces(count)]
 
 
 def sha256(data: bytes) -> str:

@@ -68,17 +68,21 @@ class Pulls:
         patience: Patience | None = None,
         safe_every_bytes: int = SAFE_EVERY_BYTES,
     ) -> None:
-        """`catalogue` gives the reference behind a name that the product ships, or None."""
+        """`catalogue` gives the reference behind a name that the product ships, or None.
+
+        Raises `ConfigError`, as does entering it.
+        """
         self._store = store
         self._settings = settings
         self._tell = tell
         self._catalogue = catalogue
         self._patience = patience or Patience()
         self._safe_every_bytes = safe_every_bytes
-        hubs = Hubs.of(settings, environ)
-        self._named = hubs.named(settings)
-        self._web = Web(self._named, tokens(settings, hubs, environ), self._patience)
-        self._finder = Finder(self._web, hubs)
+        self._environ = environ
+        self._hubs = Hubs.of(settings, environ)
+        self._named = self._hubs.named(settings)
+        self._web: Web
+        self._finder: Finder
         self._throttle = Throttle(settings.bytes_per_s, QuietHours.parse(settings.quiet_hours), clock or Clock())
         self._line: list[_Pull] = []
         self._running: _Pull | None = None
@@ -93,7 +97,9 @@ class Pulls:
 
     async def __aenter__(self) -> Pulls:
         self._life.callback(self._thread.shutdown, wait=False)
-        await self._life.enter_async_context(self._web)
+        known = await asyncio.to_thread(tokens, self._settings, self._hubs, self._environ)
+        self._web = await self._life.enter_async_context(Web(self._named, known, self._patience))
+        self._finder = Finder(self._web, self._hubs)
         self._line = [_Pull(order) for order in await asyncio.to_thread(line.read, self._store.partials)]
         await self._tasks.__aenter__()
         for work, name in ((self._serve(), "fetch models"), (self._note(), "note what is to be fetched")):
@@ -123,7 +129,8 @@ class Pulls:
         if called:
             names.check(called, "name")
         for pull in self._unended():
-            if pull.order.is_same(text.strip(), checksum, called, revision):
+            is_same = pull.order.is_same(text.strip(), checksum, called, revision)
+            if is_same and not pull.is_unwanted and not pull.progress.has_ended:
                 return pull.progress
         if len(self._line) >= _MOST_WAITING:
             eta_s = self._running.progress.eta_s if self._running else None

@@ -5,8 +5,8 @@
 
 A file that is known to be bad is taken away before the new one is there: a model that is missing says so, a model that
 is damaged answers, and nobody knows how. Whoever has it in memory keeps it until it is unloaded. Files without a
-record have no checksum that could be wrong and are left alone. Reading goes past the page cache as far as Linux lets it: what a
-worker has mapped stays there and is what is checked of it.
+record have no checksum that could be wrong and are left alone. Reading goes past the page cache as far as Linux lets
+it: what a worker has mapped stays there and is what is checked of it.
 """
 
 from __future__ import annotations
@@ -144,11 +144,10 @@ class Scrub:
             return
         try:
             pull = self._submit(record)
-            async for pull in self._pulls.follow(pull.id):
+            async for progress in self._pulls.follow(pull.id):
+                pull, size_bytes = progress, progress.total_bytes or record.size_bytes
                 if not pull.has_ended:
-                    yield Checked(
-                        record.name, "mending", pull.done_bytes, pull.total_bytes or record.size_bytes, problem
-                    )
+                    yield Checked(record.name, "mending", pull.done_bytes, size_bytes, problem)
         except EdgedError as error:
             yield Checked(record.name, "bad", 0, record.size_bytes, f"{problem}; it was not fetched again: {error}")
             return

@@ -11,6 +11,7 @@ compressed is refused, for its length would be unknown.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import json
 import socket
@@ -21,11 +22,13 @@ from typing import Any
 from urllib.parse import urljoin
 
 from aiohttp import (
+    ClientConnectorError,
     ClientError,
     ClientResponse,
     ClientSession,
     ClientTimeout,
     DummyCookieJar,
+    InvalidURL,
     TCPConnector,
     ThreadedResolver,
 )
@@ -153,7 +156,13 @@ async def reading(within_s: float, host: str) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise Retryable(f"{host} said nothing for {within_s:.0f} s.") from error
-    except (ClientError, OSError, ValueError) as error:
+    except ClientConnectorError as error:
+        if isinstance(error.os_error, _NotPublic):
+            raise _private(host) from error
+        raise Retryable(f"{host} cannot be connected to: {error.os_error.strerror or error}.") from error
+    except (InvalidURL, ValueError) as error:
+        raise ProviderUnavailable(f"{host} is no host that can be asked: {error}.") from error
+    except (ClientError, OSError) as error:
         raise Retryable(f"The connection to {host} failed: {error or type(error).__name__}.") from error
 
 
@@ -188,7 +197,12 @@ def _target(url: str, response: ClientResponse) -> str:
     location = response.headers.get("Location")
     if not location:
         raise ProviderUnavailable(f"{origin_of(url).host} redirects to nowhere.")
-    return urljoin(url, location)
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise ProviderUnavailable(
+            f"{origin_of(url).host} redirects to what is no address: {location[:160]}."
+        ) from error
 
 
 def _check_status(response: ClientResponse, url: str) -> None:
@@ -233,9 +247,13 @@ class _PublicResolver(AbstractResolver):
         await self._system.close()
 
 
+class _NotPublic(OSError):
+    """An address that is none of the internet's."""
+
+
 def _public_socket(address: tuple[Any, ...]) -> socket.socket:
     """The last gate, which every connection passes: an address that came by without a look-up is refused here."""
     family, kind, protocol, _name, place = address
     if not is_public(str(place[0])):
-        raise OSError(f"{place[0]} is not on the internet")
+        raise _NotPublic(errno.EACCES, f"{place[0]} is not on the internet")
     return socket.socket(family, kind, protocol)

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
-from tests.hub import COMMIT, model, sha256
-from tests.pull.conftest import Bench
+import pytest
+
+from edged.errors import InvalidRequest, NotFound, QueueFull
+from edged.pull import installing
+from edged.pull.progress import Progress
+from edged.pull.throttle import Clock
+from tests.hub import COMMIT, Fault, model, sha256, split_model
+from tests.pull.conftest import SHORT, Bench, ended, until
 
 REPOSITORY = "maker/Small-GGUF"
 NAME = f"hf.co/{REPOSITORY}:Q4_K_M"
@@ -24,3 +33,317 @@ async def test_a_model_of_hugging_face_is_fetched_verified_and_named(bench: Benc
     assert (await asyncio.to_thread(bench.store.find, NAME)).problem == ""
     assert [event for event, _ in bench.events] == ["pull_started", "pull_done"]
     assert list(bench.store.partials.iterdir()) == []
+
+
+async def test_a_wanted_quantisation_is_fetched(bench: Bench) -> None:
+    bench.hub.repositories[REPOSITORY] = {"small-Q8_0.gguf": model(10), "small-Q4_K_M.gguf": model(20)}
+
+    done = await bench.pull(f"huggingface.co/{REPOSITORY}:q8_0", name="mine")
+
+    assert (done.state, done.name) == ("done", "mine")
+    assert (await bench.records())[0].pieces[0].sha256 == sha256(model(10))
+
+
+async def test_a_split_model_comes_with_all_of_its_pieces(bench: Bench) -> None:
+    pieces = split_model(3)
+    bench.hub.repositories[REPOSITORY] = {
+        f"Q4_K_M/big-Q4_K_M-0000{number}-of-00003.gguf": data for number, data in enumerate(pieces, start=1)
+    }
+    bench.hub.faults = [Fault(), Fault(cut_at=100)]
+
+    done = await bench.pull(f"hf.co/{REPOSITORY}")
+
+    assert (done.state, done.total_bytes) == ("done", sum(map(len, pieces))), done
+    (record,) = await bench.records()
+    assert [piece.sha256 for piece in record.pieces] == [sha256(data) for data in pieces]
+
+
+async def test_a_split_model_is_nobodys_before_its_last_piece_is_here(bench: Bench) -> None:
+    pieces = split_model(2)
+    bench.hub.repositories[REPOSITORY] = {
+        f"big-Q4_K_M-0000{number}-of-00002.gguf": data for number, data in enumerate(pieces, start=1)
+    }
+    bench.hub.faults = [Fault(), Fault(status=404)]
+
+    assert (await bench.pull(f"hf.co/{REPOSITORY}")).code == "model_not_found"
+    assert await bench.records() == []
+    fetched = len(bench.hub.fetched)
+
+    assert (await bench.pull(f"hf.co/{REPOSITORY}")).state == "done"
+    assert len(bench.hub.fetched) == fetched + 1  # the first piece had been kept
+
+
+async def test_a_model_of_ollamas_registry_is_its_model_layer(bench: Bench) -> None:
+    license, template = b"\n  Apache License\nVersion 2.0", b"{{ .Prompt }}"
+    bench.hub.registry["library/small:1b"] = [("model", model()), ("template", template), ("license", license)]
+
+    done = await bench.pull("small:1b")
+
+    assert (done.state, done.name) == ("done", "small:1b"), done
+    (record,) = await bench.records()
+    assert (record.source, record.license) == ("small:1b", "Apache License")
+    assert bench.events[0][1]["left"] == "template"
+
+
+async def test_a_model_that_is_more_than_one_file_in_the_registry_is_refused(bench: Bench) -> None:
+    bench.hub.registry["user/tuned:latest"] = [("model", model()), ("adapter", b"x")]
+
+    failed = await bench.pull("user/tuned")
+    assert (failed.code, failed.message) == (
+        "model_invalid",
+        "user/tuned in 127.0.0.1 is not one GGUF file but model, adapter.",
+    )
+
+
+async def test_modelscope_is_asked_where_hugging_face_cannot_be_reached(bench: Bench) -> None:
+    bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model()}
+    bench.hub.is_down = True
+
+    done = await bench.pull(f"hf.co/{REPOSITORY}")
+
+    assert (done.state, done.name) == ("done", NAME), done
+    assert (await bench.records())[0].source == f"modelscope.cn/{REPOSITORY}:Q4_K_M"
+
+
+async def test_modelscope_is_not_asked_for_what_hugging_face_does_not_have(bench: Bench) -> None:
+    failed = await bench.pull("hf.co/nobody/nothing")
+
+    assert failed.code == "provider_auth"
+    assert "there is no such repository, or it is private or gated" in failed.message
+    assert not any("/api/v1/models" in seen.path for seen in bench.hub.seen)
+
+
+async def test_nothing_is_fetched_where_neither_can_be_reached(bench: Bench) -> None:
+    bench.hub.is_down = True
+
+    failed = await bench.pull("hf.co/nobody/nothing")
+    assert failed.code == "provider_unavailable"
+    assert "Nor does ModelScope help" in failed.message
+
+
+async def test_a_token_goes_to_the_hub_and_nowhere_else(bench: Bench, tmp_path: Path) -> None:
+    bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model()}
+    bench.hub.gated, bench.hub.token = {REPOSITORY}, "hf_secret"
+    assert (await bench.pull(f"hf.co/{REPOSITORY}")).code == "provider_auth"
+
+    (tmp_path / "hf_token").write_text("hf_secret\n")
+    bench.environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    bench.hub.seen.clear()
+    assert (await bench.pull(f"hf.co/{REPOSITORY}")).state == "done"
+    told = {(seen.host, seen.headers.get("Authorization")) for seen in bench.hub.seen}
+    assert told == {("hub", "Bearer hf_secret"), ("files", None)}
+
+
+async def test_what_is_here_is_not_fetched_again(bench: Bench) -> None:
+    bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model()}
+    await bench.pull(f"hf.co/{REPOSITORY}")
+    fetched = len(bench.hub.fetched)
+
+    assert (await bench.pull(f"hf.co/{REPOSITORY}")).state == "done"
+    assert (await bench.pull(f"hf.co/{REPOSITORY}", name="other")).state == "done"
+    assert len(bench.hub.fetched) == fetched
+    assert [record.name for record in await bench.records()] == [NAME, "other"]
+
+
+async def test_a_model_is_replaced_only_by_a_whole_one(bench: Bench) -> None:
+    bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model(100)}
+    await bench.pull(f"hf.co/{REPOSITORY}")
+    bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model()}
+    bench.hub.faults = [Fault(bent_at=5000)]
+
+    assert (await bench.pull(f"hf.co/{REPOSITORY}")).code == "checksum_mismatch"
+    assert (await bench.records())[0].pieces[0].sha256 == sha256(model(100))
+
+    assert (await bench.pull(f"hf.co/{REPOSITORY}")).state == "done"
+    assert (await bench.records())[0].pieces[0].sha256 == sha256(model())
+    assert [path.name for path in (bench.store.folder / "blobs").iterdir()] == [f"sha256-{sha256(model())}"]
+
+
+async def test_a_file_of_the_owner_is_not_replaced(bench: Bench) -> None:
+    (bench.store.folder / "small.gguf").write_bytes(model(10))
+    bench.hub.links["small.gguf"] = model()
+
+    failed = await bench.pull(f"{bench.hub.files_url}/small.gguf")
+    assert failed.code == "invalid_request"
+    assert bench.hub.fetched == []
+
+
+async def test_a_name_of_the_catalogue_is_its_reference(bench: Bench) -> None:
+    bench.hub.repositories[REPOSITORY] = {"small-Q8_0.gguf": model(10)}
+    bench.catalogue = {"small": f"hf.co/{REPOSITORY}:Q8_0"}.get
+
+    done = await bench.pull("small")
+    assert (done.state, done.name) == ("done", "small")
+
+
+async def test_equal_orders_are_one_pull(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    text = f"{bench.hub.files_url}/small.gguf"
+    async with bench.pulls() as pulls:
+        ids = {pulls.submit(text).id for _ in range(10_000)}
+        assert len(ids) == 1
+        assert pulls.submit(text, name="other").id not in ids
+        await ended(pulls, pulls.list()[-1].id)
+
+    assert len(bench.hub.fetched) == 2
+
+
+async def test_eight_wait_and_the_next_is_refused(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    bench.hub.faults = [Fault(stall_at=1000)]
+    text = f"{bench.hub.files_url}/small.gguf"
+    async with bench.pulls(replace(SHORT, stall_s=30.0)) as pulls:
+        first = pulls.submit(text)
+        await until(pulls, first.id, lambda progress: progress.state == "fetching")
+        for number in range(8):
+            assert pulls.submit(text, name=f"n{number}").reason == "another pull is running"
+        with pytest.raises(QueueFull, match="8 models wait"):
+            pulls.submit(text, name="n8")
+        assert [progress.state for progress in pulls.list()] == ["fetching", *["queued"] * 8]
+
+
+async def test_cancelling_ends_it_and_what_was_fetched_is_gone(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    bench.hub.faults = [Fault(stall_at=2**20)]
+    text = f"{bench.hub.files_url}/small.gguf"
+    async with bench.pulls(replace(SHORT, stall_s=30.0)) as pulls:
+        running, waiting = pulls.submit(text), pulls.submit(text, name="other")
+        await until(pulls, running.id, lambda progress: progress.done_bytes > 0)
+        assert pulls.cancel(waiting.id).state == "cancelled"
+        pulls.cancel(running.id)
+        assert (await ended(pulls, running.id)).state == "cancelled"
+        assert bench.partials() == []
+        assert [progress.state for progress in pulls.list()] == ["cancelled", "cancelled"]
+        with pytest.raises(NotFound):
+            pulls.cancel("nobody")
+
+        again = pulls.submit(text)
+        assert (await ended(pulls, again.id)).state == "done"
+    assert not (bench.store.partials / "queue.json").exists()
+
+
+async def test_cancelling_what_has_failed_clears_its_partial_away(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    bench.hub.faults = [Fault(cut_at=2**20), Fault(status=404)]
+    async with bench.pulls() as pulls:
+        failed = await ended(pulls, pulls.submit(f"{bench.hub.files_url}/small.gguf").id)
+        assert failed.state == "failed"
+        assert bench.partials()
+        assert pulls.cancel(failed.id).state == "cancelled"
+    assert bench.partials() == []
+
+
+async def test_what_was_not_done_goes_on_after_a_restart_in_its_order(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    bench.hub.faults = [Fault(stall_at=2**21)]
+    text = f"{bench.hub.files_url}/small.gguf"
+    async with bench.pulls(replace(SHORT, stall_s=30.0)) as pulls:
+        first, second = pulls.submit(text), pulls.submit(text, name="second")
+        await until(pulls, first.id, lambda progress: progress.done_bytes >= 2**20)
+
+    async with bench.pulls() as pulls:
+        assert [progress.id for progress in pulls.list()] == [first.id, second.id]
+        assert (await ended(pulls, second.id)).state == "done"
+        assert bench.hub.fetched[1].headers["Range"] != "bytes=0-"
+    assert [record.name for record in await bench.records()] == ["second", "small"]
+
+
+async def test_a_damaged_line_is_an_empty_one(bench: Bench) -> None:
+    (bench.store.partials / "queue.json").write_text('[{"id": 5}]')
+
+    async with bench.pulls() as pulls:
+        assert pulls.list() == []
+
+
+async def test_any_number_may_follow_and_everybody_sees_the_end(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    async with bench.pulls(bytes_per_s=2**22) as pulls:
+        order = pulls.submit(f"{bench.hub.files_url}/small.gguf")
+        loop = asyncio.get_running_loop()
+        times: list[float] = []
+
+        async def follow() -> list[Progress]:
+            seen = []
+            async for progress in pulls.follow(order.id):
+                seen.append(progress)
+                times.append(loop.time())
+            return seen
+
+        began_s = loop.time()
+        everybody = await asyncio.gather(*(follow() for _ in range(5)))
+        took_s = loop.time() - began_s
+
+    assert {seen[-1].state for seen in everybody} == {"done"}
+    assert all(len(seen) <= took_s * 4 + 3 for seen in everybody)
+    done = [progress.done_bytes for progress in everybody[0]]
+    assert done == sorted(done)
+
+
+async def test_nothing_is_fetched_in_quiet_hours(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    at = datetime(2026, 11, 23, 23, 0)
+    loud = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        await loud.wait()
+
+    clock = Clock(local=lambda: at, sleep=sleep)
+    async with bench.pulls(clock=clock, quiet_hours=("22:00-06:00",)) as pulls:
+        order = pulls.submit(f"{bench.hub.files_url}/small.gguf")
+        waiting = await until(pulls, order.id, lambda progress: progress.state == "waiting")
+        assert waiting.reason == "quiet hours until 06:00"
+        assert bench.hub.seen == []
+
+        at = datetime(2026, 11, 24, 6, 0)
+        loud.set()
+        assert (await ended(pulls, order.id)).state == "done"
+
+
+async def test_a_fetch_stops_when_quiet_hours_begin_and_goes_on_after_them(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    quiet, loud = datetime(2026, 11, 23, 22, 30), datetime(2026, 11, 23, 12, 0)
+    asked = 0
+    slept = asyncio.Event()
+
+    def local() -> datetime:
+        return quiet if bench.hub.sent_bytes and not slept.is_set() else loud
+
+    async def sleep(_: float) -> None:
+        slept.set()
+
+    clock = Clock(local=local, sleep=sleep)
+    async with bench.pulls(clock=clock, quiet_hours=("22:00-06:00",)) as pulls:
+        order = pulls.submit(f"{bench.hub.files_url}/small.gguf")
+        assert (await ended(pulls, order.id)).state == "done"
+    asked = len(bench.hub.fetched)
+    assert (slept.is_set(), asked) == (True, 2)
+
+
+async def test_a_cap_is_kept(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    await bench.pull(f"{bench.hub.files_url}/small.gguf", bytes_per_s=2**21)
+
+    assert loop.time() - began_s >= len(model()) / 2**21 - 0.2
+
+
+@pytest.mark.parametrize("name", ["../x", "guide/../x", "a b", "x" * 129, "", "-x", "a/b/c/d/e/f"])
+async def test_a_name_that_is_none_is_refused_before_anybody_is_asked(name: str, bench: Bench) -> None:
+    async with bench.pulls() as pulls:
+        if name:
+            with pytest.raises(InvalidRequest):
+                pulls.submit("small:1b", name=name)
+    assert bench.hub.seen == []
+
+
+async def test_a_defect_of_ours_fails_one_pull_and_not_the_daemon(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.hub.links["small.gguf"] = model()
+    async with bench.pulls() as pulls:
+        monkeypatch.setattr(installing, "record", lambda *_: 1 / 0)
+        failed = await ended(pulls, pulls.submit(f"{bench.hub.files_url}/small.gguf").id)
+        assert (failed.state, failed.code) == ("failed", "internal")
+        monkeypatch.undo()
+        assert (await ended(pulls, pulls.submit(f"{bench.hub.files_url}/small.gguf").id)).state == "done"
