@@ -30,8 +30,8 @@ def picture(width: int = 80, **fields: Any) -> str:
 
 
 @pytest.mark.parametrize(("size_bytes", "words"), [
-    (0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (999_499, "999 kB"), (999_999, "1.00 MB"), (2_497_280_256, "2.50 GB"),
-    (99_960_000, "100 MB"), (12_345_678, "12.3 MB"),
+    (0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (999_499, "999 kB"), (999_999, "1.00 MB"),
+    (2_497_280_256, "2.50 GB"), (99_960_000, "100 MB"), (12_345_678, "12.3 MB"),
 ])  # fmt: skip
 def test_sizes_have_three_digits(size_bytes: float, words: str) -> None:
     assert size(size_bytes) == words
