@@ -69,7 +69,6 @@ async def run(config: Config, state: Path) -> None:
         shelf = Shelf(state / _PREFIXES, engine.prefix_disk_bytes, engine.prefix_disk_daily_bytes)
         keeping = await life.enter_async_context(Keeping(shelf, store))
         pool = await life.enter_async_context(Pool(store, engine, config.limits, journal.tell, tuning, keeping))
-        await asyncio.to_thread(store.sweep)
         downloads = config.downloads
         pulls = await life.enter_async_context(Pulls(store, downloads, journal.tell, catalogue.reference_of))
         scrub = Scrub(store, pulls, journal.tell, lambda: journal.running > 0)
