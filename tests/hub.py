@@ -63,6 +63,7 @@ class Fault:
     redirect: str | None = None
     body: bytes | None = None
     is_endless: bool = False  # no length, and no end
+    meanwhile: Callable[[int], None] = lambda _: None  # hears how far the body is
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,7 @@ class Hub:
             await response.write(piece)
             self.sent_bytes += len(piece)
             at = end
+            fault.meanwhile(at)
             if at == fault.cut_at:
                 assert request.transport is not None
                 request.transport.close()

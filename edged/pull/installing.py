@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edged import durable
 from edged.errors import DiskFull
 from edged.pull import partial
 from edged.pull.found import Found, Remote
@@ -53,25 +54,23 @@ def record(found: Found, name: str, pieces: Sequence[Piece]) -> Record:
 def install(store: Store, record: Record, arrived: Sequence[Arrived]) -> None:
     """Make the files blobs and give them their name. Raises `ModelInvalid`, `InvalidRequest`, `DiskFull`.
 
-    Where the disk does not take the record, the files go back to where they were gathered: they are whole, and
-    nobody shall have to fetch them again because a few bytes more found no room.
+    Where the disk does not take the record, or the plug is pulled before it does, the files are still where they were
+    gathered: they are whole, and nobody shall have to fetch them again because a few bytes more found no room.
     """
-    adopted: list[Arrived] = []
     with store.holding(record.pieces):
         try:
             for one in arrived:
+                partial.keep(one.path)
+            durable.sync_folder(store.partials)
+            for one in arrived:
                 store.adopt(one.path, one.descriptor, one.piece)
-                adopted.append(one)
             store.enter(record)
         except OSError as error:
-            for one in adopted:
-                _give_back(store, one)
             raise DiskFull(
                 f"The disk of {store.folder} does not take the record of {record.name}: {error.strerror}. What was "
                 "fetched is kept.",
                 retry_after_s=60.0,
             ) from error
-    clear([one.path for one in arrived])
 
 
 def clear(paths: Sequence[Path]) -> None:
@@ -79,12 +78,3 @@ def clear(paths: Sequence[Path]) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
             partial.delete(path)
-
-
-def _give_back(store: Store, one: Arrived) -> None:
-    needed = {piece for known in store.records() for piece in known.pieces}
-    if one.piece not in needed:
-        with contextlib.suppress(OSError):  # then it is fetched again
-            blob = store.blob_path(one.piece.sha256)
-            blob.chmod(0o600)
-            blob.replace(one.path)

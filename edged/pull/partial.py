@@ -2,8 +2,9 @@
 
     models/partial/KEY.part     the bytes
     models/partial/KEY.json     how many of them were fsynced, of which file of whom
+    models/partial/KEY.again.part     the whole file once more, while it is becoming a model
 
-Every 64 MiB the bytes are brought to the disk, and only then is it noted that they are there; so after a power cut what
+Every 63 MiB the bytes are brought to the disk, and only then is it noted that they are there; so after a power cut what
 is noted is there, and no more than that is lost. hashlib's state cannot be kept, so the safe part is read again before
 it is gone on with. What was written and read leaves the page cache at once: the weights of a running model stay in it.
 
@@ -29,8 +30,10 @@ from edged import durable
 from edged.errors import DiskFull
 from edged.store import room
 
-SAFE_EVERY_BYTES = 64 * 2**20
+# With what comes in one go beyond it, no more than 64 MiB.
+SAFE_EVERY_BYTES = 63 * 2**20
 _READ_BYTES = 2**20
+_AGAIN = ".again.part"
 _LOWEST = 19
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 
@@ -67,6 +70,7 @@ class Partial:
         self._hash = hashlib.sha256()
         with _taking(path):
             durable.make_folder(path.parent)
+            recover(path)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self.descriptor = os.open(path, flags, 0o600)
             self.state = _read(self._note)
@@ -103,9 +107,10 @@ class Partial:
             room.check(self.path.parent, len(piece), self._reserve_bytes)
             view = memoryview(piece)
             while view:
-                view = view[os.pwrite(self.descriptor, view, self.done_bytes + len(piece) - len(view)) :]
-        self._hash.update(piece)
-        self.done_bytes += len(piece)
+                count = os.pwrite(self.descriptor, view, self.done_bytes)
+                self._hash.update(view[:count])
+                self.done_bytes += count
+                view = view[count:]
         if self.done_bytes - self.state.safe_bytes >= self._every_bytes:
             self.make_safe()
 
@@ -153,9 +158,24 @@ class Partial:
         self.state = state
 
 
+def keep(path: Path) -> None:
+    """Give a whole partial a second name: a file that becomes a blob, and then has no record, is swept away."""
+    with contextlib.suppress(FileExistsError):
+        os.link(path, path.with_suffix(_AGAIN), follow_symlinks=False)
+
+
+def recover(path: Path) -> None:
+    """Have a partial back that was becoming a model when that was cut short. Raises `OSError`."""
+    again = path.with_suffix(_AGAIN)
+    if again.exists():
+        again.chmod(0o600)
+        again.replace(path)
+        again.unlink(missing_ok=True)  # two names of one file stay two
+
+
 def delete(path: Path) -> None:
     """Have a partial gone, with its note first."""
-    for file in (path.with_suffix(".json"), path):
+    for file in (path.with_suffix(".json"), path, path.with_suffix(_AGAIN)):
         file.unlink(missing_ok=True)
     with contextlib.suppress(FileNotFoundError):  # no folder, no partial in it
         durable.sync_folder(path.parent)

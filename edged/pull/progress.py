@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
@@ -69,12 +70,15 @@ class Watched:
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self._changed = asyncio.Event()
+        self._over = asyncio.Event()
 
     def change(self, **fields: object) -> None:
         """It is otherwise now; everybody who follows will see it."""
         self.progress = replace(self.progress, **fields)  # type: ignore[arg-type]
         self._changed.set()
         self._changed = asyncio.Event()
+        if self.progress.has_ended:
+            self._over.set()
 
     async def follow(self) -> AsyncIterator[Progress]:
         """As it is, then every change, four a second at most and the last one always."""
@@ -85,5 +89,6 @@ class Watched:
                 return
             if shown is self.progress:
                 await changed.wait()
-            if not self.progress.has_ended:
-                await asyncio.sleep(_LEAST_BETWEEN_S)
+            with contextlib.suppress(TimeoutError):  # the end is told at once
+                async with asyncio.timeout(_LEAST_BETWEEN_S):
+                    await self._over.wait()

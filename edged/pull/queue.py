@@ -241,6 +241,7 @@ class Pulls:
             pull.change(state="verifying", reason="", bytes_per_s=None, eta_s=None)
             record = installing.record(found, name, [piece for piece, _ in come])
             await asyncio.to_thread(installing.install, store, record, [arrived for _, arrived in come if arrived])
+            await self._clear(pull)
         return record
 
     async def _one(

@@ -31,7 +31,7 @@ from edged.pull.throttle import Throttle
 from edged.pull.web import Opened, Retryable, Web, reading
 from edged.store import Piece
 
-_BATCH_BYTES = 2**20
+BATCH_BYTES = 2**20
 _BATCH_S = 0.5
 _REHASH_BYTES = 64 * 2**20
 # Whether this is a model shows in its header, which is a few megabytes at most where it has a vocabulary.
@@ -165,7 +165,7 @@ class Transfer:
                 raise Retryable(f"{host} broke off after {partial.done_bytes} of {size_bytes} bytes.")
             crawl = crawl.after(clock.now_s() - began_s, len(came), means.patience)
             batch += came[: size_bytes - partial.done_bytes - len(batch)]  # never more than was announced
-            if len(batch) >= _BATCH_BYTES or clock.now_s() - written_s >= _BATCH_S:
+            if len(batch) >= BATCH_BYTES or clock.now_s() - written_s >= _BATCH_S:
                 await self._write(batch)
                 written_s = clock.now_s()
                 if means.throttle.quiet_until():
