@@ -101,15 +101,17 @@ class Imports:
         """Write what comes; the byte to go on at. Whatever ends this, what has come is on the disk and noted."""
         held = self._uploads.writing(id, offset_bytes)
         writing = await _to_its_end(held.__enter__)
+        batch = bytearray()
         try:
-            batch = bytearray()
             async for chunk in request.content.iter_any():
                 batch += chunk
                 if len(batch) >= _CHUNK_BYTES:
                     await _written(writing, batch)
-            await _written(writing, batch)
         finally:
-            await _to_its_end(lambda: held.__exit__(None, None, None))
+            try:
+                await _written(writing, batch)
+            finally:
+                await _to_its_end(lambda: held.__exit__(None, None, None))
         return writing.offset_bytes
 
     def _is_here(self, wanted: UploadBody) -> bool:

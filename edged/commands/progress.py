@@ -20,12 +20,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-ENDED = frozenset({"done", "failed", "cancelled"})
 _PER_S = 8.0
 # Below this there is no room for a bar beside the figures.
 _BAR_COLUMNS = 60
 _WIDEST_BAR = 48
-_NAME_SHARE = 0.35
+_NAME_SHARE = 0.27
 _STEPS = 10
 # Those of which one can say how far they are.
 _MEASURED = ("fetching", "copying", "checking", "mending", "verifying")
@@ -189,7 +188,7 @@ class _Lines:
         """A line, if there is something new."""
         tenth = int(share(progress) * _STEPS)
         what = (progress["state"], progress.get("reason"), tenth if progress["state"] != "waiting" else 0)
-        if what == self._said or progress["state"] in ENDED:
+        if what == self._said or progress["state"] not in _WORDS:
             return
         self._said = what
         self._output.write(f"{progress['name']}: {_plain(progress)}\n")
@@ -208,9 +207,10 @@ def _plain(progress: Mapping[str, Any]) -> str:
 
 
 def _name(progress: Mapping[str, Any], width: int) -> Text:
-    name = Text(progress["name"] or progress["reference"], style="bold", no_wrap=True)
-    name.truncate(max(12, int(width * _NAME_SHARE)), overflow="ellipsis")
-    return name
+    most, name = max(12, int(width * _NAME_SHARE)), str(progress["name"] or progress["reference"])
+    text = Text(name if len(name) <= most else name.rpartition("/")[2], style="bold", no_wrap=True)
+    text.truncate(most, overflow="ellipsis")
+    return text
 
 
 def _line(cells: Iterable[RenderableType]) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -42,8 +42,8 @@ class Recommended:
         yield table
         if not is_wide:
             yield Text("")
-            for model in models:
-                yield Text.assemble((model["name"], ""), (f": {_why(model)}", "dim"))
+            for why, names in _by_reason(models).items():
+                yield Text.assemble((", ".join(names), ""), (f": {why}", "dim"))
         yield Text("")
         yield _basis(self._body["device"])
         yield _advice(self._body)
@@ -83,6 +83,13 @@ def _row(model: Mapping[str, Any]) -> Sequence[Text]:
         Text(f"{speed:.0f}" if speed is not None and speed >= 10 else f"{speed:.1f}" if speed is not None else "?"),
         Text(clock(download) if download is not None else "?"),
     )
+
+
+def _by_reason(models: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for model in models:
+        found.setdefault(_why(model), []).append(model["name"])
+    return found
 
 
 def _why(model: Mapping[str, Any]) -> str:
