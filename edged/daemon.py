@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import math
 import os
 import signal
 import time
@@ -23,6 +24,7 @@ from edged.errors import ConfigError, ShuttingDown
 from edged.host import hardware, memory
 from edged.local.backend import Local
 from edged.local.keeping import Keeping
+from edged.local.loads import LoadTimes
 from edged.local.pool import Pool
 from edged.local.shelf import Shelf
 from edged.local.tuning import Tuning
@@ -59,12 +61,23 @@ async def run(config: Config, state: Path) -> None:
         engine = config.engine
         shelf = Shelf(state / _PREFIXES, engine.prefix_disk_bytes, engine.prefix_disk_daily_bytes)
         keeping = await life.enter_async_context(Keeping(shelf, store))
-        pool = await life.enter_async_context(Pool(store, engine, config.limits, journal.tell, tuning, keeping))
+        times = LoadTimes(state / _CACHE / "loads.json")
+        keep_s = math.inf if config.models.keep_alive_s is None else config.models.keep_alive_s
+        kept = filter(None, (config.models.default, *config.models.ensure))
+        pool = await life.enter_async_context(
+            Pool(
+                *(store, engine, config.limits, journal.tell, tuning, keeping),
+                times=times,
+                keep_s=keep_s,
+                kept=tuple(kept),
+            )
+        )
         metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)
 
         def default(installed: Sequence[ModelFile]) -> str:
-            return default_model(config.models.default, installed, memory.available_bytes(), pool.residents.keys())
+            given = [file for file in installed if pool.memory.quarantine.case_of(file.name) is None]
+            return default_model(config.models.default, given, memory.available_bytes(), pool.residents.keys())
 
         local = Local(pool, store, config.limits, config.engine.shared_prompts)
         router = Router(Several(local), store.models, config.routing.aliases, default)
@@ -88,6 +101,8 @@ async def run(config: Config, state: Path) -> None:
         life.push_async_callback(drain, pool, journal, keeping, config.limits.drain_s)
         if config.models.preload:
             pool.warm(default(await asyncio.to_thread(store.models)))
+        if config.models.ensure:
+            pool.ensure(config.models.ensure)
         await stop.wait()
         journal.tell("stopping", running=journal.running, drain_s=config.limits.drain_s)
 

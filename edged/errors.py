@@ -17,6 +17,7 @@
     │   ├── PayloadTooLarge          more bytes than the published limit
     │   ├── UnsupportedMediaType     not plain JSON
     │   ├── ModelInvalid             the model's file is damaged or no model, or the engine refused it
+    │   ├── ModelQuarantined         the model has ended its process too often
     │   └── TemplateLimit            the model's chat template ran too long or too large
     ├── Unavailable                  ours: the same request may succeed later, or elsewhere
     │   ├── QueueFull                as many wait as may wait
@@ -160,6 +161,12 @@ class ModelInvalid(RequestError):
     code = "model_invalid"
 
 
+class ModelQuarantined(RequestError):
+    """The model's file is well-formed, and running it ended the process that ran it, twice in ten minutes."""
+
+    code = "model_quarantined"
+
+
 class TemplateLimit(RequestError):
     """The model's own chat template exceeded its time or memory and was stopped."""
 
@@ -203,9 +210,13 @@ class ModelLoading(Unavailable):
 
 
 class WorkerCrashed(Unavailable):
-    """The model's process ended while it owed us an answer."""
+    """The model's process ended while it owed us an answer; `by_itself` where nobody outside had a hand in it."""
 
     code = "worker_crashed"
+
+    def __init__(self, message: str, *, by_itself: bool = False, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.by_itself = by_itself
 
 
 class WorkerStalled(Unavailable):

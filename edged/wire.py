@@ -3,7 +3,7 @@
     daemon ── Load ──────────────▶ worker        the model's descriptor travels beside it (SCM_RIGHTS)
            ◀─ Loading*, Loaded | LoadFailed
            ◀─ Tuned                              whenever something was found out about the machine
-           ── Share, Generate, Cancel ──▶
+           ── Threads, Share, Generate, Cancel ──▶
            ◀─ Accepted | Rejected | Failed      one of them per Generate: Accepted when it begins to run
            ◀─ Failed                            the end of an accepted answer that cannot go on
            ── Count ─────────────▶
@@ -213,6 +213,17 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Threads:
+    """From the next step on use at most `count` threads, because other models answer too, in the processes `siblings`.
+
+    At 0 they have all cores: what can wait must, and a step that is due all the same runs on one thread.
+    """
+
+    count: int
+    siblings: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """Nobody waits for this answer any more. Unknown ids are ignored: the end may have crossed the cancellation."""
 
@@ -269,7 +280,7 @@ class Step:
 
     `step_s` is the whole step; of it `decode_s` was spent in llama_decode, `sample_s` in llama.cpp's sampler, and
     `guessing_s` by the smaller model.
-    It advanced `decoding` answers, and might have read `chunk_tokens` prompt tokens.
+    It advanced `decoding` answers, and might have read `chunk_tokens` prompt tokens, on `threads` threads at most.
     Of `drafted` guessed tokens so many were `accepted`: one of the sequences got that many tokens more than one.
     """
 
@@ -283,6 +294,7 @@ class Step:
     drafted: int = 0
     accepted: int = 0
     guessing_s: float = 0.0
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +339,7 @@ Frame: TypeAlias = (
     | Embed
     | Rank
     | Share
+    | Threads
     | Cancel
     | Accepted
     | Rejected

@@ -303,6 +303,10 @@ class FakeVectors:
         assert sum(map(len, self.cells.values())) <= self.prepared_tokens + self.batch_tokens, "cells ran out"
         return results
 
+    def use_threads(self, threads: int) -> None:
+        """At least one."""
+        assert threads >= 1
+
     def forget(self, slot: int) -> None:
         """Empty a slot."""
         assert slot in self.cells

@@ -22,6 +22,7 @@ _STATUS: dict[type[EdgedError], int] = {
     errors.Cancelled: 499,  # no standard has one; nginx's, which Ollama uses too
     errors.HostNotAllowed: 421,
     errors.ModelInvalid: 422,
+    errors.ModelQuarantined: 422,
     errors.TemplateLimit: 422,
     errors.Unavailable: 503,
     errors.RateLimited: 429,

@@ -14,13 +14,16 @@ from functools import partial
 
 from edged.config import Engine
 from edged.errors import EdgedError, LoadTimeout, WorkerCrashed
-from edged.host import memory
+from edged.host import cpu, memory
 from edged.local.keeping import Keeping
 from edged.local.process import WorkerProcess
 from edged.local.resident import Resident
 from edged.local.tuning import Tuning, choose_drafter, how_to_load, snapshot_bytes
 from edged.store import ModelFile, Store
 from edged.wire import Load, Loaded, Tuned
+
+# What a model takes beside its file: cells, compute buffers, the interpreter.
+_BESIDE_BYTES = 512 * 2**20
 
 
 class Loader:
@@ -31,6 +34,14 @@ class Loader:
         self._engine = engine
         self._tuning = tuning
         self._keeping = keeping
+
+    def find(self, model: str) -> ModelFile:
+        """The file of `model`. Raises `ModelNotFound`; reads the disk."""
+        return self._store.find(model)
+
+    def needed_bytes(self, file: ModelFile) -> int:
+        """How much memory the model takes once it is loaded."""
+        return file.size_bytes + _BESIDE_BYTES
 
     async def load(self, model: str, resident: Resident, spawn: Callable[[], WorkerProcess]) -> Loaded:
         """Load `model`; `spawn` makes another process where the first one dies of the smaller model.
@@ -77,18 +88,19 @@ class Loader:
 
     def _frame(self, file: ModelFile, installed: Iterable[ModelFile], resident: Resident) -> Load:
         engine, tuning, available_bytes = self._engine, self._tuning, memory.available_bytes()
+        threads = engine.threads or cpu.usable_cores()
         chosen = choose_drafter(file, engine.draft_model, installed, available_bytes)
         resident.draft_problem = chosen.problem
         how = how_to_load(file.size_bytes, available_bytes)
         tuned = Tuned(engine.threads)
         if engine.threads is None and tuning is not None:  # a number that was set is not to be taken for a measured one
-            tuned = tuning.known(file, how, engine.thread_count)
-            resident.process.on_tuned = partial(tuning.remember, file, how, engine.thread_count)
+            tuned = tuning.known(file, how, threads)
+            resident.process.on_tuned = partial(tuning.remember, file, how, threads)
         return Load(
             name=file.name,
             context_tokens=engine.context_tokens,
             sequences=engine.sequences,
-            threads=engine.thread_count,
+            threads=threads,
             gpu_layers=engine.gpu_layers,
             longest_gap_steps=engine.longest_gap_steps,
             tuned=tuned,
@@ -98,7 +110,7 @@ class Loader:
             lookup=engine.lookup,
             drafter=chosen.drafter.name if chosen.drafter else "",
             kv_type=engine.kv_type,
-            snapshot_bytes=snapshot_bytes(engine),
+            snapshot_bytes=snapshot_bytes(engine, resident.among),
         )
 
 

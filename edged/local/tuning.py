@@ -92,11 +92,15 @@ def _gib(size_bytes: int) -> str:
     return f"{size_bytes / 2**30:.1f}"
 
 
-def snapshot_bytes(engine: Engine) -> int:
-    """What one worker may keep outside of its context."""
-    if engine.snapshot_bytes is not None:
-        return engine.snapshot_bytes // engine.resident_models
-    return int(memory.total_bytes() * _SNAPSHOT_SHARE / engine.resident_models)
+def snapshot_bytes(engine: Engine, among: int = 1) -> int:
+    """What one worker may keep outside of its context if it is the `among`-th model in memory.
+
+    The first has all that there is, since most devices hold one model for chats; who comes later has a part of it.
+    """
+    most_bytes = engine.snapshot_bytes
+    if most_bytes is None:
+        most_bytes = int(memory.total_bytes() * _SNAPSHOT_SHARE)
+    return most_bytes // among
 
 
 class Tuning:

@@ -106,6 +106,12 @@ class VectorContext:
             return [self._mean(portion) for portion in portions if portion.is_last]
         return [self._pooled(portion.slot) for portion in portions if portion.is_last]
 
+    def use_threads(self, threads: int) -> None:
+        """Read on so many threads from now on."""
+        self._threads = threads
+        if self._context is not None:
+            lib.llama_set_n_threads(self._context, threads, threads)
+
     def forget(self, slot: int) -> None:
         """Drop everything of a sequence."""
         self._sums.pop(slot, None)

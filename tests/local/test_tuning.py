@@ -69,7 +69,7 @@ def test_a_smaller_model_is_used_where_both_fit() -> None:
 
 def test_conversations_outside_of_the_context_get_what_is_set_or_a_share_of_the_memory() -> None:
     assert snapshot_bytes(Engine(snapshot_bytes=1000)) == 1000
-    assert snapshot_bytes(Engine(snapshot_bytes=1000, resident_models=2)) == 500
+    assert snapshot_bytes(Engine(snapshot_bytes=1000), among=2) == 500
     assert 0 < snapshot_bytes(Engine()) <= total_bytes() / 16
 
 

@@ -42,7 +42,7 @@ def test_what_others_did_while_we_rested_is_not_held_against_them(
         (tmp_path / "stat").write_text(f"{processor} {int(busy_s * os.sysconf('SC_CLK_TCK'))} 0 0 0 0 0 0 0\n")
         monkeypatch.setattr(module, "perf_counter", lambda: at_s)
 
-    monkeypatch.setattr(module, "_STAT", tmp_path / "stat")
+    monkeypatch.setattr(module, "_PROC", tmp_path)
     machine(0, 0)
     rested, worked = Neighbours(), Neighbours()
     machine(100, 90)
