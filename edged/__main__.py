@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from edged import __version__, config, console
 from edged.config import Config
 from edged.errors import EdgedError
-from edged.host import memory
+from edged.local.room import judge
 from edged.routing import default_model
 from edged.store import Store
 
@@ -96,7 +96,8 @@ def _status(options: argparse.Namespace) -> int:
 
 def _models(options: argparse.Namespace) -> int:
     files = Store(config.state_dir(options.state_dir) / "models").models()
-    default = default_model(_load(options).models.default, files, memory.available_bytes())
+    settings = _load(options)
+    default = default_model(settings.models.default, files, judge(settings.engine))
     console.show(
         {"models": [console.model_body(file, default) for file in files]},
         console.models_table(files, default),
@@ -124,7 +125,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     settings, state = _load(options), config.state_dir(options.state_dir)
     store = Store(state / "models")
-    name = options.model or default_model(settings.models.default, store.models(), memory.available_bytes())
+    name = options.model or default_model(settings.models.default, store.models(), judge(settings.engine))
     is_running = console.is_running(config.control_socket(state))
     body = asyncio.run(bench.measure(settings, state, store.find(name), is_running=is_running))
     console.show(body, console.bench_table(body), as_json=options.json)

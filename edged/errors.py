@@ -27,6 +27,7 @@
     │   ├── WorkerCrashed            the model's process died
     │   ├── WorkerStalled            the model's process stopped making progress and was replaced
     │   ├── WorkerStarved            the model's process found no memory for this
+    │   ├── ModelTooLarge            the model needs more memory than there is
     │   ├── LoadTimeout              the model did not load in time
     │   └── ShuttingDown             the daemon is on its way out
     ├── ConfigError                  the configuration says something impossible; the daemon does not start
@@ -38,6 +39,9 @@ The classes know nothing of HTTP: `api/errors.py` maps each to a status. `code` 
 from __future__ import annotations
 
 from typing import ClassVar
+
+# Memory that others take is given back when somebody closes a program, not in a second.
+_MEMORY_FREED_S = 60.0
 
 
 class EdgedError(Exception):
@@ -229,6 +233,17 @@ class WorkerStarved(Unavailable):
     """The model's process found no memory for what was asked; what else it does goes on."""
 
     code = "worker_oom"
+
+
+class ModelTooLarge(Unavailable):
+    """The model needs more memory than it can have, by arithmetic or because its process found none."""
+
+    code = "model_too_large"
+
+    def __init__(self, message: str, *, needed_bytes: int, available_bytes: int) -> None:
+        super().__init__(message, retry_after_s=_MEMORY_FREED_S)
+        self.needed_bytes = needed_bytes
+        self.available_bytes = available_bytes
 
 
 class LoadTimeout(Unavailable):

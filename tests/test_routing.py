@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from edged.chat import ChatRequest, EmbedRequest, MadeFor, RerankRequest
 from edged.config import Routing
 from edged.errors import ModelInvalid, ModelNotFound
+from edged.local.fit import Ease
 from edged.routing import Route, Router, default_model, resolve
 from edged.store import ModelFile
 from tests.fakes import ScriptedBackend
@@ -54,6 +55,11 @@ def test_an_unknown_name_is_not_found_and_told_what_there_is(wanted: str) -> Non
 GIB = 2**30
 
 
+def within(available_bytes: int) -> Callable[[ModelFile], Ease]:
+    """Files fit as they are, and up to twice as large ones with less."""
+    return lambda file: Ease((file.size_bytes < available_bytes) + (file.size_bytes < 2 * available_bytes))
+
+
 @pytest.mark.parametrize(
     ("configured", "available_bytes", "expected"),
     [
@@ -67,16 +73,16 @@ GIB = 2**30
 def test_the_default_is_the_largest_that_fits(configured: str | None, available_bytes: int, expected: str) -> None:
     installed = [file("small", 2 * GIB), file("large", 5 * GIB), file("guide", 3 * 2**20)]
 
-    assert default_model(configured, installed, available_bytes) == expected
+    assert default_model(configured, installed, within(available_bytes)) == expected
 
 
 @pytest.mark.parametrize("made_for", ["vectors", "scores", "part", None])
 def test_what_cannot_talk_is_no_default_however_large(made_for: MadeFor | None) -> None:
     other, small, guide = file("other", 3 * GIB, made_for), file("small", GIB), file("guide", 3 * 2**20)
 
-    assert default_model(None, [other, small, guide], 8 * GIB, resident=["other"]) == "small"
-    assert default_model(None, [other, guide], 8 * GIB) == "guide"
-    assert default_model("other", [other, small, guide], 8 * GIB) == "other", "the owner knows best"
+    assert default_model(None, [other, small, guide], within(8 * GIB), resident=["other"]) == "small"
+    assert default_model(None, [other, guide], within(8 * GIB)) == "guide"
+    assert default_model("other", [other, small, guide], within(8 * GIB)) == "other", "the owner knows best"
 
 
 async def test_a_router_asks_for_the_model_that_was_meant_and_says_why() -> None:

@@ -27,6 +27,7 @@ _STATUS: dict[type[EdgedError], int] = {
     errors.Unavailable: 503,
     errors.RateLimited: 429,
     errors.LoadTimeout: 504,
+    errors.ModelTooLarge: 507,
     EdgedError: 500,
 }
 # OpenAI's `type` by status (platform.openai.com/docs/guides/error-codes); the rest are the caller's or the server's.
@@ -135,4 +136,6 @@ def _own(error: EdgedError) -> dict[str, Any]:
     own: dict[str, Any] = {"code": error.code, "src": "edged"}
     if isinstance(error, errors.Unavailable):
         own["retry_after_s"] = math.ceil(error.retry_after_s)  # in a stream there is no header for it any more
+    if isinstance(error, errors.ModelTooLarge):
+        own |= {"needed_bytes": error.needed_bytes, "available_bytes": error.available_bytes}
     return own

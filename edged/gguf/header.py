@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edged.chat import MadeFor
-from edged.gguf import entries, ranges, tensors, vocabulary
+from edged.gguf import build, entries, ranges, tensors, vocabulary
+from edged.gguf.build import Build
 from edged.gguf.entries import TEMPLATE, U32, U64, Entries
 from edged.gguf.reading import GgufInvalid, Reader, shown
 from edged.gguf.tensors import Tensors
@@ -39,7 +40,7 @@ class Gguf:
     """What a file says of itself: every entry that is a number or a short text, by its key, and its chat template.
 
     `template` is empty where there is none, or one that is longer than any; `architecture` in the pieces of a model
-    behind its first. `vocabulary_tokens` is 0 where there is no vocabulary.
+    behind its first. `vocabulary_tokens` is 0 where there is no vocabulary; `build` is empty in parts.
     """
 
     made_for: MadeFor
@@ -49,6 +50,7 @@ class Gguf:
     version: int = 3
     vocabulary_tokens: int = 0
     tensors: Tensors = field(default_factory=Tensors)
+    build: Build = field(default_factory=Build)
 
     @property
     def context_tokens(self) -> int | None:
@@ -108,7 +110,8 @@ def judged(said: Entries, found: Tensors, version: int, *, is_whole: bool) -> Gg
     plain = dict(said.plain())
     template = str(plain.pop(TEMPLATE, ""))
     kept = {sys.intern(key): value for key, value in plain.items() if len(key) <= _LONGEST_KEPT_KEY}
-    return Gguf(purpose, architecture, kept, template, version, tokens, found)
+    built = build.read(said, architecture) if purpose != "part" else Build()
+    return Gguf(purpose, architecture, kept, template, version, tokens, found, built)
 
 
 def beginning(reader: Reader) -> tuple[int, int, int]:

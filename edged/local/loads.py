@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from edged import durable
 from edged.checked import fields_of, reader
 from edged.errors import ModelLoading
-from edged.local import durable
 
 log = logging.getLogger(__name__)
 

@@ -98,6 +98,9 @@ class Residents:
         """What is free for further models; loads that are under way will take the rest of theirs."""
         return memory.available_bytes() - sum(resident.outstanding_bytes for resident in self.all.values())
 
+    def _room_for(self, resident: Resident) -> int:
+        return self.room_bytes + resident.outstanding_bytes
+
     @property
     def is_settled(self) -> bool:
         """Nobody comes and nobody goes."""
@@ -163,7 +166,9 @@ class Residents:
                     self._known[model].size_bytes,
                     self._known[model].needs_bytes,
                 )
-            card = await self._loader.load(model, resident, partial(self._spawn, model))
+            card = await self._loader.load(
+                model, resident, partial(self._spawn, model), partial(self._room_for, resident)
+            )
         except (EdgedError, OSError) as error:
             failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
             self._fail(model, resident, failure)
@@ -177,6 +182,9 @@ class Residents:
         self._tell("model_loaded", model=model, seconds=round(resident.load_s, 3), description=card.description)
         if resident.draft_problem:
             self._tell_undrafted(model, resident.draft_problem)
+        if resident.fit and resident.fit.lowered:
+            log.warning("%s: %s", model, resident.fit.lowered)
+            self._tell("model_lowered", model=model, what=resident.fit.lowered)
         if problem := self.problem(resident):
             log.error("%s: %s", model, problem)
             self._tell("gpu_unused", model=model, reason=problem)
