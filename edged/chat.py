@@ -202,7 +202,8 @@ class TokenizeRequest:
 class ModelCard:
     """What can be asked for. `context_tokens` is None while nobody has opened it, `made_for` where it is unreadable.
 
-    `longest_context_tokens` is what it was trained for, as far as its file says.
+    `longest_context_tokens` is what it was trained for, as far as its file says. `quarantine` is why it is not given
+    any more; empty for one that is.
     """
 
     name: str
@@ -214,3 +215,4 @@ class ModelCard:
     made_for: MadeFor | None = "words"
     abilities: tuple[Ability, ...] = ()
     longest_context_tokens: int | None = None
+    quarantine: str = ""

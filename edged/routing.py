@@ -18,6 +18,13 @@ from edged.local.fit import Ease
 from edged.store import GUIDE, ModelFile, unusable
 
 _DEFAULT = "default"
+# Ollama's clients put it behind every name that has no tag.
+_TAG = ":latest"
+# What led to a model that is not there.
+_WHY = {
+    "default": " ([models] default)",
+    "alias": " ([routing] aliases makes it answer for {!r})",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +59,30 @@ def resolve(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, 
     """Who answers a request for `wanted`: one of `installed`. Raises `ModelNotFound` with what there is."""
     route = _route(wanted, installed, aliases, default)
     if route is None or route.model not in installed:
-        named = repr(wanted) if route is None else repr(route.model)
-        raise ModelNotFound(f"There is no model named {named} here. Installed: {', '.join(installed)}.", param="model")
+        named, why = (wanted, "") if route is None else (route.model, _WHY[route.reason].format(wanted))
+        raise ModelNotFound(
+            f"There is no model named {named!r} here{why}. Installed: {', '.join(installed)}.", param="model"
+        )
     return route
 
 
 def _route(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: str) -> Route | None:
     if not wanted:
-        return Route(default, "default")
-    if (name := wanted.removesuffix(":latest")) in installed:
-        return Route(name, "named")
-    target = next((target for pattern, target in aliases.items() if fnmatchcase(wanted, pattern)), None)
+        return Route(_installed(default, installed) or default, "default")
+    if (found := _installed(wanted, installed)) is not None:
+        return Route(found, "named")
+    names = (wanted, wanted.removesuffix(_TAG))
+    target = next((target for pattern, target in aliases.items() for name in names if fnmatchcase(name, pattern)), None)
     if target is None:
         return None
-    return Route(default if target == _DEFAULT else target, "alias")
+    meant = default if target == _DEFAULT else target
+    return Route(_installed(meant, installed) or meant, "alias")
+
+
+def _installed(name: str, installed: Sequence[str]) -> str | None:
+    """The model that `name` means: `:latest` says no more than no tag, on either side. None where there is none."""
+    bare = name.removesuffix(_TAG)
+    return next((known for known in (name, bare, bare + _TAG) if known in installed), None)
 
 
 class Router:

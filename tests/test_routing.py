@@ -38,10 +38,27 @@ def file(name: str, size_bytes: int, made_for: MadeFor | None = "words") -> Mode
         ("gemini-2.5-flash", ALIASES, Route("qwen", "alias")),
         ("mine", {"mine": "guide", "*": "default"}, Route("guide", "alias")),
         ("other", {"mine": "guide", "*": "default"}, Route("qwen", "alias")),
+        # A tag is a part of the name, but `:latest`, which says nothing.
+        ("llama3.2:1b", {}, Route("llama3.2:1b", "named")),
+        ("hf.co/org/repo-GGUF:Q4_0", {}, Route("hf.co/org/repo-GGUF:Q4_0", "named")),
+        ("smollm", {}, Route("smollm:latest", "named")),
+        ("smollm:latest", {}, Route("smollm:latest", "named")),
+        ("gpt-4o:latest", {"gpt-4o": "guide"}, Route("guide", "alias")),
+        ("gpt-4o", {"gpt-*": "guide:latest"}, Route("guide", "alias")),
+        ("gpt-4o", {"gpt-*": "llama3.2:1b"}, Route("llama3.2:1b", "alias")),
+        ("mistral:7b", {"*:7b": "llama3.2:1b"}, Route("llama3.2:1b", "alias")),
     ],
 )
 def test_names(wanted: str | None, aliases: Mapping[str, str], route: Route) -> None:
-    assert resolve(wanted, INSTALLED, aliases, "qwen") == route
+    tagged = ["llama3.2:1b", "hf.co/org/repo-GGUF:Q4_0", "smollm:latest"]
+    assert resolve(wanted, [*INSTALLED, *tagged], aliases, "qwen") == route
+
+
+def test_an_alias_to_a_model_that_is_not_there_says_that_it_was_an_alias() -> None:
+    with pytest.raises(ModelNotFound, match=r"named 'gone' here \(\[routing\] aliases makes it answer for 'gpt-4o'\)"):
+        resolve("gpt-4o", INSTALLED, {"gpt-*": "gone"}, "qwen")
+    with pytest.raises(ModelNotFound, match=r"named 'gone' here \(\[models\] default\)"):
+        resolve(None, INSTALLED, {}, "gone")
 
 
 @pytest.mark.parametrize("wanted", ["qwenn", "GPT-4o", "default", "../guide", "x" * 300])

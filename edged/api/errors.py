@@ -138,4 +138,6 @@ def _own(error: EdgedError) -> dict[str, Any]:
         own["retry_after_s"] = math.ceil(error.retry_after_s)  # in a stream there is no header for it any more
     if isinstance(error, errors.ModelTooLarge):
         own |= {"needed_bytes": error.needed_bytes, "available_bytes": error.available_bytes}
+    if isinstance(error, errors.ModelLoading):
+        own["progress"] = error.progress
     return own

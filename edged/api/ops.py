@@ -58,22 +58,28 @@ def status_body(
         "queued_background": pool.queued_in("background"),
         "queue_wait_s": round(pool.wait_s(default), 1),
         "residents": [
-            {**_resident_body(name, resident), "problem": pool.memory.problem(resident)}
+            {**_resident_body(name, resident, pool.memory.loading_s(name)), "problem": pool.memory.problem(resident)}
             for name, resident in pool.residents.items()
+        ],
+        "quarantined": [
+            {"model": case.model, "since": round(case.since_s), "reason": case.reason}
+            for case in pool.memory.quarantine.cases
         ],
     }
 
 
-def _resident_body(name: str, resident: Resident) -> dict[str, Any]:
+def _resident_body(name: str, resident: Resident, eta_s: float | None) -> dict[str, Any]:
     process, work = resident.process, resident.process.work
     card = process.card
     return {
         "model": name,
         "state": resident.state,
         "progress": process.progress,
+        "eta_s": None if eta_s is None else round(eta_s, 1),
         "pid": process.pid,
         "slots": resident.slots,
         "busy": resident.slots - resident.free,
+        "threads": process.threads,
         "context_tokens": card.context_tokens if card else None,
         "description": card.description if card else None,
         "model_bytes": card.model_bytes if card else None,

@@ -220,6 +220,7 @@ SHAPES: dict[str, Schema] = {
                     "resident": _FLAG,
                     "made_for": _or_null(_TEXT),
                     "capabilities": _list(_TEXT),
+                    "quarantine": _or_null(_TEXT),
                 }
             ),
         }
@@ -249,6 +250,7 @@ SHAPES: dict[str, Schema] = {
             "running": _COUNT,
             "queued": _COUNT,
             "residents": _list(_object({"model": _TEXT, "state": _TEXT, "slots": _COUNT, "busy": _COUNT})),
+            "quarantined": _list(_object({"model": _TEXT, "since": _COUNT, "reason": _TEXT})),
         }
     ),
     "Requests": _object(

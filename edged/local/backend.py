@@ -42,6 +42,7 @@ class Local:
         for file in self._store.models():
             resident = self._pool.residents.get(file.name)
             card = resident.process.card if resident else None
+            case = self._pool.memory.quarantine.case_of(file.name)
             cards.append(
                 ModelCard(
                     name=file.name,
@@ -53,6 +54,7 @@ class Local:
                     made_for=file.made_for,
                     abilities=abilities(file.made_for, file.header.template if file.header else ""),
                     longest_context_tokens=file.header.context_tokens if file.header else None,
+                    quarantine=case.reason if case else "",
                 )
             )
         return cards

@@ -1,4 +1,4 @@
-"""Models that the owner wants in memory from the start on: loaded one after another, fetched first where one is missing.
+"""Models that the owner wants in memory from the start on: loaded in order, fetched first where one is missing.
 
 As far as they fit: nobody has to go for them. Nothing here is fatal, because a device that answers with the models that
 it has is better than one that does not start; what could not be had is told.

@@ -2,8 +2,8 @@
 
 Never one that is busy, and nobody as long as what is leaving already makes the room. Among the idle those go whose
 absence costs least: what a model is worth is the seconds that loading it again takes, times how often it was used
-lately. Models that the owner wants in memory go last, because somebody waits now and they can come back; and nobody goes
-in vain, so where those that are idle do not suffice, everybody stays until enough of them are.
+lately. Models that the owner wants in memory go last, because somebody waits now and they can come back; and nobody
+goes in vain, so where those that are idle do not suffice, everybody stays until enough of them are.
 """
 
 from __future__ import annotations
@@ -61,19 +61,19 @@ def who_goes(lack: Lack, seats: Mapping[str, Seat], needs: Mapping[str, int]) ->
     lack = lack.without([model for model, seat in seats.items() if seat.state == "leaving"], needs)
     if lack.is_met:
         return ()
-    able = {model: seat for model, seat in seats.items() if seat.state == "ready" and not seat.has_turn}
-    idle = [model for model in able if able[model].is_idle]
-    for among in (
-        [model for model in idle if not able[model].is_kept],
-        idle,
-        [model for model in able if not able[model].is_kept],
-        list(able),
-    ):
+    idle = [model for model, seat in seats.items() if seat.is_idle]
+    able = [model for model, seat in seats.items() if seat.state == "ready" and not seat.has_turn]
+    for among in (_not_kept(idle, seats), idle, _not_kept(able, seats), able):
         if (chosen := _cheapest(lack, among, seats, needs)) is not None:
-            return chosen
+            # A turn that is not used ends in a moment: better to wait for it than to have one go that is worth more.
+            return () if any(seats[model].has_turn for model in chosen) else chosen
     # Not even all of them together make the room. Who is loading, or has his turn, may be among them in a moment.
     will_change = any(seat.state == "loading" or seat.has_turn for seat in seats.values())
     return () if will_change else tuple(able)
+
+
+def _not_kept(models: Sequence[str], seats: Mapping[str, Seat]) -> list[str]:
+    return [model for model in models if not seats[model].is_kept]
 
 
 def _cheapest(

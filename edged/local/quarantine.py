@@ -36,9 +36,9 @@ class Case:
     def error(self) -> ModelQuarantined:
         """What to tell whoever asks for it."""
         return ModelQuarantined(
-            f"The model {self.model} has ended its process {DEATHS} times within {WINDOW_S / 60:.0f} minutes and is not "
-            f"loaded any more. The last time: {self.reason} Use another model. To try again, replace its file (check it "
-            "with `edged scrub`, or delete it and fetch it anew), or restart the daemon.",
+            f"The model {self.model} has ended its process {DEATHS} times within {WINDOW_S / 60:.0f} minutes and is "
+            f"not loaded any more. The last time: {self.reason} Use another model. To try again, replace its file "
+            "(check it with `edged scrub`, or delete it and fetch it anew), or restart the daemon.",
             param="model",
         )
 

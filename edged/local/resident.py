@@ -74,7 +74,7 @@ class Resident:
 
     @property
     def turn_s(self) -> float:
-        """Seconds for which it stays although somebody waits for its place: it may serve for as long as it took to load.
+        """Seconds for which it stays although somebody waits for its place: it may serve for as long as loading took.
 
         That is over as soon as nobody has used it for a moment.
         """

@@ -96,10 +96,14 @@ class Residents:
     @property
     def room_bytes(self) -> int:
         """What is free for further models; loads that are under way will take the rest of theirs."""
+        if any(resident.state == "loading" and not resident.needs_bytes for resident in self.all.values()):
+            return 0  # how much that is, is known in a moment
         return memory.available_bytes() - sum(resident.outstanding_bytes for resident in self.all.values())
 
     def _room_for(self, resident: Resident) -> int:
-        return self.room_bytes + resident.outstanding_bytes
+        """What `resident` may take, beside what other loads will take yet."""
+        others = [other for other in self.all.values() if other is not resident]
+        return memory.available_bytes() - sum(other.outstanding_bytes for other in others)
 
     @property
     def is_settled(self) -> bool:
@@ -161,11 +165,9 @@ class Residents:
         self._tell("model_loading", model=model)
         try:
             if model not in self._known:
-                self._known[model] = await asyncio.to_thread(self._look_up, model)
-                resident.size_bytes, resident.needs_bytes = (
-                    self._known[model].size_bytes,
-                    self._known[model].needs_bytes,
-                )
+                known = self._known[model] = await asyncio.to_thread(self._look_up, model)
+                resident.size_bytes, resident.needs_bytes = known.size_bytes, known.needs_bytes
+                self._on_change()
             card = await self._loader.load(
                 model, resident, partial(self._spawn, model), partial(self._room_for, resident)
             )

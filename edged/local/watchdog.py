@@ -1,8 +1,8 @@
 """Notices a child that owes something and does nothing any more.
 
-A step is planned to take at most a second, so one that says nothing for ten is hung. On a machine that others keep busy
-a step can take many seconds: a worker that still burns processor time is slow, not hung, and is given a minute. One that
-is stopped or deadlocked burns none.
+A step is planned to take at most a second, so one that says nothing for ten is hung. On a machine that others keep
+busy a step can take many seconds: a worker that still burns processor time is slow, not hung, and is given a minute.
+One that is stopped or deadlocked burns none.
 """
 
 from __future__ import annotations

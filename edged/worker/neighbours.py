@@ -1,4 +1,4 @@
-"""How many cores of this machine others are using: what all processors did, less what this process and its siblings did.
+"""How many cores of this machine others are using: what all processors did, less what we and our siblings did.
 
 Sampled now and then between steps; a file that cannot be read means "unknown", never "nobody". Low priority counts like
 any other: a thread that spins cannot be told from one that works, and beside programs at the lowest priority two
@@ -23,7 +23,7 @@ _BUSY = (0, 1, 2, 5, 6, 7)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """At `at_s` all allowed processors had been busy for `busy_s`, of which `own_s` was ours and `siblings_s` theirs."""
+    """At `at_s` all allowed processors had been busy for `busy_s`; `own_s` of it was ours, `siblings_s` theirs."""
 
     at_s: float
     busy_s: float

@@ -92,6 +92,7 @@ HONOURED: dict[str, tuple[Any, dict[str, Any]]] = {
     "system": ("Be kind.", {"messages": (Message("system", (TextPart("Be kind."),)), *chat().messages)}),
     "stop_sequences": (["a", "b"], {"stop": ("a", "b")}),
     "temperature": (0.5, {"sampling": Sampling(temperature=0.5)}),
+    "keep_alive": ("5m", {"keep_alive_s": 300.0}),
     "top_p": (0.9, {"sampling": Sampling(top_p=0.9)}),
     "top_k": (5, {"sampling": Sampling(top_k=5)}),
     "tools": (
@@ -903,6 +904,7 @@ def test_models_in_anthropics_shape() -> None:
                     "resident": True,
                     "made_for": "words",
                     "capabilities": [],
+                    "quarantine": None,
                 },
             }
         ],

@@ -579,6 +579,7 @@ def test_a_model_for_a_model_picker() -> None:
             "resident": True,
             "made_for": "vectors",
             "capabilities": ["embeddings"],
+            "quarantine": None,
         },
     }
 

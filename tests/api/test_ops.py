@@ -116,7 +116,7 @@ def test_the_status_shows_who_is_in_memory_and_what_it_did(pool: Pool) -> None:
         "description": "llama 1B Q4_0", "model_bytes": 1234, "gpus": [], "gpu_layers": 0, "steps": 1,
         "prompt_tokens": 20, "completion_tokens": 3, "step_s": 0.123457, "decode_s": 0.1, "sample_s": 0.01,
         "drafted_tokens": 0, "accepted_tokens": 0, "draft_model": None, "draft_problem": None,
-        "problem": None,
+        "problem": None, "threads": 0, "eta_s": None,
     }  # fmt: skip
 
 
