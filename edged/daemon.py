@@ -58,6 +58,7 @@ async def run(config: Config, state: Path) -> None:
         life.enter_context(only_one(state))
         stop = life.enter_context(stop_signals())
         store = Store(state / _MODELS)
+        await asyncio.to_thread(swept, store)
         journal = Journal()
         tuning = Tuning(state / _CACHE / "tuning.json", hardware.identity())
         calibration = Calibration(state / _CACHE / "memory.json", hardware.identity())
@@ -157,6 +158,14 @@ def only_one(state: Path) -> Iterator[None]:
         raise ConfigError(f"Another edged is using {state}. Stop it, or choose another --state-dir.") from None
     finally:
         os.close(lock)
+
+
+def swept(store: Store) -> None:
+    """Clear away what an earlier run left half done. A disk that takes nothing keeps nobody from being answered."""
+    try:
+        store.sweep()
+    except OSError as error:
+        log.warning("%s cannot be tidied: %s", store.folder, error)
 
 
 @contextmanager

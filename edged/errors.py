@@ -18,6 +18,9 @@
     │   ├── UnsupportedMediaType     not plain JSON
     │   ├── ModelInvalid             the model's file is damaged or no model, or the engine refused it
     │   ├── ModelQuarantined         the model has ended its process too often
+    │   ├── ChecksumMismatch         what was fetched is not what was announced
+    │   ├── Conflict                 not as things stand now
+    │   │   └── OffsetConflict       an upload goes on at another byte
     │   └── TemplateLimit            the model's chat template ran too long or too large
     ├── Unavailable                  ours: the same request may succeed later, or elsewhere
     │   ├── QueueFull                as many wait as may wait
@@ -29,6 +32,7 @@
     │   ├── WorkerStarved            the model's process found no memory for this
     │   ├── ModelTooLarge            the model needs more memory than there is
     │   ├── LoadTimeout              the model did not load in time
+    │   ├── DiskFull                 the disk has no room for it, or takes nothing any more
     │   └── ShuttingDown             the daemon is on its way out
     ├── ConfigError                  the configuration says something impossible; the daemon does not start
     └── Internal                     a defect of ours, reported without its details
@@ -171,6 +175,26 @@ class ModelQuarantined(RequestError):
     code = "model_quarantined"
 
 
+class ChecksumMismatch(RequestError):
+    """What was fetched has another SHA-256 than was announced; it was thrown away."""
+
+    code = "checksum_mismatch"
+
+
+class Conflict(RequestError):
+    """It cannot be done as things stand now."""
+
+    code = "conflict"
+
+
+class OffsetConflict(Conflict):
+    """An upload goes on at `offset_bytes` and at no other byte."""
+
+    def __init__(self, message: str, *, offset_bytes: int) -> None:
+        super().__init__(message)
+        self.offset_bytes = offset_bytes
+
+
 class TemplateLimit(RequestError):
     """The model's own chat template exceeded its time or memory and was stopped."""
 
@@ -250,6 +274,12 @@ class LoadTimeout(Unavailable):
     """The model did not load within its deadline and was killed."""
 
     code = "load_timeout"
+
+
+class DiskFull(Unavailable):
+    """There is no room for this on the disk, or it takes nothing any more; what is there already is kept."""
+
+    code = "disk_full"
 
 
 class ShuttingDown(Unavailable):

@@ -145,3 +145,23 @@ class Draft:
 def straight() -> bytes:
     """The file as it should be."""
     return Draft().written()
+
+
+def named(name: str) -> bytes:
+    """The same model, but for what it is called in its file."""
+    draft = Draft()
+    draft.entries["general.name"] = one(STRING, name)
+    return draft.written()
+
+
+def pieces(count: int = 2) -> list[Draft]:
+    """The same model in so many files, as `gguf-split` writes them: only the first has the entries of the model."""
+    whole, found = Draft(), list[Draft]()
+    share = -(-len(whole.tensors) // count)
+    for number in range(count):
+        draft = Draft(tensors=whole.tensors[number * share : (number + 1) * share])
+        draft.entries = {**whole.entries} if number == 0 else {}
+        draft.entries |= {"split.no": one(U16, number), "split.count": one(U16, count)}
+        draft.entries["split.tensors.count"] = one(I32, len(whole.tensors))
+        found.append(draft)
+    return found

@@ -23,11 +23,14 @@ _STATUS: dict[type[EdgedError], int] = {
     errors.HostNotAllowed: 421,
     errors.ModelInvalid: 422,
     errors.ModelQuarantined: 422,
+    errors.ChecksumMismatch: 422,
+    errors.Conflict: 409,
     errors.TemplateLimit: 422,
     errors.Unavailable: 503,
     errors.RateLimited: 429,
     errors.LoadTimeout: 504,
     errors.ModelTooLarge: 507,
+    errors.DiskFull: 507,
     EdgedError: 500,
 }
 # OpenAI's `type` by status (platform.openai.com/docs/guides/error-codes); the rest are the caller's or the server's.

@@ -26,9 +26,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from edged import durable
-from edged.errors import InvalidRequest, ModelInvalid, ModelNotFound
+from edged.errors import Conflict, InvalidRequest, ModelInvalid, ModelNotFound
 from edged.store import loose, names, sweeping
 from edged.store.blobs import Blobs
+from edged.store.gathering import Gathered
 from edged.store.headers import Headers, problem_of
 from edged.store.listing import GUIDE, Listing
 from edged.store.model_file import ModelFile, key_of, unusable
@@ -124,9 +125,10 @@ class Store:
 
     @contextmanager
     def holding(self, pieces: Sequence[Piece]) -> Iterator[None]:
-        """While somebody gathers a model, what of it is here already stays, even if the last name that needs it goes.
+        """While somebody gathers a model, what of it is here stays, even if the last name that needs it goes.
 
-        On leaving, what no record needs by then is deleted.
+        That holds for this process; to others, which have no business here meanwhile, only what is entered counts. On
+        leaving, what no record needs by then is deleted.
         """
         checksums = {piece.sha256 for piece in pieces}
         with self._held_lock:
@@ -170,6 +172,35 @@ class Store:
                 self._collect({piece.sha256 for piece in older.pieces} if older else ())
                 return
             self._records.put(record)
+
+    def install(self, gathered: Sequence[Gathered], record: Record) -> None:
+        """Adopt files that were gathered and verified, and enter the model that they are, as one step.
+
+        Raises as `enter` does, and `Conflict` where the name is another model's; nothing stays behind of it then.
+        """
+        self.check_name(record.name)
+        self.examine(record.name, [one.descriptor for one in gathered])
+        for one in gathered:
+            os.fsync(one.descriptor)
+        with self._changing():
+            self.check_name(record.name)
+            try:
+                self.check_free(record)
+                for one in gathered:
+                    self._blobs.adopt(one.path, one.descriptor, one.piece)
+                self._records.put(record)
+            except BaseException:
+                self._collect({piece.sha256 for piece in record.pieces})
+                raise
+
+    def check_free(self, record: Record) -> None:
+        """Whether the name is nobody's, or the very same model's. Raises `Conflict`."""
+        try:
+            there = self._records.get(record.name)
+        except ValueError:
+            return
+        if there and there.pieces != record.pieces:
+            raise Conflict(f"There is another model named {record.name!r} already. Delete it first.", param="model")
 
     def check_name(self, name: str, param: str = "model") -> None:
         """Whether something that comes may be called so. Raises `InvalidRequest`."""

@@ -11,7 +11,7 @@ from edged.errors import ModelNotFound
 from edged.store import loose, names
 from edged.store.blobs import Blobs
 from edged.store.headers import Found, Headers, problem_of
-from edged.store.model_file import ModelFile
+from edged.store.model_file import ModelFile, unusable
 from edged.store.opening import Place
 from edged.store.records import Records
 
@@ -55,8 +55,12 @@ class Listing:
         raise ModelNotFound(f"There is no model named {name!r} here. Installed: {installed}.", param="model")
 
     def places(self, file: ModelFile) -> list[Place]:
-        """Where its files are opened."""
-        return self._blobs.places(file.record) if file.record else [(path.parent, (path.name,)) for path in file.paths]
+        """Where its files are opened. Raises `ModelInvalid` where its record is damaged, so that nobody knows."""
+        if file.record:
+            return self._blobs.places(file.record)
+        if file.path.parent == self._records.folder:
+            raise unusable(file.name, file.problem)
+        return [(path.parent, (path.name,)) for path in file.paths]
 
     def _guide(self) -> ModelFile:
         return self._of_loose(loose.Loose(GUIDE, ((GUIDE_FILE, GUIDE_FILE.stat()),)))
