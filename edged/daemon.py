@@ -25,11 +25,13 @@ from edged.api import guard, listening, server
 from edged.api.exposed import Exposed
 from edged.config import Config, control_socket
 from edged.errors import ConfigError, ShuttingDown
-from edged.host import hardware, memory
+from edged.host import hardware
 from edged.local.backend import Local
+from edged.local.calibration import Calibration
 from edged.local.keeping import Keeping
 from edged.local.loads import LoadTimes
 from edged.local.pool import Pool
+from edged.local.room import judge
 from edged.local.shelf import Shelf
 from edged.local.tuning import Tuning
 from edged.metrics import Metrics
@@ -67,6 +69,7 @@ async def run(config: Config, state: Path) -> None:
         await asyncio.to_thread(swept, store)
         journal = Journal()
         tuning = Tuning(state / _CACHE / "tuning.json", hardware.identity())
+        calibration = Calibration(state / _CACHE / "memory.json", hardware.identity())
         engine = config.engine
         shelf = Shelf(state / _PREFIXES, engine.prefix_disk_bytes, engine.prefix_disk_daily_bytes)
         keeping = await life.enter_async_context(Keeping(shelf, store))
@@ -77,6 +80,7 @@ async def run(config: Config, state: Path) -> None:
             Pool(
                 *(store, engine, config.limits, journal.tell, tuning, keeping),
                 times=times,
+                calibration=calibration,
                 keep_s=keep_s,
                 kept=tuple(kept),
             )
@@ -91,10 +95,10 @@ async def run(config: Config, state: Path) -> None:
 
         def default(installed: Sequence[ModelFile]) -> str:
             given = [file for file in installed if pool.memory.quarantine.case_of(file.name) is None]
-            return default_model(config.models.default, given, memory.available_bytes(), pool.residents.keys())
+            return default_model(config.models.default, given, judge(engine, calibration), pool.residents.keys())
 
         def best(able: Sequence[ModelFile]) -> ModelFile | None:
-            return largest(able, memory.available_bytes(), pool.residents.keys())
+            return largest(able, judge(engine, calibration), pool.residents.keys())
 
         local = Local(pool, store, config.limits, config.engine.shared_prompts)
         router = Router(Several(local), store.models, config.routing.aliases, default, best)
@@ -123,7 +127,7 @@ async def run(config: Config, state: Path) -> None:
         if config.models.preload:
             pool.warm(default(await asyncio.to_thread(store.models)))
         if config.models.ensure:
-            pool.ensure(config.models.ensure)
+            pool.ensure(config.models.ensure, pulls.fetch)
         await stop.wait()
         journal.tell("stopping", running=journal.running, drain_s=config.limits.drain_s)
 

@@ -31,6 +31,7 @@
     │   ├── WorkerCrashed            the model's process died
     │   ├── WorkerStalled            the model's process stopped making progress and was replaced
     │   ├── WorkerStarved            the model's process found no memory for this
+    │   ├── ModelTooLarge            the model needs more memory than there is
     │   ├── LoadTimeout              the model did not load in time
     │   ├── DiskFull                 the disk has no room for it, or takes nothing any more
     │   ├── ProviderUnavailable      somebody else's server does not answer, or not as it should
@@ -45,6 +46,9 @@ The classes know nothing of HTTP: `api/errors.py` maps each to a status. `code` 
 from __future__ import annotations
 
 from typing import ClassVar
+
+# Memory that others take is given back when somebody closes a program, not in a second.
+_MEMORY_FREED_S = 60.0
 
 
 class EdgedError(Exception):
@@ -174,6 +178,12 @@ class ModelUnsupported(ModelInvalid):
     code = "model_unsupported"
 
 
+class ModelQuarantined(RequestError):
+    """The model's file is well-formed, and running it ended the process that ran it, twice in ten minutes."""
+
+    code = "model_quarantined"
+
+
 class ChecksumMismatch(RequestError):
     """What was fetched has another SHA-256 than was announced; it was thrown away."""
 
@@ -192,12 +202,6 @@ class OffsetConflict(Conflict):
     def __init__(self, message: str, *, offset_bytes: int) -> None:
         super().__init__(message)
         self.offset_bytes = offset_bytes
-
-
-class ModelQuarantined(RequestError):
-    """The model's file is well-formed, and running it ended the process that ran it, twice in ten minutes."""
-
-    code = "model_quarantined"
 
 
 class TemplateLimit(RequestError):
@@ -262,6 +266,17 @@ class WorkerStarved(Unavailable):
     """The model's process found no memory for what was asked; what else it does goes on."""
 
     code = "worker_oom"
+
+
+class ModelTooLarge(Unavailable):
+    """The model needs more memory than it can have, by arithmetic or because its process found none."""
+
+    code = "model_too_large"
+
+    def __init__(self, message: str, *, needed_bytes: int, available_bytes: int) -> None:
+        super().__init__(message, retry_after_s=_MEMORY_FREED_S)
+        self.needed_bytes = needed_bytes
+        self.available_bytes = available_bytes
 
 
 class LoadTimeout(Unavailable):

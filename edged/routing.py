@@ -16,6 +16,7 @@ from edged.chat import ChatRequest, EmbedRequest, RerankRequest
 from edged.completion import Backend, Completion, Counted, Embeddings, Ranking
 from edged.demands import SCORES, VECTORS, Best, Demands, check, chosen, demands_of
 from edged.errors import ModelNotFound
+from edged.local.fit import Ease
 from edged.store import GUIDE, ModelFile, unusable
 
 _DEFAULT = "default"
@@ -26,10 +27,6 @@ _WHY = {
     "default": " ([models] default)",
     "alias": " ([routing] aliases makes it answer for {!r})",
 }
-# What a model needs beyond its file: cells, compute buffers, repacked weights, the process itself. A coarse rule until
-# fit is computed from the file's header: the worker of a 0.5B shape, Q4_0, with 8,192 cells had a proportional set size
-# 316 MiB above its file of 336 MiB (x86-64).
-_BESIDES_WEIGHTS_BYTES = 400 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +39,31 @@ class Route:
 
 
 def default_model(
-    configured: str | None, installed: Sequence[ModelFile], available_bytes: int, resident: Collection[str] = ()
+    configured: str | None,
+    installed: Sequence[ModelFile],
+    ease: Callable[[ModelFile], Ease],
+    resident: Collection[str] = (),
 ) -> str:
-    """The configured default, else the largest model for words that fits into memory, else `guide`.
+    """The configured default, else the largest model for words that fits into memory as wished, else the largest that
+    fits with less, else `guide`.
 
     A resident model fits: it is there, and must not lose its place to the memory that it takes. A model for vectors or
     scores, a part of one, and a file that cannot be read would refuse every chat.
     """
     if configured is not None:
         return configured
-    found = largest([file for file in installed if file.made_for == "words"], available_bytes, resident)
+    talking = [file for file in installed if file.made_for == "words"]
+    found = largest(talking, ease, resident)
     return found.name if found else GUIDE
 
 
-def largest(files: Sequence[ModelFile], available_bytes: int, resident: Collection[str] = ()) -> ModelFile | None:
-    """The largest of `files` that fits into memory, where any does."""
-    most_bytes = available_bytes - _BESIDES_WEIGHTS_BYTES
-    fitting = [file for file in files if file.name in resident or file.size_bytes <= most_bytes]
-    return max(fitting, key=lambda file: file.size_bytes, default=None)
+def largest(
+    files: Sequence[ModelFile], ease: Callable[[ModelFile], Ease], resident: Collection[str] = ()
+) -> ModelFile | None:
+    """The largest of `files` that fits into memory, where any does; one that runs as wished before one that is cut."""
+    eases = {file.name: Ease.AS_WISHED if file.name in resident else ease(file) for file in files}
+    fitting = [file for file in files if eases[file.name]]
+    return max(fitting, key=lambda file: (eases[file.name], file.size_bytes), default=None)
 
 
 def resolve(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: str) -> Route:

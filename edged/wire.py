@@ -101,6 +101,20 @@ class Infill:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """What a load has taken, by llama.cpp's own account: weights, cells and states, and its compute and output buffers.
+
+    `process_bytes` is all the rest of the process at that moment; None where the kernel does not tell it apart, as for
+    a mapped file and with memory on a device.
+    """
+
+    weights_bytes: int
+    cells_bytes: int
+    compute_bytes: int
+    process_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """The model is ready. `controls` are the texts that the tokenizer reads as control tokens.
 
@@ -108,7 +122,7 @@ class Loaded:
     `gpus` are the devices that llama.cpp could compute on beside the processor; `gpu_layers` of `layers` lie there.
     `build` is all of the engine and its context that a state of a conversation depends on.
     `drafter` is the smaller model that guesses ahead; where it was to and cannot, `draft_problem` says why.
-    `infill` is there for a model that fills gaps.
+    `infill` is there for a model that fills gaps. `taken` is the memory that the model took, without a smaller one's.
     """
 
     context_tokens: int
@@ -129,13 +143,15 @@ class Loaded:
     drafter: str = ""
     draft_problem: str = ""
     infill: Infill | None = None
+    taken: Taken | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """The engine refused the file; the worker exits after saying so."""
+    """The engine refused the file, or found no memory for it; the worker exits after saying so."""
 
     message: str
+    is_starved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

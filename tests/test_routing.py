@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from edged.config import Routing
 from edged.errors import CapabilityMissing, ModelInvalid, ModelNotFound, ModelUnsupported
 from edged.gguf.header import Gguf
 from edged.gguf.tensors import Tensors
+from edged.local.fit import Ease
 from edged.routing import Route, Router, default_model, largest, resolve
 from edged.store import ModelFile
 from tests.fakes import ScriptedBackend
@@ -28,7 +29,7 @@ def file(name: str, size_bytes: int, made_for: MadeFor | None = "words") -> Mode
 
 
 def router_of(backend: ScriptedBackend, files: Sequence[ModelFile], default: str) -> Router:
-    return Router(backend, lambda: files, ALIASES, lambda installed: default, lambda able: largest(able, GIB))
+    return Router(backend, lambda: files, ALIASES, lambda installed: default, lambda able: largest(able, within(GIB)))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,14 @@ def test_an_unknown_name_is_not_found_and_told_what_there_is(wanted: str) -> Non
     assert refused.value.param == "model"
 
 
+GIB = 2**30
+
+
+def within(available_bytes: int) -> Callable[[ModelFile], Ease]:
+    """Files fit as they are, and up to twice as large ones with less."""
+    return lambda file: Ease((file.size_bytes < available_bytes) + (file.size_bytes < 2 * available_bytes))
+
+
 @pytest.mark.parametrize(
     ("configured", "available_bytes", "expected"),
     [
@@ -89,16 +98,16 @@ def test_an_unknown_name_is_not_found_and_told_what_there_is(wanted: str) -> Non
 def test_the_default_is_the_largest_that_fits(configured: str | None, available_bytes: int, expected: str) -> None:
     installed = [file("small", 2 * GIB), file("large", 5 * GIB), file("guide", 3 * 2**20)]
 
-    assert default_model(configured, installed, available_bytes) == expected
+    assert default_model(configured, installed, within(available_bytes)) == expected
 
 
 @pytest.mark.parametrize("made_for", ["vectors", "scores", "part", None])
 def test_what_cannot_talk_is_no_default_however_large(made_for: MadeFor | None) -> None:
     other, small, guide = file("other", 3 * GIB, made_for), file("small", GIB), file("guide", 3 * 2**20)
 
-    assert default_model(None, [other, small, guide], 8 * GIB, resident=["other"]) == "small"
-    assert default_model(None, [other, guide], 8 * GIB) == "guide"
-    assert default_model("other", [other, small, guide], 8 * GIB) == "other", "the owner knows best"
+    assert default_model(None, [other, small, guide], within(8 * GIB), resident=["other"]) == "small"
+    assert default_model(None, [other, guide], within(8 * GIB)) == "guide"
+    assert default_model("other", [other, small, guide], within(8 * GIB)) == "other", "the owner knows best"
 
 
 async def test_a_router_asks_for_the_model_that_was_meant_and_says_why() -> None:

@@ -20,7 +20,8 @@ import edged
 from edged.api.errors import codes_of, dialect_of
 from edged.api.exposed import JSON, NDJSON, SSE, Route, Told
 from edged.api.replay import CONVERSATION
-from edged.api.shapes import SHAPES, Schema, ref
+from edged.api.schema import Schema, ref
+from edged.api.shapes import SHAPES
 from edged.api.wishes import DEADLINE, LANE, OVERFLOW
 
 _ABOUT = (

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edged.chat import MadeFor
-from edged.gguf import entries, infill, ranges, tensors, vocabulary
+from edged.gguf import build, entries, infill, ranges, tensors, vocabulary
+from edged.gguf.build import Build
 from edged.gguf.entries import TEMPLATE, TOKENS, U32, U64, Entries
 from edged.gguf.reading import GgufInvalid, GgufUnsupported, Reader, shown
 from edged.gguf.supported import unknown, unsupported
@@ -42,7 +43,8 @@ class Gguf:
 
     `template` is empty where there is none, or one that is longer than any, of which `has_template` knows;
     `architecture` in the pieces of a model behind its first. `vocabulary_tokens` is 0 where there is no vocabulary, and
-    with `fills_gaps` it has the tokens around a gap. `unsupported` is why this llama.cpp cannot load it, as a clause.
+    with `fills_gaps` it has the tokens around a gap. `unsupported` is why this llama.cpp cannot load it, as a clause;
+    `build` is empty then, and in parts.
     """
 
     made_for: MadeFor
@@ -56,6 +58,7 @@ class Gguf:
     fills_gaps: bool = False
     languages: tuple[str, ...] = ()
     unsupported: str = ""
+    build: Build = field(default_factory=Build)
 
     @property
     def context_tokens(self) -> int | None:
@@ -119,13 +122,14 @@ def judged(said: Entries, found: Tensors, version: int, *, is_whole: bool) -> Gg
     plain = dict(said.plain())
     template = str(plain.pop(TEMPLATE, ""))
     reason = "" if purpose == "part" else unsupported(architecture, plain)
-    tokens, fills_gaps = 0, False
+    tokens, fills_gaps, built = 0, False, Build()
     if purpose != "part" and not architecture:
         raise GgufInvalid("general.architecture is missing, empty or longer than any.")
     if purpose != "part" and not reason:  # what another architecture's numbers mean nobody here knows
         ranges.check(said, architecture, found)
         tokens = vocabulary.check(said, is_model=found.count > 0)
         fills_gaps = tokens > 0 and _fills_gaps(said, tokens)
+        built = build.read(said, architecture)
     if not found.count:
         purpose = "part"
     return Gguf(
@@ -140,6 +144,7 @@ def judged(said: Entries, found: Tensors, version: int, *, is_whole: bool) -> Gg
         fills_gaps=fills_gaps,
         languages=said.languages(),
         unsupported=reason,
+        build=built,
     )
 
 

@@ -125,6 +125,11 @@ class Child(asyncio.Protocol):
             return True
         return not self._complaint and returncode not in (None, 0) and -(returncode or 0) not in _FROM_OUTSIDE
 
+    @property
+    def was_killed(self) -> bool:
+        """It is gone because somebody outside killed it without a word, as the kernel does where memory is short."""
+        return not self._complaint and self._process.returncode == -signal.SIGKILL
+
     def send(self, frame: Frame, descriptors: Sequence[int] = ()) -> None:
         """Queue a frame; descriptors travel beside it. To a child that is gone it goes nowhere: `on_gone` tells.
 

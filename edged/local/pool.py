@@ -24,6 +24,7 @@ from types import TracebackType
 from edged.chat import Lane
 from edged.config import Engine, Limits
 from edged.errors import EdgedError, ShuttingDown
+from edged.local.calibration import Calibration
 from edged.local.ensuring import Fetch, ensure
 from edged.local.keeping import Keeping
 from edged.local.line import Line, Waiter, find_place, gave_way, too_late, waited_in_vain
@@ -32,7 +33,7 @@ from edged.local.loads import LoadTimes, must_load
 from edged.local.outlook import Outlook
 from edged.local.plan import Plan, Want, plan
 from edged.local.predict import Effort, Forecast
-from edged.local.resident import Lease, Resident
+from edged.local.resident import Lease, Resident, too_many
 from edged.local.residents import Residents, Tell
 from edged.local.tuning import Tuning
 from edged.local.work import Work
@@ -58,6 +59,7 @@ class Pool:
         keeping: Keeping | None = None,
         *,
         times: LoadTimes | None = None,
+        calibration: Calibration | None = None,
         keep_s: float = math.inf,
         kept: Collection[str] = (),
     ) -> None:
@@ -68,7 +70,7 @@ class Pool:
         self._closed: EdgedError | None = None
         self._tasks = asyncio.TaskGroup()
         self._memory = Residents(
-            Loader(store, engine, tuning, keeping or Keeping()),
+            Loader(store, engine, tuning, keeping or Keeping(), calibration),
             engine,
             tell,
             self._tasks,
@@ -150,6 +152,8 @@ class Pool:
         began, want = monotonic(), Want(model, slots, lane, caller)
         await self._memory.learn(model)
         self._refuse_to_load(model, deadline_s)
+        if (there := self.residents.get(model)) and there.state == "ready" and slots > there.slots:
+            raise too_many(model, slots, there.slots)
         expected = self.forecast(want, effort)
         if refusal := too_late(expected, deadline_s):
             raise refusal
@@ -283,6 +287,7 @@ class Pool:
         # A request that was cancelled leaves the line only when its task wakes up; until then it must not be granted.
         line = self._line
         line.waiters = [waiter for waiter in line.waiters if not waiter.granted.done()]
+        self._refuse_crowds()
         self._called -= self.residents.keys()
         called = [Want(model, 0, "background") for model in sorted(self._called)]
         now = self._plan([*line.wants, *called], line.passed)
@@ -344,8 +349,18 @@ class Pool:
             self._dispatch()
         raise self._memory.unready(model) or must_load(model, load_s, deadline_s)
 
+    def _refuse_crowds(self) -> None:
+        """Whoever wants more sequences than his model got would wait for ever."""
+        for waiter in list(self._line.waiters):
+            resident = self.residents.get(waiter.want.model)
+            if resident and resident.state == "ready" and waiter.want.slots > resident.slots:
+                self._fail(waiter, too_many(waiter.want.model, waiter.want.slots, resident.slots))
+
     def _fail_line(self, error: EdgedError, model: str | None = None) -> None:
         for waiter in [waiter for waiter in self._line.waiters if model in (None, waiter.want.model)]:
-            self._line.waiters.remove(waiter)
-            if not waiter.granted.done():
-                waiter.granted.set_exception(error)
+            self._fail(waiter, error)
+
+    def _fail(self, waiter: Waiter[Resident], error: EdgedError) -> None:
+        self._line.waiters.remove(waiter)
+        if not waiter.granted.done():
+            waiter.granted.set_exception(error)

@@ -21,6 +21,7 @@ from edged.errors import (
     LoadTimeout,
     WorkerCrashed,
     WorkerStalled,
+    WorkerStarved,
 )
 from edged.framing import WireError
 from edged.local.answers import FAILURES, Answers, frame_of
@@ -108,7 +109,8 @@ class WorkerProcess:
         """Start the child and have it load what is behind `descriptors`, which stay the caller's: the model, and the
         smaller one where `load` names it.
 
-        Raises `ModelInvalid` when the engine refuses the file, `LoadTimeout`, or `WorkerCrashed`.
+        Raises `ModelInvalid` when the engine refuses the file, `WorkerStarved` where it found no memory for it,
+        `LoadTimeout`, or `WorkerCrashed`.
         """
         self._child = await Child.spawn("edged.worker", self._hear, self._bury, HUGE_PAGES)
         self.outlook.speed.longest_gap_steps = load.longest_gap_steps
@@ -283,8 +285,8 @@ class WorkerProcess:
                 self.card, self.progress = frame, 1.0
                 self.has_measured |= frame.pooling is not None  # it answers in portions of a fixed size
                 self._settled.set()
-            case LoadFailed(message):
-                self._error = refused(self.name, message)
+            case LoadFailed(message, is_starved):
+                self._error = refused(self.name, message, is_starved=is_starved)
             case _:
                 raise WireError(f"a worker does not send {type(frame).__name__}")
         self._note_lane()
@@ -335,9 +337,11 @@ class WorkerProcess:
     def _bury(self, cause: str) -> None:
         assert self._child is not None
         doing = "while answering" if self._owed else "while loading" if self.card is None else "while idle"
+        told = f"The process of model {self.name} {cause} {doing}"
+        if self._error is None and self.card is None and self._child.was_killed:
+            self._error = WorkerStarved(f"{told}, as the kernel does where memory is short.")
         self._error = self._error or WorkerCrashed(
-            f"The process of model {self.name} {cause} {doing}; the next request starts a new one.",
-            by_itself=self._child.ended_by_itself,
+            f"{told}; the next request starts a new one.", by_itself=self._child.ended_by_itself
         )
         self._watchdog.end()
         self.interrupt(self._error)

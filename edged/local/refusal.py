@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 
-from edged.errors import ModelInvalid, ModelUnsupported
+from edged.errors import EdgedError, ModelInvalid, ModelUnsupported, WorkerStarved
 from edged.gguf.supported import unknown
 
 _UNKNOWN = re.compile(r"(?:unknown|unsupported) (model architecture|tokenizer|pre-tokenizer type): '([^'\n]*)'")
 
 
-def refused(model: str, message: str) -> ModelInvalid:
-    """The error for the model called `model`, of which llama.cpp last said `message`."""
+def refused(model: str, message: str, *, is_starved: bool = False) -> EdgedError:
+    """The error for the model called `model`, of which llama.cpp last said `message`, for want of memory or not."""
     if found := _UNKNOWN.search(message):
         what, name = found.groups()
         return ModelUnsupported(
             f"The file of model {model} cannot be loaded: {unknown(f'its {what} is {name!r}')}", param="model"
         )
-    return ModelInvalid(f"llama.cpp could not load the model {model}: {message}")
+    kind = WorkerStarved if is_starved else ModelInvalid
+    return kind(f"llama.cpp could not load the model {model}: {message}")

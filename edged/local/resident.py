@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from edged.chat import TextPart
-from edged.errors import RequestError
+from edged.errors import InvalidRequest, RequestError
 from edged.framing import WireError
+from edged.local.fit import Fit
 from edged.local.making_room import Seat, SeatState
 from edged.local.outlook import Run
 from edged.local.predict import Forecast
@@ -40,7 +41,7 @@ class Resident:
 
     `draft_problem` says why the smaller model that was set does not guess ahead for it. It leaves when nobody has used
     it for `keep_s`, which `expiry` waits for. Its file has `size_bytes`, and in memory it takes `needs_bytes`; it was
-    the `among`-th to come. Loading took `load_s`, until `ready_s`.
+    the `among`-th to come. Loading took `load_s`, until `ready_s`. `fit` is the way in which it runs.
     """
 
     process: WorkerProcess
@@ -63,6 +64,7 @@ class Resident:
     ready_s: float = 0.0
     uses: float = 0.0
     counted_s: float = 0.0
+    fit: Fit | None = None
 
     @property
     def seat(self) -> Seat:
@@ -109,6 +111,11 @@ class Resident:
             self.expiry = None
         if self.leaves_in_s is not None and self.seat.is_idle:
             self.expiry = asyncio.get_running_loop().call_later(self.leaves_in_s, leave)
+
+    def settle(self, fit: Fit) -> None:
+        """It is to run in this way; nobody holds a place yet."""
+        self.fit, self.needs_bytes = fit, fit.needs.total_bytes
+        self.slots = self.free = fit.way.sequences
 
     def take(self, slots: int) -> None:
         """Give so many sequences to somebody; to none at all, as to a guest."""
@@ -158,6 +165,15 @@ class Lease:
         """The worker's template process."""
         assert self.resident.renderer is not None
         return self.resident.renderer
+
+
+def too_many(model: str, wanted: int, slots: int) -> InvalidRequest:
+    """What to tell whoever wants more answers at once than the model has places in the memory that there is."""
+    return InvalidRequest(
+        f"{wanted} answers at once were asked for, and the memory of this device has room for {slots} with the model "
+        f"{model}.",
+        param="n",
+    )
 
 
 async def share_prompts(system_prompts: Iterable[str], renderer: Renderer, process: WorkerProcess) -> None:

@@ -100,6 +100,11 @@ class Residents:
             return 0  # how much that is, is known in a moment
         return memory.available_bytes() - sum(resident.outstanding_bytes for resident in self.all.values())
 
+    def _room_for(self, resident: Resident) -> int:
+        """What `resident` may take, beside what other loads will take yet."""
+        others = [other for other in self.all.values() if other is not resident]
+        return memory.available_bytes() - sum(other.outstanding_bytes for other in others)
+
     @property
     def is_settled(self) -> bool:
         """Nobody comes and nobody goes."""
@@ -163,7 +168,9 @@ class Residents:
                 known = self._known[model] = await asyncio.to_thread(self._look_up, model)
                 resident.size_bytes, resident.needs_bytes = known.size_bytes, known.needs_bytes
                 self._on_change()
-            card = await self._loader.load(model, resident, partial(self._spawn, model))
+            card = await self._loader.load(
+                model, resident, partial(self._spawn, model), partial(self._room_for, resident)
+            )
         except (EdgedError, OSError) as error:
             failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
             self._fail(model, resident, failure)
@@ -177,6 +184,9 @@ class Residents:
         self._tell("model_loaded", model=model, seconds=round(resident.load_s, 3), description=card.description)
         if resident.draft_problem:
             self._tell_undrafted(model, resident.draft_problem)
+        if resident.fit and resident.fit.lowered:
+            log.warning("%s: %s", model, resident.fit.lowered)
+            self._tell("model_lowered", model=model, what=resident.fit.lowered)
         if problem := self.problem(resident):
             log.error("%s: %s", model, problem)
             self._tell("gpu_unused", model=model, reason=problem)

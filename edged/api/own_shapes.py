@@ -1,0 +1,129 @@
+"""What the answers look like that are edged's own, as JSON schemas: models on their way and here, and operation."""
+
+from __future__ import annotations
+
+from edged.api.schema import ANY, COUNT, FLAG, NUMBER, TEXT, Schema, list_of, object_of, one_of, or_null, ref
+
+_PULL = object_of(
+    {
+        "id": TEXT,
+        "reference": TEXT,
+        "name": TEXT,
+        "state": one_of("queued", "waiting", "resolving", "fetching", "verifying", "done", "failed", "cancelled"),
+        "total_bytes": or_null(COUNT),
+        "done_bytes": COUNT,
+        "bytes_per_s": or_null(NUMBER),
+        "eta_s": or_null(NUMBER),
+        "reason": {**TEXT, "description": "Why it waits."},
+        "code": {**TEXT, "description": "Why it failed, for programs."},
+        "message": {**TEXT, "description": "Why it failed, for people."},
+    },
+    about="A model that is fetched, as it stands.",
+)
+_INSTALLED = object_of(
+    {
+        "name": TEXT,
+        "size_bytes": COUNT,
+        "modified_s": COUNT,
+        "made_for": or_null(TEXT),
+        "abilities": list_of(TEXT),
+        "resident": FLAG,
+        "problem": or_null(TEXT),
+        "record": {"anyOf": [ANY, {"type": "null"}], "description": "Where it came from; null for the owner's files."},
+    }
+)
+_JUDGED = object_of(
+    {
+        "name": TEXT,
+        "reference": TEXT,
+        "licence": TEXT,
+        "parameters": COUNT,
+        "languages": TEXT,
+        "purpose": one_of("chat", "embeddings"),
+        "about": TEXT,
+        "sources": {"type": "object", "description": "For every fact the address where it was read."},
+        "size_bytes": COUNT,
+        "checked": {**or_null(TEXT), "description": "When the hub last had it; null: the size is a guess."},
+        "tokens_per_s": or_null(NUMBER),
+        "download_s": or_null(NUMBER),
+        "installed": FLAG,
+        "fits": FLAG,
+        "verdict": one_of("best", "smaller", "slow", "no_memory", "no_disk", "unverified"),
+        "reason": TEXT,
+    }
+)
+
+OWN_SHAPES: dict[str, Schema] = {
+    "Pull": _PULL,
+    "Pulls": object_of({"pulls": list_of(ref("Pull"))}, about="Running, waiting, and the last that ended."),
+    "Import": object_of(
+        {
+            "id": TEXT,
+            "name": TEXT,
+            "size_bytes": COUNT,
+            "sha256": or_null(TEXT),
+            "offset": COUNT,
+            "installed": FLAG,
+        },
+        about="A model on its way here; it goes on at its offset.",
+    ),
+    "Imports": object_of({"imports": list_of(ref("Import"))}),
+    "Scrub": object_of(
+        {
+            "running": FLAG,
+            "models": list_of(
+                object_of(
+                    {
+                        "name": TEXT,
+                        "state": one_of("checking", "good", "mending", "mended", "bad"),
+                        "done_bytes": COUNT,
+                        "size_bytes": COUNT,
+                        "message": TEXT,
+                    }
+                )
+            ),
+        },
+        about="What was found of every model that was reached.",
+    ),
+    "Installed": object_of({"models": list_of(_INSTALLED)}, about="The default model first."),
+    "Deleted": object_of({"name": TEXT, "size_bytes": COUNT}),
+    "Catalogue": object_of(
+        {
+            "device": ANY,
+            "best": object_of({"chat": or_null(TEXT), "embeddings": or_null(TEXT)}),
+            "models": list_of(_JUDGED),
+        },
+        about="Models that can be fetched by name, judged for this device.",
+    ),
+    "Alive": object_of({"status": one_of("alive")}),
+    "Ready": object_of(
+        {"status": one_of("ready", "unready")},
+        {"code": TEXT, "message": TEXT, "progress": NUMBER, "eta_s": NUMBER},
+    ),
+    "Health": object_of({}, {"status": one_of("ok"), "error": ANY}, about="Word for word as llama-server answers."),
+    "Metrics": {"type": "string", "description": "Prometheus's text format."},
+    "Status": object_of(
+        {
+            "version": TEXT,
+            "addresses": list_of(TEXT),
+            "uptime_s": NUMBER,
+            "default_model": TEXT,
+            "running": COUNT,
+            "queued": COUNT,
+            "residents": list_of(
+                object_of(
+                    {"model": TEXT, "state": TEXT, "slots": COUNT, "busy": COUNT},
+                    {"capabilities": or_null(list_of(TEXT)), "languages": or_null(list_of(TEXT))},
+                )
+            ),
+            "quarantined": list_of(object_of({"model": TEXT, "since": COUNT, "reason": TEXT})),
+        }
+    ),
+    "Requests": object_of(
+        {"requests": list_of(object_of({"id": TEXT, "time": NUMBER, "dialect": TEXT, "outcome": or_null(TEXT)}))},
+        about="Newest first. Never a prompt or an answer.",
+    ),
+    "Events": object_of(
+        {"events": list_of(object_of({"number": COUNT, "time": NUMBER, "event": TEXT}))}, about="Oldest first."
+    ),
+}
