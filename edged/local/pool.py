@@ -207,9 +207,12 @@ class Pool:
     async def bring(self, model: str) -> bool:
         """Load `model` if it fits without anybody having to go, and wait for it; whether it is in memory then.
 
-        Raises `ModelNotFound`, `ModelQuarantined`.
+        Loads that are under way come first: what room there is beside them is known when they are through. Raises
+        `ModelNotFound`, `ModelQuarantined`.
         """
         await self._memory.learn(model)
+        while under_way := [found.load for found in self.residents.values() if found.state == "loading" and found.load]:
+            await asyncio.wait(under_way)
         if self._closed is None and model not in self.residents and self._fits(model):
             self._memory.begin(model)
         if (resident := self.residents.get(model)) and resident.load is not None:

@@ -161,6 +161,18 @@ async def test_models_are_loaded_at_the_start_as_far_as_they_fit(
         assert events(journal, "model_evicted") == []
 
 
+async def test_the_default_model_is_loaded_first_and_the_others_beside_it(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(store, journal) as pool:
+        holds(pool, 2, monkeypatch)
+        pool.warm("one")
+        await ensured(pool, ["two"])
+
+        assert [event for event in journal.happenings if event.event == "model_not_ensured"] == []
+        assert list(pool.residents) == ["one", "two"]
+
+
 async def test_a_missing_model_is_fetched_and_one_that_cannot_be_had_is_told(
     store: Store, journal: Journal, nano_file: Path, tmp_path: Path
 ) -> None:
