@@ -166,7 +166,7 @@ STATUS = {
     "rate_limited": 429, "predicted_timeout": 503,
     "internal": 500, "queue_full": 503, "model_loading": 503, "worker_crashed": 503, "worker_stalled": 503,
     "worker_oom": 503, "shutting_down": 503, "load_timeout": 504,
-    "conflict": 409, "checksum_mismatch": 422, "disk_full": 507,
+    "conflict": 409, "checksum_mismatch": 422, "provider_unavailable": 502, "provider_auth": 502, "disk_full": 507,
 }  # fmt: skip
 
 
@@ -174,9 +174,9 @@ def example(kind: type[EdgedError]) -> EdgedError:
     special: dict[type[EdgedError], EdgedError] = {
         errors.ContextLengthExceeded: errors.ContextLengthExceeded(9, 8),
         errors.InputTooLong: errors.InputTooLong("Input 1", 9, 8, param="input"),
-        errors.OffsetConflict: errors.OffsetConflict("elsewhere", offset_bytes=5),
         errors.MethodNotAllowed: errors.MethodNotAllowed("no", allowed=("GET", "HEAD")),
         errors.ModelLoading: errors.ModelLoading("soon", progress=0.5, retry_after_s=2.5),
+        errors.OffsetConflict: errors.OffsetConflict("elsewhere", offset_bytes=5),
     }
     return special.get(kind) or kind("It went wrong.")
 
@@ -189,7 +189,7 @@ def test_every_error_has_the_status_of_the_design(kind: type[EdgedError]) -> Non
     assert status_of(error) == STATUS[error.code]
     assert (body["message"], body["code"], body["src"]) == (str(error), error.code, "edged")
     assert body["type"].endswith("_error")
-    assert ("Retry-After" in headers_of(error)) == (status_of(error) in (429, 503, 504, 507))
+    assert ("Retry-After" in headers_of(error)) == (status_of(error) in (429, 502, 503, 504, 507))
 
 
 def test_retry_after_is_whole_seconds_and_never_zero() -> None:
