@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.errors import InvalidRequest
@@ -37,6 +37,7 @@ def test_what_was_written_is_read_and_tells_a_person_what_it_is() -> None:
     assert "sha256sum" in written
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["about", "format", "name", "files", "source", "revision", "license"]), JSON)
 def test_any_field_may_be_anything(field: str, value: object) -> None:
     told = json.loads(manifest.written(TOLD))
@@ -48,6 +49,7 @@ def test_any_field_may_be_anything(field: str, value: object) -> None:
     assert found.record.pieces == TOLD.record.pieces
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_it_may_be_no_manifest_at_all(raw: bytes) -> None:
     with pytest.raises(InvalidRequest):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.errors import InvalidRequest
@@ -19,6 +19,7 @@ NAMES = st.builds(
 ).filter(lambda name: ".." not in name)
 
 
+@settings(deadline=None)
 @given(NAMES)
 def test_every_name_has_a_file_of_its_own_in_the_folder(name: str) -> None:
     names.check(name, "model")
@@ -30,6 +31,7 @@ def test_every_name_has_a_file_of_its_own_in_the_folder(name: str) -> None:
     assert not file.startswith(".")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_whatever_is_a_name_is_safe_and_whatever_is_none_is_refused(text: str) -> None:
     if names.is_name(text):
@@ -43,6 +45,7 @@ def test_whatever_is_a_name_is_safe_and_whatever_is_none_is_refused(text: str) -
             names.check(text, "model")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_file_is_a_record_only_if_it_is_called_as_its_name_is_written(text: str) -> None:
     name = names.name_of(text)
