@@ -248,7 +248,7 @@ class Pulls:
             come = [await self._one(pull, found, number, life) for number in range(len(found.pieces))]
             pull.change(state="verifying", reason="", bytes_per_s=None, eta_s=None)
             record = installing.record(found, name, [piece for piece, _ in come])
-            await asyncio.to_thread(installing.install, store, record, [arrived for _, arrived in come if arrived])
+            await installing.through(installing.install, store, record, [arrived for _, arrived in come if arrived])
             await self._clear(pull)
         return record
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -347,3 +349,27 @@ async def test_a_defect_of_ours_fails_one_pull_and_not_the_daemon(
         assert (failed.state, failed.code) == ("failed", "internal")
         monkeypatch.undo()
         assert (await ended(pulls, pulls.submit(f"{bench.hub.files_url}/small.gguf").id)).state == "done"
+
+
+async def test_what_is_becoming_a_model_is_not_cancelled_in_the_middle(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.hub.links["small.gguf"] = model()
+    begun, may_go_on = threading.Event(), threading.Event()
+    install = installing.install
+
+    def slowly(*arguments: Any) -> None:
+        begun.set()
+        assert may_go_on.wait(10)
+        install(*arguments)
+
+    monkeypatch.setattr(installing, "install", slowly)
+    async with bench.pulls() as pulls:
+        order = pulls.submit(f"{bench.hub.files_url}/small.gguf")
+        assert await asyncio.to_thread(begun.wait, 10)
+        pulls.cancel(order.id)
+        await asyncio.sleep(0)
+        may_go_on.set()
+        assert (await ended(pulls, order.id)).state == "done"
+    assert [record.name for record in await bench.records()] == ["small"]
+    assert list(bench.store.partials.iterdir()) == []
