@@ -18,7 +18,7 @@ from benchmarks import engine, synthetic
 from benchmarks.shapes import SHAPES
 from edged.gguf.header import Gguf, inspect
 from edged.gguf.pieces import inspect_pieces
-from edged.gguf.reading import GgufInvalid
+from edged.gguf.reading import GgufInvalid, Unfinished
 from edged.store import Store
 from edged.store.listing import GUIDE_FILE
 from tests.gguf_draft import BOOL, F32, STRING, TOKENS, U8, U16, U32, Draft, many, one, straight
@@ -344,3 +344,26 @@ def test_a_header_is_read_once_for_as_long_as_the_file_is_the_same(
 
     file.write_bytes(of("bert", pooling_type=one(U32, 1)).written())
     assert store.find("m").made_for == "vectors"
+
+
+def test_a_file_that_is_on_its_way_is_never_called_wrong(tmp_path: Path) -> None:
+    """Cut off anywhere, with the length that it will have, it is unfinished or, when the header is there, sound."""
+    whole = straight()
+    header_bytes = len(Draft().header())
+    file = tmp_path / "a.part"
+    for cut in range(0, len(whole), 97):
+        file.write_bytes(whole[:cut])
+        if cut >= header_bytes:
+            assert inspect(file, len(whole)).problem == ""
+        else:
+            with pytest.raises(Unfinished):
+                inspect(file, len(whole))
+
+
+def test_a_file_that_is_on_its_way_is_called_wrong_as_soon_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "a.part"
+    for begin in (b"<!doctype html>", b"GGUF\x09\0\0\0", b"GGUF\x03\0\0\0" + b"\xff" * 16):
+        file.write_bytes(begin)
+        with pytest.raises(GgufInvalid) as refused:
+            inspect(file, 10**9)
+        assert not isinstance(refused.value, Unfinished)

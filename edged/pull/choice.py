@@ -100,7 +100,7 @@ def _by_name(models: Sequence[Listed], wanted: str) -> Listed | None:
 
 def _by_quantisation(models: Sequence[Listed], wanted: Sequence[str]) -> Listed | None:
     for quantisation in wanted:
-        pattern = re.compile(rf"(?<![A-Za-z0-9_]){re.escape(quantisation)}[.-]", re.IGNORECASE)
+        pattern = re.compile(rf"(?<![A-Za-z0-9_]){re.escape(quantisation)}[./-]", re.IGNORECASE)
         found = _first([file for file in models if pattern.search(file.path)])
         if found is not None:
             return found

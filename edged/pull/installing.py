@@ -14,7 +14,7 @@ from edged import durable
 from edged.errors import DiskFull
 from edged.pull import partial
 from edged.pull.found import Found, Remote
-from edged.store import Piece, Record, Store
+from edged.store import Piece, Record, Store, room
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,16 @@ async def holding(store: Store, pieces: Sequence[Piece]) -> AsyncIterator[None]:
         yield
     finally:
         await asyncio.shield(asyncio.to_thread(held.__exit__, None, None, None))
+
+
+def check_room(store: Store, found: Found, reserve_bytes: int | None) -> None:
+    """Whether all of a model that is not here yet will fit, before any of it is fetched. Raises `DiskFull`."""
+    wanted = 0
+    for remote in found.pieces:
+        if remote.size_bytes is not None and here(store, remote) is None:
+            path = store.partial_path(remote.key)
+            wanted += remote.size_bytes - (path.stat().st_size if path.exists() else 0)
+    room.check(store.partials, wanted, reserve_bytes)
 
 
 def here(store: Store, remote: Remote) -> Piece | None:

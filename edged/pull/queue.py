@@ -93,7 +93,8 @@ class Pulls:
         self._thread = file_thread()
         self._life = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
-        self._background: list[asyncio.Task[None]] = []
+        self._server: asyncio.Task[None]
+        self._is_closing = False
 
     async def __aenter__(self) -> Pulls:
         self._life.callback(self._thread.shutdown, wait=False)
@@ -102,8 +103,8 @@ class Pulls:
         self._finder = Finder(self._web, self._hubs)
         self._line = [_Pull(order) for order in await asyncio.to_thread(line.read, self._store.partials)]
         await self._tasks.__aenter__()
-        for work, name in ((self._serve(), "fetch models"), (self._note(), "note what is to be fetched")):
-            self._background.append(self._tasks.create_task(work, name=name))
+        self._server = self._tasks.create_task(self._serve(), name="fetch models")
+        self._tasks.create_task(self._note(), name="note what is to be fetched")
         if self._line:
             self._wanted.set()
         return self
@@ -111,8 +112,10 @@ class Pulls:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in [*self._background, *([self._work] if self._work else [])]:
+        for task in [self._server, *([self._work] if self._work else [])]:
             task.cancel()
+        self._is_closing = True
+        self._changed.set()
         # Without the error: a task group would wrap it.
         await self._tasks.__aexit__(None, None, None)
         await self._write_line()
@@ -191,9 +194,7 @@ class Pulls:
             pull = self._running = self._line.pop(0)
             self._work = self._tasks.create_task(self._run(pull), name=f"fetch {pull.progress.name}")
             await asyncio.wait([self._work])
-            self._running = self._work = None
-            self._ended.append(pull)
-            self._changed.set()
+            self._work = None
 
     async def _run(self, pull: _Pull) -> None:
         """One pull to its end; only the end of the daemon interrupts it."""
@@ -203,7 +204,7 @@ class Pulls:
             if not pull.is_unwanted:
                 raise
             await self._clear(pull)
-            pull.change(state="cancelled", reason="", bytes_per_s=None, eta_s=None)
+            self._close(pull, state="cancelled")
             self._tell("pull_cancelled", model=pull.progress.name, reference=pull.order.reference)
         except EdgedError as error:
             self._fail(pull, error.code, str(error))
@@ -213,12 +214,18 @@ class Pulls:
         else:
             took_s = round(time.monotonic() - pull.began_s, 1)
             size = record.size_bytes
-            pull.change(state="done", reason="", done_bytes=size, total_bytes=size, bytes_per_s=None, eta_s=0.0)
+            self._close(pull, state="done", done_bytes=size, total_bytes=size)
             self._tell("pull_done", model=record.name, source=record.source, size_bytes=size, duration_s=took_s)
 
     def _fail(self, pull: _Pull, code: str, message: str) -> None:
-        pull.change(state="failed", reason="", code=code, message=message, bytes_per_s=None, eta_s=None)
+        self._close(pull, state="failed", code=code, message=message)
         self._tell("pull_failed", model=pull.progress.name, cause=code, reason=message)
+
+    def _close(self, pull: _Pull, **fields: object) -> None:
+        self._running = None
+        self._ended.append(pull)
+        self._changed.set()
+        pull.change(reason="", bytes_per_s=None, eta_s=None, **fields)
 
     async def _fetch(self, pull: _Pull) -> Record:
         order, store = pull.order, self._store
@@ -235,6 +242,7 @@ class Pulls:
         self._tell(
             "pull_started", model=name, source=found.source, size_bytes=found.size_bytes, left=" ".join(found.left)
         )
+        await asyncio.to_thread(installing.check_room, store, found, self._settings.reserve_bytes)
         known = [Piece(one.sha256, one.size_bytes) for one in found.pieces if one.sha256 and one.size_bytes is not None]
         async with installing.holding(store, known), AsyncExitStack() as life:
             come = [await self._one(pull, found, number, life) for number in range(len(found.pieces))]
@@ -288,13 +296,17 @@ class Pulls:
         await asyncio.to_thread(installing.clear, [path for path in paths if path.stem not in shared])
 
     async def _note(self) -> None:
-        while True:
+        while not self._is_closing:
             await self._changed.wait()
             self._changed.clear()
             await self._write_line()
 
     async def _write_line(self) -> None:
-        orders = [pull.order.with_keys(pull.keys) for pull in self._unended() if not pull.is_unwanted]
+        orders = [
+            pull.order.with_keys(pull.keys)
+            for pull in self._unended()
+            if not pull.is_unwanted and not pull.progress.has_ended
+        ]
         try:
             await asyncio.to_thread(line.write, self._store.partials, orders)
         except OSError as error:

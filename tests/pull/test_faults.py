@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edged.pull.partial import file_thread
 from edged.pull.progress import Progress
 from edged.store import Store
 from tests.hub import Fault, Hub, model, running, sha256
@@ -310,3 +313,25 @@ async def test_a_link_with_a_checksum_is_verified(bench: Bench) -> None:
 
     right = await bench.pull(text, sha256=sha256(DATA).upper())
     assert (right.state, right.name) == ("done", "small")
+
+
+async def test_more_than_the_disk_holds_is_refused_before_it_is_fetched(bench: Bench) -> None:
+    bench.hub.announced_bytes = lambda _: 10**13
+
+    last = await fails(bench, "disk_full")
+    assert "10,000,000.0 MB" in last.message
+    assert bench.hub.fetched == []
+
+
+async def test_the_reserve_stays_free(bench: Bench) -> None:
+    bench.hub.faults = []
+    last = await bench.pull(f"hf.co/{REPOSITORY}", reserve_bytes=2**49)
+
+    assert (last.code, bench.hub.fetched) == ("disk_full", [])
+
+
+async def test_files_are_read_and_written_below_everything_else() -> None:
+    with file_thread() as thread:
+        niceness = thread.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result()
+    assert niceness == 19
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 19

@@ -62,7 +62,7 @@ async def test_a_pull_with_a_restart_in_the_middle(
                 error.add_note(f"The plug was pulled {state.what}; acknowledged: {state.acknowledged}")
                 raise
         seen += 1
-    assert seen >= min(count, 150)
+    assert seen >= min(count, 500)
 
 
 async def holds(state: State, folder: Path, hub: Hub, *, goes_on: bool) -> None:
@@ -75,8 +75,10 @@ async def holds(state: State, folder: Path, hub: Hub, *, goes_on: bool) -> None:
         part, note = folder / "partial" / f"{sha256(DATA)}.part", folder / "partial" / f"{sha256(DATA)}.json"
         recover(part)
         noted = json.loads(note.read_text())["safe_bytes"] if note.exists() else 0
+        kept = part.read_bytes() if part.exists() else b""
+        noted = noted if noted <= len(kept) else 0  # the name of the file came later than that of its note
         assert noted >= safe
-        assert noted == 0 or part.read_bytes()[:noted] == DATA[:noted]
+        assert kept[:noted] == DATA[:noted]
     if not goes_on:
         return
     async with Bench(hub, Store(folder)).pulls() as pulls:
