@@ -75,7 +75,7 @@ class State:
     @contextmanager
     def materialised(self) -> Iterator[Path]:
         """The folder as it would be found; gone on leaving."""
-        with tempfile.TemporaryDirectory(prefix="edged-power-cut-", dir=_quick_folder()) as above:
+        with tempfile.TemporaryDirectory(prefix="edged-power-cut-", dir=quick_folder()) as above:
             folder = Path(above) / "models"
             self._write(_ROOT, folder, {})
             yield folder
@@ -310,6 +310,6 @@ def _shown(argument: object) -> str:
     return f"{len(argument)} bytes" if isinstance(argument, bytes | memoryview) else str(argument)
 
 
-def _quick_folder() -> str | None:
+def quick_folder() -> str | None:
     """Where syncing costs nothing: these folders are of no use after the test."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

@@ -32,3 +32,24 @@ def test_what_cannot_be_finished_leaves_the_old_and_nothing_else(
     with pytest.raises(OSError, match="no more"):
         durable.write(file, "new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_folders_are_on_the_disk_with_all_above_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = list[Path]()
+    monkeypatch.setattr(durable, "sync_folder", synced.append)
+    durable.make_folder(tmp_path / "a" / "b")
+    durable.make_folder(tmp_path / "a" / "b")
+
+    assert synced == [tmp_path, tmp_path / "a"]
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        durable.make_folder(tmp_path / "file")
+
+
+def test_what_is_removed_is_gone_for_good_and_what_is_not_there_is_too(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for _ in range(2):
+        durable.remove(tmp_path / "file")
+    durable.remove(tmp_path / "nowhere" / "file")
+
+    assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from edged import durable
 from edged.errors import Conflict, InvalidRequest, ModelInvalid, ModelNotFound
-from edged.store import loose, names, sweeping
+from edged.store import loose, names, room, sweeping
 from edged.store.blobs import Blobs
 from edged.store.gathering import Gathered
 from edged.store.headers import Headers, problem_of
@@ -214,7 +214,10 @@ class Store:
             )
 
     def touch_verified(self, name: str, now_s: int) -> None:
-        """Note that all files of `name` were just found to be as they should be. Nothing happens where it is gone."""
+        """Note that all files of `name` were just found to be as they should be. Nothing happens where it is gone.
+
+        Raises `OSError`.
+        """
         with self._changing(), contextlib.suppress(ValueError):
             if record := self._records.get(name):
                 self._records.put(replace(record, verified_s=now_s))
@@ -222,11 +225,11 @@ class Store:
     def copy(self, source: str, name: str) -> None:
         """Give the model called `source` another name, which takes no room of its own.
 
-        Raises `ModelNotFound`, or `InvalidRequest` where `name` is taken, no name, or cannot be given.
+        Raises `ModelNotFound`, `DiskFull`, or `InvalidRequest` where `name` is taken, no name, or cannot be given.
         """
         names.check(name, "destination")
         try:
-            with self._changing():
+            with self._changing(), room.writing(self.folder):
                 found = self.find(source)
                 if name == GUIDE or self._is_taken(name):
                     raise InvalidRequest(

@@ -24,9 +24,11 @@ Place: TypeAlias = tuple[Path, tuple[str, ...]]
 def open_file(folder: Path, *steps: str, is_ours: bool = False) -> int:
     """A read-only descriptor of the regular file `steps` below `folder`, which alone may be a link. Raises `OSError`.
 
-    `is_ours` refuses a file of another user, who could change it after every check.
+    `is_ours` refuses a file of a user who owns neither this process nor the folder, and could change it after every
+    check.
     """
     at = os.open(folder, _FOLDER)
+    owners = {0, os.geteuid(), os.fstat(at).st_uid}
     try:
         for step in steps[:-1]:
             inner = os.open(step, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
@@ -38,7 +40,7 @@ def open_file(folder: Path, *steps: str, is_ours: bool = False) -> int:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         problem = OSError(errno.EINVAL, "it is no regular file")
-    elif is_ours and status.st_uid not in (0, os.geteuid()):
+    elif is_ours and status.st_uid not in owners:
         problem = PermissionError(errno.EPERM, f"it belongs to another user ({status.st_uid})")
     else:
         return descriptor

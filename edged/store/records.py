@@ -74,6 +74,15 @@ def check(record: Record) -> None:
             raise ValueError(f"{piece} is no file")
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was read of a record, and of which file in which state; `record` is None where there is a `problem`."""
+
+    identity: tuple[int, ...]
+    record: Record | None
+    problem: str = ""
+
+
 class Records:
     """The folder of records. Reads are safe at any time; whoever writes holds the store's lock."""
 
@@ -81,7 +90,7 @@ class Records:
         self.folder = models / "names"
         self._models = models
         # What was read is kept for as long as the file is the same: listing a thousand models costs a thousand looks.
-        self._read: dict[str, tuple[tuple[int, ...], Record | None]] = {}
+        self._read: dict[str, _Known] = {}
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
@@ -92,7 +101,7 @@ class Records:
             return []
 
     def get(self, name: str) -> Record | None:
-        """The record of that name; None where there is none. Raises `ValueError` for one that is damaged."""
+        """The record of that name; None where there is none. Raises `ValueError` for one that cannot be read."""
         file = names.record_file(name)
         try:
             identity = _identity(os.lstat(self.folder / file))
@@ -100,25 +109,25 @@ class Records:
             return None
         with self._lock:
             known = self._read.get(name)
-        if known is None or known[0] != identity:
+        if known is None or known.identity != identity:
             known = self._look(name, file)
             if known is None:
                 return None
             with self._lock:
                 self._read[name] = known
-        if known[1] is None:
-            raise ValueError(f"the record {self.folder / file} is damaged: delete the model and fetch it again")
-        return known[1]
+        if known.record is None:
+            raise ValueError(f"the record {self.folder / file} {known.problem}")
+        return known.record
 
     def put(self, record: Record) -> None:
         """Write it, in place of an older one. Raises `OSError`."""
         durable.write(self.folder / names.record_file(record.name), json.dumps(record, default=fields_of, indent=1))
+        self._forget(record.name)
 
     def remove(self, name: str) -> None:
         """Have it gone. Raises `OSError`."""
         durable.remove(self.folder / names.record_file(name))
-        with self._lock:
-            self._read.pop(name, None)
+        self._forget(name)
 
     def needed(self) -> set[str] | None:
         """The checksums of every file that some record needs. None where a record is damaged: it could be any."""
@@ -128,22 +137,28 @@ class Records:
             return None
         return {piece.sha256 for record in found if record for piece in record.pieces}
 
-    def _look(self, name: str, file: str) -> tuple[tuple[int, ...], Record | None] | None:
+    def _forget(self, name: str) -> None:
+        # Two files in a row may have one number, one size, and times in the same tick of the kernel's clock.
+        with self._lock:
+            self._read.pop(name, None)
+
+    def _look(self, name: str, file: str) -> _Known | None:
         try:
             descriptor = open_file(self._models, self.folder.name, file, is_ours=True)
         except FileNotFoundError:
             return None
-        except OSError:
-            return (), None
+        except OSError as error:
+            return _Known((), None, f"cannot be read: {error.strerror or error}")
         try:
             identity, raw = _identity(os.fstat(descriptor)), os.pread(descriptor, _MOST_BYTES + 1, 0)
         finally:
             os.close(descriptor)
         try:
-            record = parse(raw) if len(raw) <= _MOST_BYTES else None
-        except (ValueError, TypeError):
-            record = None
-        return identity, record if record is not None and record.name == name else None
+            if len(raw) <= _MOST_BYTES and (record := parse(raw)).name == name:
+                return _Known(identity, record)
+        except (ValueError, TypeError, RecursionError):
+            pass
+        return _Known(identity, None, "is damaged: delete the model and fetch it again")
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

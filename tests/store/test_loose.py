@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from edged.errors import InvalidRequest, ModelInvalid
 from edged.store import GUIDE, ModelFile, Store
 from tests.gguf_draft import named, pieces, straight
+from tests.power_cut import quick_folder
 
 
 def put_pieces(folder: Path, name: str, count: int = 3) -> list[Path]:
@@ -111,20 +113,22 @@ def test_deleting_a_name_leaves_nothing_of_that_name(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_ten_thousand_files_are_listed_within_a_second(tmp_path: Path) -> None:
+def test_ten_thousand_files_are_listed_within_a_second() -> None:
     whole = named("many")
-    for number in range(10_000):
-        (tmp_path / f"model-{number}.gguf").write_bytes(b"GGUF" if number % 50 else whole)
-    (tmp_path / "deep").mkdir()
-    os.mkfifo(tmp_path / "fifo.gguf")
-    (tmp_path / ("x" * 250 + ".gguf")).touch()
-    store = Store(tmp_path)
+    with TemporaryDirectory(dir=quick_folder()) as name:
+        folder = Path(name)
+        for number in range(10_000):
+            (folder / f"model-{number}.gguf").write_bytes(b"GGUF" if number % 50 else whole)
+        (folder / "deep").mkdir()
+        os.mkfifo(folder / "fifo.gguf")
+        (folder / ("x" * 250 + ".gguf")).touch()
+        store = Store(folder)
 
-    took_s = []
-    for _ in range(3):
-        began_s = time.process_time()
-        assert len(store.models()) == 10_001
-        took_s.append(time.process_time() - began_s)
-    assert min(took_s) < 1, took_s
-    assert store.find("model-50").made_for == "words"
-    assert store.find("model-51").problem
+        took_s = []
+        for _ in range(3):
+            began_s = time.process_time()
+            assert len(store.models()) == 10_001
+            took_s.append(time.process_time() - began_s)
+        assert max(took_s) < 1, took_s
+        assert store.find("model-50").made_for == "words"
+        assert store.find("model-51").problem
