@@ -85,6 +85,7 @@ class Hub:
         self.faults: list[Fault] = []
         self.seen: list[Seen] = []
         self.is_down = False
+        self.busy = 0  # so many manifests are refused
         self.gated: set[str] = set()
         self.token = ""
         self.announces: Callable[[str], str] = lambda digest: digest
@@ -158,6 +159,9 @@ class Hub:
 
     async def manifest(self, request: web.Request) -> web.StreamResponse:
         assert request.headers["Accept"] == _MANIFEST
+        if self.busy:
+            self.busy -= 1
+            return web.Response(status=429)
         layers = self.registry.get(
             f"{request.match_info['space']}/{request.match_info['model']}:" + request.match_info["tag"]
         )
@@ -262,7 +266,7 @@ class Hub:
 
     def _refused(self, request: web.Request, repository: str) -> web.Response | None:
         if self.is_down:
-            return web.Response(status=503, headers={"Retry-After": "1"})
+            return web.Response(status=503, headers={"Retry-After": "0"})
         if repository not in self.repositories:
             return web.Response(status=401, headers={"X-Error-Code": "RepoNotFound", "X-Error-Message": "not found"})
         if repository in self.gated and request.headers.get("Authorization") != f"Bearer {self.token}":

@@ -97,7 +97,8 @@ class Finder:
             try:
                 found = await modelscope.find(self._web, self._hubs.modelscope, repository, wanted)
             except EdgedError as other:
-                raise Retryable(f"{error} Nor does ModelScope help: {other}") from error
+                why = f"{error} Nor does ModelScope help: {other}"
+                raise Retryable(why, asked_s=error.asked_s, is_unreachable=error.is_unreachable) from error
             return replace(found, name=found.name.replace("modelscope.cn/", "hf.co/", 1))
 
 

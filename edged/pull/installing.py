@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +30,20 @@ class Arrived:
 async def holding(store: Store, pieces: Sequence[Piece]) -> AsyncIterator[None]:
     """While a model is gathered, what of it is here already stays."""
     held = store.holding(pieces)
-    await asyncio.to_thread(held.__enter__)
     try:
+        await through(held.__enter__)
         yield
     finally:
-        await asyncio.shield(asyncio.to_thread(held.__exit__, None, None, None))
+        await through(held.__exit__, None, None, None)
+
+
+async def through(call: Callable[..., object], *arguments: object) -> None:
+    """Have it done in a thread, and done before this returns: it cannot be stopped, so it is too late to cancel it."""
+    work = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
+    while not work.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
+    work.result()
 
 
 def check_room(store: Store, found: Found, reserve_bytes: int | None) -> None:

@@ -19,7 +19,9 @@ class Patience:
 
     A transfer is broken off after `stall_s` without a byte, or when `window_s` of waiting brought fewer than
     `least_bytes_per_s`. It is begun again `attempts` times, each `backoff_s` longer than twice the last, and all over
-    after it came on by `progress_bytes`; it starts from nothing `restarts` times. So a file of known length ends.
+    after it came on by `progress_bytes`; it starts from nothing `restarts` times. So a file of known length ends. Where
+    nobody can be connected to, each wait is `unreachable_factor` times as long, some eight minutes together: a router
+    that lost its power along with us takes longer to start than we do.
     """
 
     stall_s: float = 30.0
@@ -27,14 +29,15 @@ class Patience:
     least_bytes_per_s: int = 1024
     attempts: int = 6
     backoff_s: float = 1.0
+    unreachable_factor: float = 8.0
     progress_bytes: int = 2**20
     restarts: int = 3
     answer_s: float = 30.0
 
 
-def backoff_s(patience: Patience, failures: int, asked_s: float = 0.0) -> float:
+def backoff_s(patience: Patience, failures: int, asked_s: float = 0.0, *, is_unreachable: bool = False) -> float:
     """How long to wait after the `failures`-th failure in a row; `asked_s` is what the server asked for."""
-    own_s = patience.backoff_s * 2.0 ** (failures - 1)
+    own_s = patience.backoff_s * 2.0 ** (failures - 1) * (patience.unreachable_factor if is_unreachable else 1.0)
     return min(_LONGEST_WAIT_S, max(own_s, asked_s))
 
 

@@ -32,7 +32,7 @@ from edged.pull.partial import SAFE_EVERY_BYTES, file_thread
 from edged.pull.progress import Progress, Speed, Watched
 from edged.pull.throttle import Clock, Throttle
 from edged.pull.transfer import Means, Transfer
-from edged.pull.web import Web
+from edged.pull.web import Retryable, Web
 from edged.store import Piece, Record, Store, names
 
 log = logging.getLogger(__name__)
@@ -232,8 +232,7 @@ class Pulls:
         pull.began_s = time.monotonic()
         await self._throttle.until_loud(lambda reason: pull.change(state="waiting", reason=reason))
         pull.change(state="resolving", reason="")
-        wanted = reference.parse(order.reference, self._catalogue, self._named.has)
-        found = await self._finder.find(wanted, order.sha256, order.revision)
+        found = await self._find(pull)
         name = order.name or found.name
         await asyncio.to_thread(store.check_name, name, "name")
         pull.keys = tuple(piece.key for piece in found.pieces)
@@ -248,9 +247,25 @@ class Pulls:
             come = [await self._one(pull, found, number, life) for number in range(len(found.pieces))]
             pull.change(state="verifying", reason="", bytes_per_s=None, eta_s=None)
             record = installing.record(found, name, [piece for piece, _ in come])
-            await asyncio.to_thread(installing.install, store, record, [arrived for _, arrived in come if arrived])
+            await installing.through(installing.install, store, record, [arrived for _, arrived in come if arrived])
             await self._clear(pull)
         return record
+
+    async def _find(self, pull: _Pull) -> Found:
+        """What the hubs say, however often they have to be asked: after a restart the network may not be there yet."""
+        order, failures = pull.order, 0
+        wanted = reference.parse(order.reference, self._catalogue, self._named.has)
+        while True:
+            try:
+                return await self._finder.find(wanted, order.sha256, order.revision)
+            except Retryable as error:
+                failures += 1
+                if failures > self._patience.attempts:
+                    raise
+                wait_s = error.wait_s(self._patience, failures)
+                pull.change(state="waiting", reason=f"{error} Trying again in {wait_s:.0f} s.")
+                await self._throttle.clock.sleep(wait_s)
+                pull.change(state="resolving", reason="")
 
     async def _one(
         self, pull: _Pull, found: Found, number: int, life: AsyncExitStack

@@ -24,7 +24,7 @@ from edged.errors import ChecksumMismatch, ModelInvalid, ProviderUnavailable
 from edged.gguf.header import inspect
 from edged.gguf.reading import GgufInvalid, Unfinished
 from edged.pull.found import Remote
-from edged.pull.pace import Crawl, Patience, backoff_s
+from edged.pull.pace import Crawl, Patience
 from edged.pull.partial import SAFE_EVERY_BYTES, Partial
 from edged.pull.ranges import Expected, OtherFile, place
 from edged.pull.throttle import Throttle
@@ -109,7 +109,7 @@ class Transfer:
                         f"{mark / 2**20:,.0f} MiB are kept.",
                         retry_after_s=60.0,
                     ) from error
-                wait_s = backoff_s(patience, failures, error.asked_s)
+                wait_s = error.wait_s(patience, failures)
                 self._means.paused(f"{error} Trying again in {wait_s:.0f} s.")
                 await self._means.throttle.clock.sleep(wait_s)
 

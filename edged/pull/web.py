@@ -38,7 +38,7 @@ from yarl import URL
 import edged
 from edged.errors import Forbidden, ModelNotFound, ProviderAuth, ProviderUnavailable
 from edged.pull.hosts import Named, Origin, is_public, origin_of
-from edged.pull.pace import Patience
+from edged.pull.pace import Patience, backoff_s
 
 _MOST_HOPS = 8
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -51,9 +51,14 @@ _LINKED_ETAG = "X-Linked-Etag"  # huggingface_hub, constants.py: of the file tha
 class Retryable(ProviderUnavailable):
     """It may be otherwise in a moment. `asked_s` is how long the server wants to be left alone, where it said so."""
 
-    def __init__(self, message: str, *, asked_s: float = 0.0) -> None:
+    def __init__(self, message: str, *, asked_s: float = 0.0, is_unreachable: bool = False) -> None:
         super().__init__(message, retry_after_s=asked_s)
         self.asked_s = asked_s
+        self.is_unreachable = is_unreachable
+
+    def wait_s(self, patience: Patience, failures: int) -> float:
+        """How long to wait after it came for the `failures`-th time in a row."""
+        return backoff_s(patience, failures, self.asked_s, is_unreachable=self.is_unreachable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +164,8 @@ async def reading(within_s: float, host: str) -> AsyncIterator[None]:
     except ClientConnectorError as error:
         if isinstance(error.os_error, _NotPublic):
             raise _private(host) from error
-        raise Retryable(f"{host} cannot be connected to: {error.os_error.strerror or error}.") from error
+        why = error.os_error.strerror or error
+        raise Retryable(f"{host} cannot be connected to: {why}.", is_unreachable=True) from error
     except (InvalidURL, ValueError) as error:
         raise ProviderUnavailable(f"{host} is no host that can be asked: {error}.") from error
     except (ClientError, OSError) as error:

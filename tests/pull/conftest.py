@@ -21,7 +21,14 @@ from edged.store import Record, Store
 from tests.hub import Hub, running
 
 SHORT = Patience(
-    stall_s=0.3, window_s=0.4, least_bytes_per_s=1024, attempts=3, backoff_s=0.01, progress_bytes=2**16, answer_s=2.0
+    stall_s=0.3,
+    window_s=0.4,
+    least_bytes_per_s=1024,
+    attempts=3,
+    backoff_s=0.01,
+    unreachable_factor=1.0,
+    progress_bytes=2**16,
+    answer_s=2.0,
 )
 SAFE_EVERY_BYTES = 2**18
 

@@ -15,7 +15,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edged.pull.queue import Pulls
@@ -92,9 +92,9 @@ async def fill_at(bench: Bench, pulls: Pulls, at: int, left_bytes: int) -> int:
 
 
 async def limit_at(bench: Bench, pulls: Pulls, at: int) -> int:
-    limit = no_file_longer_than(at)
-    limit.__enter__()
-    return await fails_and_then_comes(bench, pulls, lambda: limit.__exit__(None, None, None) and None)
+    limit = ExitStack()
+    limit.enter_context(no_file_longer_than(at))
+    return await fails_and_then_comes(bench, pulls, limit.close)
 
 
 async def sweep(folder: Path) -> tuple[int, int]:

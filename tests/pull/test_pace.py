@@ -68,6 +68,7 @@ def test_waits_double_and_what_a_server_asks_for_counts_within_bounds() -> None:
     assert [backoff_s(patience, failures) for failures in range(1, 7)] == [1, 2, 4, 8, 16, 32]
     assert backoff_s(patience, 1, 30.0) == 30.0
     assert backoff_s(patience, 6, 10**6) == 600.0
+    assert sum(backoff_s(patience, failures, is_unreachable=True) for failures in range(1, 7)) == pytest.approx(504)
 
 
 def test_a_crawl_is_noticed_after_a_window_and_not_before() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -347,3 +350,52 @@ async def test_a_defect_of_ours_fails_one_pull_and_not_the_daemon(
         assert (failed.state, failed.code) == ("failed", "internal")
         monkeypatch.undo()
         assert (await ended(pulls, pulls.submit(f"{bench.hub.files_url}/small.gguf").id)).state == "done"
+
+
+async def test_what_is_becoming_a_model_is_not_cancelled_in_the_middle(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.hub.links["small.gguf"] = model()
+    begun, may_go_on = threading.Event(), threading.Event()
+    install = installing.install
+
+    def slowly(*arguments: Any) -> None:
+        begun.set()
+        assert may_go_on.wait(10)
+        install(*arguments)
+
+    monkeypatch.setattr(installing, "install", slowly)
+    async with bench.pulls() as pulls:
+        order = pulls.submit(f"{bench.hub.files_url}/small.gguf")
+        assert await asyncio.to_thread(begun.wait, 10)
+        pulls.cancel(order.id)
+        await asyncio.sleep(0)
+        may_go_on.set()
+        assert (await ended(pulls, order.id)).state == "done"
+    assert [record.name for record in await bench.records()] == ["small"]
+    assert list(bench.store.partials.iterdir()) == []
+
+
+async def test_a_hub_that_is_busy_for_a_moment_is_asked_again(bench: Bench) -> None:
+    bench.hub.registry["library/small:1b"] = [("model", model())]
+    bench.hub.busy = 2
+
+    assert (await bench.pull("small:1b")).state == "done"
+
+
+async def test_a_network_that_is_not_there_yet_is_waited_for(bench: Bench) -> None:
+    """As after a power cut, when the device is up before its router."""
+    bench.hub.links["small.gguf"] = model()
+    reasons: list[str] = []
+
+    async def sleep(_: float) -> None:
+        reasons.append(pulls.list()[0].reason)
+
+    with socket.socket() as nobody:  # bound and not listening: connections are refused
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        async with bench.pulls(clock=Clock(sleep=sleep), ollama=f"http://127.0.0.1:{port}") as pulls:
+            order = pulls.submit("small:1b")
+            assert (await ended(pulls, order.id)).code == "provider_unavailable"
+    assert len(reasons) == SHORT.attempts
+    assert all("cannot be connected to" in reason and "Trying again" in reason for reason in reasons)
