@@ -32,7 +32,9 @@ class StartDaemon(Protocol):
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the long tests are: as they stand in the suite, or as far as somebody wants to go."""
     parser.addoption("--samples", type=int, default=3, help="answers for each JSON schema; 20 take minutes")
-    parser.addoption("--states", type=int, default=150, help="states after a power cut, each; 5000 take minutes")
+    parser.addoption(
+        "--states", type=int, default=150, help="states after a power cut; 5000 take minutes (--timeout 900)"
+    )
 
 
 @pytest.fixture(autouse=True)

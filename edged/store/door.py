@@ -284,6 +284,7 @@ class Store:
             durable.sync_folder(self.folder.parent)
             sweeping.temporaries(self._records.folder, self.partials)
             self._collect(self._blobs.checksums())
+            sweeping.second_names(self.partials, self._blobs.folder)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -22,6 +22,15 @@ def temporaries(records: Path, partials: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def second_names(partials: Path, blobs: Path) -> None:
+    """Delete what is on its way and a blob as well: one file, which nobody may write to any more. Raises `OSError`."""
+    whole = {(status.st_dev, status.st_ino) for status in map(os.lstat, blobs.iterdir())}
+    for path in partials.iterdir():
+        status = os.lstat(path)
+        if status.st_nlink > 1 and (status.st_dev, status.st_ino) in whole:
+            path.unlink(missing_ok=True)
+
+
 def _is_left(path: Path) -> bool:
     """Whether it is a file that no living process writes: who does holds a lock on it."""
     try:

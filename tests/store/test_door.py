@@ -257,6 +257,21 @@ def test_the_sweep_takes_what_is_nobodys(store: Store) -> None:
     assert [path.name for path in (store.folder / "names").iterdir()] == ["a.json"]
 
 
+def test_a_partial_that_is_a_blob_as_well_is_nobodys_to_write_to(store: Store) -> None:
+    """A file system that moves in two steps leaves both names when the plug is pulled between them."""
+    record = installed(store, "a", straight())
+    for name in ("x.part", "x.again.part"):
+        (store.partials / name).hardlink_to(store.blob_path(record.pieces[0].sha256))
+    orphan = fetched(store, named("bend"))
+    (store.partials / "y.part").hardlink_to(store.blob_path(orphan.sha256))
+    store.sweep()
+
+    assert [path.name for path in store.partials.iterdir()] == ["y.part"]
+    assert (store.partials / "y.part").read_bytes() == named("bend")
+    assert not store.has_blob(orphan)
+    assert store.find("a").path.read_bytes() == straight()
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_whoever_does_what_at_once_a_name_means_a_whole_model_or_none(
     processes: int, store: Store, tmp_path: Path
