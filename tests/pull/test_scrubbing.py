@@ -33,12 +33,12 @@ async def test_it_goes_on_without_whoever_asked_and_is_followed_to_its_end(tmp_p
         assert [found async for found in scrubbing.follow()] == [[]]
         scrubbing.start()
         scrubbing.start()  # the same one
-        assert scrubbing.is_running
+        was_running = scrubbing.is_running
         may_read.set()
         last: list[Checked] = [found async for found in scrubbing.follow()][-1]
 
         assert [(one.name, one.state) for one in last] == [("mine", "good")]
-        assert not scrubbing.is_running
+        assert (was_running, scrubbing.is_running) == (True, False)
         assert scrubbing.checked == last
 
 
