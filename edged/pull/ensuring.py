@@ -12,10 +12,10 @@ async def fetch(pulls: Pulls, name: str) -> None:
     Raises `InvalidRequest` and `Forbidden` for what is no reference, `QueueFull`, `Cancelled` where somebody called it
     off, and `ProviderUnavailable` with the reason why it could not be had.
     """
-    wanted = progress = pulls.submit(name, name=name)
-    async for progress in pulls.follow(wanted.id):
-        pass
-    if progress.state == "cancelled":
+    last = pulls.submit(name, name=name)
+    async for progress in pulls.follow(last.id):
+        last = progress
+    if last.state == "cancelled":
         raise Cancelled(f"The download of {name} was called off.")
-    if progress.state != "done":
-        raise ProviderUnavailable(f"{name} could not be fetched: {progress.message}")
+    if last.state != "done":
+        raise ProviderUnavailable(f"{name} could not be fetched: {last.message}")
