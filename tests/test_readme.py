@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_endpoints_are_the_route_table(tmp_path: Path) -> None:
-    told = set(re.findall(r"`((?:GET|POST|DELETE) /[^`]*)`", README))
+    told = set(re.findall(r"`((?:GET|POST|PATCH|DELETE) /[^`]*)`", README))
     assert told == {f"{route.method} {route.path}" for route in routes(exposed_without_sockets(tmp_path)) if route.told}
 
 

@@ -39,10 +39,13 @@ _CAPABILITIES: dict[Ability, str] = {
 }
 # What there is in Ollama and not here, and what to do instead; by method and path.
 REFUSED = {
-    ("POST", "/api/create"): "Models are not made here. Put a GGUF file into the models folder.",
+    (
+        "POST",
+        "/api/create",
+    ): "Models are not made here. Send a GGUF file to /edged/v1/imports, or type: edged import FILE",
     ("POST", "/api/push"): "Models are not published from here. Copy the file from the models folder.",
-    ("POST", "/api/blobs/{digest}"): "Files are not taken here. Put a GGUF file into the models folder.",
-    ("HEAD", "/api/blobs/{digest}"): "Files are not taken here. Put a GGUF file into the models folder.",
+    ("POST", "/api/blobs/{digest}"): "Files are taken at /edged/v1/imports, where they can be sent in portions.",
+    ("HEAD", "/api/blobs/{digest}"): "Files are taken at /edged/v1/imports, where they can be sent in portions.",
 }
 
 _Name = Annotated[str, StringConstraints(max_length=256)]

@@ -23,12 +23,12 @@ class Scrubs:
     def routes(self) -> list[Route]:
         """Where they are found."""
         return [
-            Route("POST", "/edged/v1/scrub", "admin", self.start, Told({202: "Scrub"}, fails=(503,))),
+            Route("POST", "/edged/v1/scrub", "admin", self.start, Told({202: "Scrub"})),
             Route("GET", "/edged/v1/scrub", "admin", self.state, Told({200: "Scrub"}, streams=SSE)),
         ]
 
     async def start(self, _request: web.Request) -> web.StreamResponse:
-        """Read every model that has a checksum again, slowly, and fetch anew what is bad."""
+        """Read every model that has a checksum again, slowly, and fetch anew what is bad; twice at once is once."""
         self._scrubbing.start()
         return web.json_response(self._body(self._scrubbing.checked), status=202)
 

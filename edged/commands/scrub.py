@@ -19,8 +19,7 @@ _SCRUB = "/edged/v1/scrub"
 def run(options: argparse.Namespace) -> int:
     """0 if all is well in the end, mended or not; 1 if something is bad."""
     socket = config.control_socket(config.state_dir(options.state_dir))
-    if not control.ask(socket, _SCRUB)["running"]:
-        control.ask(socket, _SCRUB, "POST")
+    control.ask(socket, _SCRUB, "POST")
     try:
         body = _watched(socket, as_json=options.json)
     except KeyboardInterrupt:

@@ -139,6 +139,8 @@ class Child(asyncio.Protocol):
             data = encode(frame)
         except WireError as error:
             raise PayloadTooLarge(f"The text is too long to be handed to the model: {error}.") from error
+        if self._transport.is_closing():
+            return
         if not descriptors and not self._held:
             self._transport.write(data)
             return

@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator
 from types import TracebackType
 
-from edged.errors import QueueFull
 from edged.pull.scrub import Checked, Scrub
 
 log = logging.getLogger(__name__)
@@ -47,11 +46,10 @@ class Scrubbing:
         return [*self._checked.values()]
 
     def start(self) -> None:
-        """Begin one. Raises `QueueFull` where one goes on."""
-        if self.is_running:
-            raise QueueFull("The models are being checked already. How far it is: edged scrub", retry_after_s=60.0)
-        self._checked = {}
-        self._work = self._tasks.create_task(self._run(), name="scrub")
+        """Begin one, unless one goes on: then that is the one."""
+        if not self.is_running:
+            self._checked = {}
+            self._work = self._tasks.create_task(self._run(), name="scrub")
 
     async def follow(self) -> AsyncIterator[list[Checked]]:
         """What is known now, then every change, four a second at most, until the scrub has ended."""
