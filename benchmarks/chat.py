@@ -5,7 +5,8 @@
     python -m benchmarks.chat batching    eight people at once, against one after another and against another server
     python -m benchmarks.chat idle        what the appliance costs while nobody asks
     python -m benchmarks.chat faults      a worker that dies or hangs: until all are told, until somebody is answered
-    python -m benchmarks.chat all         these five
+    python -m benchmarks.chat pair        two models that answer at once, against one
+    python -m benchmarks.chat all         these six
 
 Run with the project's Python (`.venv/bin/python`, after `scripts/test --setup` or `scripts/test`) on a machine that
 does nothing else. A table is printed for people; the very last line of stdout is one JSON document with the same
@@ -25,7 +26,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import batching, decode, faults, idle, report, start
+from benchmarks import batching, decode, faults, idle, pair, report, start
 from benchmarks.report import Figure
 
 FIGURES: dict[str, Callable[[bool], Figure]] = {
@@ -34,6 +35,7 @@ FIGURES: dict[str, Callable[[bool], Figure]] = {
     "batching": batching.measure,
     "idle": idle.measure,
     "faults": faults.measure,
+    "pair": pair.measure,
 }
 
 

@@ -13,7 +13,7 @@ from edged import __version__, config, console, control
 from edged.commands import pull, scrub, stock
 from edged.config import Config
 from edged.errors import EdgedError
-from edged.host import memory
+from edged.local.room import judge
 from edged.routing import default_model
 from edged.store import Store
 
@@ -132,7 +132,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     settings, state = _load(options), config.state_dir(options.state_dir)
     store = Store(state / "models")
-    name = options.model or default_model(settings.models.default, store.models(), memory.available_bytes())
+    name = options.model or default_model(settings.models.default, store.models(), judge(settings.engine))
     is_running = control.is_running(config.control_socket(state))
     file = store.find(name)
     body = asyncio.run(bench.measure(settings, state, file, is_running=is_running))

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 from edged.chat import ChatRequest
 from edged.completion import Delta, Finish
 from edged.config import Config, Engine, control_socket
-from edged.host import bandwidth, hardware, memory
+from edged.host import bandwidth, cpu, hardware, memory
 from edged.local.backend import Local
 from edged.local.pool import Pool
 from edged.local.tuning import Tuning
@@ -100,7 +100,7 @@ async def _default(config: Config, state: Path, model: ModelFile) -> dict[str, A
     """The same without our threads and guesses; None where memory has no room for a second copy of the model."""
     if memory.available_bytes() < 1.5 * model.size_bytes:
         return None
-    defaults = {"threads": config.engine.thread_count, "follow_neighbours": False, "lookup": False}
+    defaults = {"threads": config.engine.threads or cpu.usable_cores(), "follow_neighbours": False, "lookup": False}
     plain = config.engine.model_copy(update=defaults)
     async with _alone(config, plain, state, model) as ask:
         return asdict(await speed(ask))

@@ -219,7 +219,8 @@ class About:
 class ModelCard:
     """What can be asked for. `context_tokens` is None while nobody has opened it, `made_for` where it is unreadable.
 
-    `longest_context_tokens` is what it was trained for, as far as its file says. `problem` is why it cannot be loaded.
+    `longest_context_tokens` is what it was trained for, as far as its file says. `problem` is why it cannot be loaded,
+    `quarantine` why it is not given any more; empty where nothing is wrong.
     """
 
     name: str
@@ -233,3 +234,4 @@ class ModelCard:
     longest_context_tokens: int | None = None
     about: About = About()
     problem: str = ""
+    quarantine: str = ""

@@ -63,6 +63,16 @@ class Models(Section):
         None, description="Who answers when a request names nobody; else the largest that fits."
     )
     preload: bool = Field(True, description="Load the default model when the daemon starts.")
+    ensure: tuple[str, ...] = Field(
+        (),
+        description="Further models to load when the daemon starts, as far as there is room, and to keep in memory.",
+    )
+    keep_alive_s: float | None = Field(
+        None,
+        ge=0,
+        description="Seconds after which a model leaves memory that nobody has used, unless a request says otherwise; "
+        "else it stays until another needs the room. The default model and those in `ensure` stay.",
+    )
 
 
 Endpoint = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+[^\s?#@]*$")]
@@ -103,7 +113,13 @@ class Engine(Section):
 
     context_tokens: int = Field(8192, ge=64, le=2**20, description="Cells that all conversations of a model share.")
     sequences: int = Field(8, ge=1, le=64, description="Conversations that advance at once.")
-    threads: int | None = Field(None, ge=1, le=256, description="Threads to decode with; else every usable core.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Threads that one model decodes with at most; else every usable core. Models that answer at the "
+        "same time share the cores.",
+    )
     gpu_layers: int = Field(-1, ge=-1, le=1024, description="Layers to put on a GPU; -1 means all.")
     snapshot_bytes: int | None = Field(
         None,
@@ -151,12 +167,9 @@ class Engine(Section):
         le=100,
         description="How long reading a prompt may hold up a running answer, in steps of the undisturbed answer.",
     )
-    resident_models: int = Field(1, ge=1, le=16, description="Models that are kept in memory at once.")
-
-    @property
-    def thread_count(self) -> int:
-        """Threads to decode with."""
-        return self.threads or len(os.sched_getaffinity(0))
+    resident_models: int = Field(
+        16, ge=1, le=16, description="Models that are kept in memory at once, as far as there is room for them."
+    )
 
 
 class Limits(Section):

@@ -42,6 +42,8 @@ def status_table(status: Mapping[str, Any]) -> Table:
             table.add_row("[bold red]problem[/]", escape(resident["problem"]))
         if resident.get("draft_problem"):
             table.add_row("no guesses", escape(resident["draft_problem"]))
+    for case in status.get("quarantined", ()):
+        table.add_row("[bold red]quarantine[/]", escape(f"{case['model']}: {case['reason']}"))
     if not status["residents"]:
         table.add_row("model", "none in memory; one is loaded when somebody asks")
     return table
@@ -49,7 +51,8 @@ def status_table(status: Mapping[str, Any]) -> Table:
 
 def _resident_line(resident: Mapping[str, Any]) -> str:
     if resident["state"] == "loading":
-        return f"[bold]{resident['model']}[/] loading, {resident['progress']:.0%}"
+        eta = "" if resident.get("eta_s") is None else f", about {resident['eta_s']:.0f} s to go"
+        return f"[bold]{resident['model']}[/] loading, {resident['progress']:.0%}{eta}"
     drawn, seconds, drafter = resident["completion_tokens"], resident["step_s"], resident.get("draft_model")
     speed = f", {drawn / seconds:.0f} tokens/s while busy" if seconds else ""
     return (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import math
 import os
 import signal
 import time
@@ -24,10 +25,13 @@ from edged.api import guard, listening, server
 from edged.api.exposed import Exposed
 from edged.config import Config, control_socket
 from edged.errors import ConfigError, ShuttingDown
-from edged.host import hardware, memory
+from edged.host import hardware
 from edged.local.backend import Local
+from edged.local.calibration import Calibration
 from edged.local.keeping import Keeping
+from edged.local.loads import LoadTimes
 from edged.local.pool import Pool
+from edged.local.room import judge
 from edged.local.shelf import Shelf
 from edged.local.tuning import Tuning
 from edged.metrics import Metrics
@@ -62,12 +66,25 @@ async def run(config: Config, state: Path) -> None:
         life.enter_context(only_one(state))
         stop = life.enter_context(stop_signals())
         store = Store(state / _MODELS)
+        await asyncio.to_thread(swept, store)
         journal = Journal()
         tuning = Tuning(state / _CACHE / "tuning.json", hardware.identity())
+        calibration = Calibration(state / _CACHE / "memory.json", hardware.identity())
         engine = config.engine
         shelf = Shelf(state / _PREFIXES, engine.prefix_disk_bytes, engine.prefix_disk_daily_bytes)
         keeping = await life.enter_async_context(Keeping(shelf, store))
-        pool = await life.enter_async_context(Pool(store, engine, config.limits, journal.tell, tuning, keeping))
+        times = LoadTimes(state / _CACHE / "loads.json")
+        keep_s = math.inf if config.models.keep_alive_s is None else config.models.keep_alive_s
+        kept = filter(None, (config.models.default, *config.models.ensure))
+        pool = await life.enter_async_context(
+            Pool(
+                *(store, engine, config.limits, journal.tell, tuning, keeping),
+                times=times,
+                calibration=calibration,
+                keep_s=keep_s,
+                kept=tuple(kept),
+            )
+        )
         await asyncio.to_thread(store.sweep)
         downloads = config.downloads
         pulls = await life.enter_async_context(Pulls(store, downloads, journal.tell, catalogue.reference_of))
@@ -78,10 +95,12 @@ async def run(config: Config, state: Path) -> None:
         journal.observers.append(metrics)
 
         def default(installed: Sequence[ModelFile]) -> str:
-            return default_model(config.models.default, installed, memory.available_bytes(), pool.residents.keys())
+            given = [file for file in installed if pool.memory.quarantine.case_of(file.name) is None]
+            return default_model(config.models.default, given, judge(engine, calibration), pool.residents.keys())
 
         def best(able: Sequence[ModelFile]) -> ModelFile | None:
-            return largest(able, memory.available_bytes(), pool.residents.keys())
+            given = [file for file in able if pool.memory.quarantine.case_of(file.name) is None]
+            return largest(given, judge(engine, calibration), pool.residents.keys())
 
         local = Local(pool, store, config.limits, config.engine.shared_prompts)
         router = Router(Several(local), store.models, config.routing.aliases, default, best)
@@ -109,6 +128,8 @@ async def run(config: Config, state: Path) -> None:
         life.push_async_callback(drain, pool, journal, keeping, config.limits.drain_s)
         if config.models.preload:
             pool.warm(default(await asyncio.to_thread(store.models)))
+        if config.models.ensure:
+            pool.ensure(config.models.ensure)
         await stop.wait()
         journal.tell("stopping", running=journal.running, drain_s=config.limits.drain_s)
 
@@ -159,6 +180,14 @@ def only_one(state: Path) -> Iterator[None]:
         raise ConfigError(f"Another edged is using {state}. Stop it, or choose another --state-dir.") from None
     finally:
         os.close(lock)
+
+
+def swept(store: Store) -> None:
+    """Clear away what an earlier run left half done. A disk that takes nothing keeps nobody from being answered."""
+    try:
+        store.sweep()
+    except OSError as error:
+        log.warning("%s cannot be tidied: %s", store.folder, error)
 
 
 @contextmanager

@@ -18,6 +18,7 @@
     │   ├── UnsupportedMediaType     not plain JSON
     │   ├── ModelInvalid             the model's file is damaged or no model, or the engine refused it
     │   │   └── ModelUnsupported     this version of the engine does not know such models
+    │   ├── ModelQuarantined         the model has ended its process too often
     │   ├── ChecksumMismatch         what was fetched is not what was announced
     │   ├── Conflict                 not as things stand now
     │   │   └── OffsetConflict       an upload goes on at another byte
@@ -30,6 +31,7 @@
     │   ├── WorkerCrashed            the model's process died
     │   ├── WorkerStalled            the model's process stopped making progress and was replaced
     │   ├── WorkerStarved            the model's process found no memory for this
+    │   ├── ModelTooLarge            the model needs more memory than there is
     │   ├── LoadTimeout              the model did not load in time
     │   ├── DiskFull                 the disk has no room for it, or takes nothing any more
     │   ├── ProviderUnavailable      somebody else's server does not answer, or not as it should
@@ -44,6 +46,9 @@ The classes know nothing of HTTP: `api/errors.py` maps each to a status. `code` 
 from __future__ import annotations
 
 from typing import ClassVar
+
+# Memory that others take is given back when somebody closes a program, not in a second.
+_MEMORY_FREED_S = 60.0
 
 
 class EdgedError(Exception):
@@ -173,6 +178,12 @@ class ModelUnsupported(ModelInvalid):
     code = "model_unsupported"
 
 
+class ModelQuarantined(RequestError):
+    """The model's file is well-formed, and running it ended the process that ran it, twice in ten minutes."""
+
+    code = "model_quarantined"
+
+
 class ChecksumMismatch(RequestError):
     """What was fetched has another SHA-256 than was announced; it was thrown away."""
 
@@ -236,9 +247,13 @@ class ModelLoading(Unavailable):
 
 
 class WorkerCrashed(Unavailable):
-    """The model's process ended while it owed us an answer."""
+    """The model's process ended while it owed us an answer; `by_itself` where nobody outside had a hand in it."""
 
     code = "worker_crashed"
+
+    def __init__(self, message: str, *, by_itself: bool = False, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.by_itself = by_itself
 
 
 class WorkerStalled(Unavailable):
@@ -251,6 +266,17 @@ class WorkerStarved(Unavailable):
     """The model's process found no memory for what was asked; what else it does goes on."""
 
     code = "worker_oom"
+
+
+class ModelTooLarge(Unavailable):
+    """The model needs more memory than it can have, by arithmetic or because its process found none."""
+
+    code = "model_too_large"
+
+    def __init__(self, message: str, *, needed_bytes: int, available_bytes: int) -> None:
+        super().__init__(message, retry_after_s=_MEMORY_FREED_S)
+        self.needed_bytes = needed_bytes
+        self.available_bytes = available_bytes
 
 
 class LoadTimeout(Unavailable):

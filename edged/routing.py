@@ -16,13 +16,17 @@ from edged.chat import ChatRequest, EmbedRequest, RerankRequest
 from edged.completion import Backend, Completion, Counted, Embeddings, Ranking
 from edged.demands import SCORES, VECTORS, Best, Demands, check, chosen, demands_of
 from edged.errors import ModelNotFound
+from edged.local.fit import Ease
 from edged.store import GUIDE, ModelFile, unusable
 
 _DEFAULT = "default"
-# What a model needs beyond its file: cells, compute buffers, repacked weights, the process itself. A coarse rule until
-# fit is computed from the file's header: the worker of a 0.5B shape, Q4_0, with 8,192 cells had a proportional set size
-# 316 MiB above its file of 336 MiB (x86-64).
-_BESIDES_WEIGHTS_BYTES = 400 * 2**20
+# Ollama's clients put it behind every name that has no tag.
+_TAG = ":latest"
+# What led to a model that is not there.
+_WHY = {
+    "default": " ([models] default)",
+    "alias": " ([routing] aliases makes it answer for {!r})",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,44 +39,60 @@ class Route:
 
 
 def default_model(
-    configured: str | None, installed: Sequence[ModelFile], available_bytes: int, resident: Collection[str] = ()
+    configured: str | None,
+    installed: Sequence[ModelFile],
+    ease: Callable[[ModelFile], Ease],
+    resident: Collection[str] = (),
 ) -> str:
-    """The configured default, else the largest model for words that fits into memory, else `guide`.
+    """The configured default, else the largest model for words that fits into memory as wished, else the largest that
+    fits with less, else `guide`.
 
     A resident model fits: it is there, and must not lose its place to the memory that it takes. A model for vectors or
     scores, a part of one, and a file that cannot be read would refuse every chat.
     """
     if configured is not None:
         return configured
-    found = largest([file for file in installed if file.made_for == "words"], available_bytes, resident)
+    found = largest([file for file in installed if file.made_for == "words"], ease, resident)
     return found.name if found else GUIDE
 
 
-def largest(files: Sequence[ModelFile], available_bytes: int, resident: Collection[str] = ()) -> ModelFile | None:
-    """The largest of `files` that fits into memory, where any does."""
-    most_bytes = available_bytes - _BESIDES_WEIGHTS_BYTES
-    fitting = [file for file in files if file.name in resident or file.size_bytes <= most_bytes]
-    return max(fitting, key=lambda file: file.size_bytes, default=None)
+def largest(
+    files: Sequence[ModelFile], ease: Callable[[ModelFile], Ease], resident: Collection[str] = ()
+) -> ModelFile | None:
+    """The largest of `files` that fits into memory as wished, else the largest that fits with less, where any does."""
+    eases = {file.name: Ease.AS_WISHED if file.name in resident else ease(file) for file in files}
+    fitting = [file for file in files if eases[file.name]]
+    return max(fitting, key=lambda file: (eases[file.name], file.size_bytes), default=None)
 
 
 def resolve(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: str) -> Route:
     """Who answers a request for `wanted`: one of `installed`. Raises `ModelNotFound` with what there is."""
     route = _route(wanted, installed, aliases, default)
     if route is None or route.model not in installed:
-        named = repr(wanted) if route is None else repr(route.model)
-        raise ModelNotFound(f"There is no model named {named} here. Installed: {', '.join(installed)}.", param="model")
+        named, why = (wanted, "") if route is None else (route.model, _WHY[route.reason].format(wanted))
+        raise ModelNotFound(
+            f"There is no model named {named!r} here{why}. Installed: {', '.join(installed)}.", param="model"
+        )
     return route
 
 
 def _route(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: str) -> Route | None:
     if not wanted:
-        return Route(default, "default", is_open=True)
-    if (name := wanted.removesuffix(":latest")) in installed:
-        return Route(name, "named")
-    target = next((target for pattern, target in aliases.items() if fnmatchcase(wanted, pattern)), None)
+        return Route(_installed(default, installed) or default, "default", is_open=True)
+    if (found := _installed(wanted, installed)) is not None:
+        return Route(found, "named")
+    names = (wanted, wanted.removesuffix(_TAG))
+    target = next((target for pattern, target in aliases.items() for name in names if fnmatchcase(name, pattern)), None)
     if target is None:
         return None
-    return Route(default, "alias", is_open=True) if target == _DEFAULT else Route(target, "alias")
+    meant = default if target == _DEFAULT else target
+    return Route(_installed(meant, installed) or meant, "alias", is_open=target == _DEFAULT)
+
+
+def _installed(name: str, installed: Sequence[str]) -> str | None:
+    """The model that `name` means: `:latest` says no more than no tag, on either side. None where there is none."""
+    bare = name.removesuffix(_TAG)
+    return next((known for known in (name, bare, bare + _TAG) if known in installed), None)
 
 
 class Router:

@@ -3,7 +3,7 @@
     daemon ── Load ──────────────▶ worker        the model's descriptor travels beside it (SCM_RIGHTS)
            ◀─ Loading*, Loaded | LoadFailed
            ◀─ Tuned                              whenever something was found out about the machine
-           ── Share, Generate, Cancel ──▶
+           ── Threads, Share, Generate, Cancel ──▶
            ◀─ Accepted | Rejected | Failed      one of them per Generate: Accepted when it begins to run
            ◀─ Failed                            the end of an accepted answer that cannot go on
            ── Count ─────────────▶
@@ -101,6 +101,20 @@ class Infill:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """What a load has taken, by llama.cpp's own account: weights, cells and states, and its compute and output buffers.
+
+    `process_bytes` is all the rest of the process at that moment; None where the kernel does not tell it apart, as for
+    a mapped file and with memory on a device.
+    """
+
+    weights_bytes: int
+    cells_bytes: int
+    compute_bytes: int
+    process_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """The model is ready. `controls` are the texts that the tokenizer reads as control tokens.
 
@@ -108,7 +122,7 @@ class Loaded:
     `gpus` are the devices that llama.cpp could compute on beside the processor; `gpu_layers` of `layers` lie there.
     `build` is all of the engine and its context that a state of a conversation depends on.
     `drafter` is the smaller model that guesses ahead; where it was to and cannot, `draft_problem` says why.
-    `infill` is there for a model that fills gaps.
+    `infill` is there for a model that fills gaps. `taken` is the memory that the model took, without a smaller one's.
     """
 
     context_tokens: int
@@ -129,13 +143,15 @@ class Loaded:
     drafter: str = ""
     draft_problem: str = ""
     infill: Infill | None = None
+    taken: Taken | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """The engine refused the file; the worker exits after saying so."""
+    """The engine refused the file, or found no memory for it; the worker exits after saying so."""
 
     message: str
+    is_starved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +229,17 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Threads:
+    """From the next step on use at most `count` threads, because other models answer too, in the processes `siblings`.
+
+    At 0 they have all cores: what can wait must, and a step that is due all the same runs on one thread.
+    """
+
+    count: int
+    siblings: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """Nobody waits for this answer any more. Unknown ids are ignored: the end may have crossed the cancellation."""
 
@@ -269,7 +296,7 @@ class Step:
 
     `step_s` is the whole step; of it `decode_s` was spent in llama_decode, `sample_s` in llama.cpp's sampler, and
     `guessing_s` by the smaller model.
-    It advanced `decoding` answers, and might have read `chunk_tokens` prompt tokens.
+    It advanced `decoding` answers, and might have read `chunk_tokens` prompt tokens, on `threads` threads at most.
     Of `drafted` guessed tokens so many were `accepted`: one of the sequences got that many tokens more than one.
     """
 
@@ -283,6 +310,7 @@ class Step:
     drafted: int = 0
     accepted: int = 0
     guessing_s: float = 0.0
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +355,7 @@ Frame: TypeAlias = (
     | Embed
     | Rank
     | Share
+    | Threads
     | Cancel
     | Accepted
     | Rejected

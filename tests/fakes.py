@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from edged.cells import MOST_DRAFTED_TOKENS
 from edged.chat import ChatRequest, EmbedRequest, RerankRequest
 from edged.completion import Admission, Completion, Counted, Embeddings, Event, Ranking, TokenLogprob
 from edged.errors import EdgedError
 from edged.wire import Embed, Rank, ThoughtMarks
 from edged.worker.account import Account
-from edged.worker.draft import MOST_DRAFTED_TOKENS, Draft
+from edged.worker.draft import Draft
 from edged.worker.drafts import Drafts
 from edged.worker.embedding import Portion
 from edged.worker.engine import DecodeFailed, MemoryFull, Row
@@ -302,6 +303,10 @@ class FakeVectors:
                 results.append([float(sum(cells)), float(len(cells))])
         assert sum(map(len, self.cells.values())) <= self.prepared_tokens + self.batch_tokens, "cells ran out"
         return results
+
+    def use_threads(self, threads: int) -> None:
+        """At least one."""
+        assert threads >= 1
 
     def forget(self, slot: int) -> None:
         """Empty a slot."""

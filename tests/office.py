@@ -18,8 +18,9 @@ from typing import Any, cast
 from edged.chat import Caller, ChatRequest, Message, TextPart
 from edged.local.estimate import Size, Sizes
 from edged.local.line import Line, Waiter, too_late
+from edged.local.making_room import Seat
 from edged.local.outlook import Outlook, Run
-from edged.local.plan import Seat, Want, plan
+from edged.local.plan import Want, plan
 from edged.local.predict import Effort, Forecast
 from edged.wire import Output, Step
 from edged.worker.batcher import Batcher

@@ -25,7 +25,7 @@ ROWS = (
     {"wire", "gguf"},
     {"token_wire"},
     {"template_wire", "completion"},
-    {"chat", "config", "checked", "prefix_wire", "shares", "durable"},
+    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "cells"},
     {"sampling"},
     {"errors"},
 )
@@ -36,6 +36,7 @@ WORKER_MAY_IMPORT = {
     "token_wire",
     "prefix_wire",
     "shares",
+    "cells",
     "framing",
     "chat",
     "completion",

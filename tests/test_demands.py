@@ -15,6 +15,7 @@ from edged.demands import SCORES, VECTORS, Demands, check, chosen, demands_of
 from edged.errors import CapabilityMissing
 from edged.gguf.header import Gguf
 from edged.gguf.tensors import Tensors
+from edged.local.fit import Ease
 from edged.routing import largest
 from edged.store import ModelFile
 
@@ -54,7 +55,7 @@ ALL = (PLAIN, HANDY, FILLER, LONG, BASE, VECTOR, JUDGE)
 
 
 def best(files: Sequence[ModelFile]) -> ModelFile | None:
-    return largest(files, ROOM_BYTES)
+    return largest(files, lambda file: Ease.AS_WISHED if file.size_bytes < ROOM_BYTES else Ease.NOT_AT_ALL)
 
 
 @pytest.mark.parametrize(

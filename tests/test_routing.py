@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from edged.config import Routing
 from edged.errors import CapabilityMissing, ModelInvalid, ModelNotFound, ModelUnsupported
 from edged.gguf.header import Gguf
 from edged.gguf.tensors import Tensors
+from edged.local.fit import Ease
 from edged.routing import Route, Router, default_model, largest, resolve
 from edged.store import ModelFile
 from tests.fakes import ScriptedBackend
@@ -28,7 +29,7 @@ def file(name: str, size_bytes: int, made_for: MadeFor | None = "words") -> Mode
 
 
 def router_of(backend: ScriptedBackend, files: Sequence[ModelFile], default: str) -> Router:
-    return Router(backend, lambda: files, ALIASES, lambda installed: default, lambda able: largest(able, GIB))
+    return Router(backend, lambda: files, ALIASES, lambda installed: default, lambda able: largest(able, within(GIB)))
 
 
 @pytest.mark.parametrize(
@@ -45,10 +46,27 @@ def router_of(backend: ScriptedBackend, files: Sequence[ModelFile], default: str
         ("gemini-2.5-flash", ALIASES, Route("qwen", "alias")),
         ("mine", {"mine": "guide", "*": "default"}, Route("guide", "alias")),
         ("other", {"mine": "guide", "*": "default"}, Route("qwen", "alias")),
+        # A tag is a part of the name, but `:latest`, which says nothing.
+        ("llama3.2:1b", {}, Route("llama3.2:1b", "named")),
+        ("hf.co/org/repo-GGUF:Q4_0", {}, Route("hf.co/org/repo-GGUF:Q4_0", "named")),
+        ("smollm", {}, Route("smollm:latest", "named")),
+        ("smollm:latest", {}, Route("smollm:latest", "named")),
+        ("gpt-4o:latest", {"gpt-4o": "guide"}, Route("guide", "alias")),
+        ("gpt-4o", {"gpt-*": "guide:latest"}, Route("guide", "alias")),
+        ("gpt-4o", {"gpt-*": "llama3.2:1b"}, Route("llama3.2:1b", "alias")),
+        ("mistral:7b", {"*:7b": "llama3.2:1b"}, Route("llama3.2:1b", "alias")),
     ],
 )
 def test_names(wanted: str | None, aliases: Mapping[str, str], route: Route) -> None:
-    assert resolve(wanted, INSTALLED, aliases, "qwen") == route
+    tagged = ["llama3.2:1b", "hf.co/org/repo-GGUF:Q4_0", "smollm:latest"]
+    assert resolve(wanted, [*INSTALLED, *tagged], aliases, "qwen") == route
+
+
+def test_an_alias_to_a_model_that_is_not_there_says_that_it_was_an_alias() -> None:
+    with pytest.raises(ModelNotFound, match=r"named 'gone' here \(\[routing\] aliases makes it answer for 'gpt-4o'\)"):
+        resolve("gpt-4o", INSTALLED, {"gpt-*": "gone"}, "qwen")
+    with pytest.raises(ModelNotFound, match=r"named 'gone' here \(\[models\] default\)"):
+        resolve(None, INSTALLED, {}, "gone")
 
 
 @pytest.mark.parametrize("wanted", ["qwenn", "GPT-4o", "default", "../guide", "x" * 300])
@@ -57,6 +75,11 @@ def test_an_unknown_name_is_not_found_and_told_what_there_is(wanted: str) -> Non
         resolve(wanted, INSTALLED, ALIASES, "qwen")
 
     assert refused.value.param == "model"
+
+
+def within(available_bytes: int) -> Callable[[ModelFile], Ease]:
+    """Files fit as they are, and up to twice as large ones with less."""
+    return lambda file: Ease((file.size_bytes < available_bytes) + (file.size_bytes < 2 * available_bytes))
 
 
 @pytest.mark.parametrize(
@@ -72,16 +95,16 @@ def test_an_unknown_name_is_not_found_and_told_what_there_is(wanted: str) -> Non
 def test_the_default_is_the_largest_that_fits(configured: str | None, available_bytes: int, expected: str) -> None:
     installed = [file("small", 2 * GIB), file("large", 5 * GIB), file("guide", 3 * 2**20)]
 
-    assert default_model(configured, installed, available_bytes) == expected
+    assert default_model(configured, installed, within(available_bytes)) == expected
 
 
 @pytest.mark.parametrize("made_for", ["vectors", "scores", "part", None])
 def test_what_cannot_talk_is_no_default_however_large(made_for: MadeFor | None) -> None:
     other, small, guide = file("other", 3 * GIB, made_for), file("small", GIB), file("guide", 3 * 2**20)
 
-    assert default_model(None, [other, small, guide], 8 * GIB, resident=["other"]) == "small"
-    assert default_model(None, [other, guide], 8 * GIB) == "guide"
-    assert default_model("other", [other, small, guide], 8 * GIB) == "other", "the owner knows best"
+    assert default_model(None, [other, small, guide], within(8 * GIB), resident=["other"]) == "small"
+    assert default_model(None, [other, guide], within(8 * GIB)) == "guide"
+    assert default_model("other", [other, small, guide], within(8 * GIB)) == "other", "the owner knows best"
 
 
 async def test_a_router_asks_for_the_model_that_was_meant_and_says_why() -> None:

@@ -15,11 +15,11 @@ from edged.api.anthropic import MessagesBody
 from edged.api.anthropic_answer import AnthropicAnswer
 from edged.api.body import Strict
 from edged.api.exposed import NDJSON, REQUEST_ID, SSE, Exposed, Route, Told
+from edged.api.keep_alive import keep_alive_s
 from edged.api.ollama import ChatBody as OllamaChatBody
 from edged.api.ollama import GenerateBody
 from edged.api.ollama_answer import OllamaAnswer, memory_body
 from edged.api.ollama_models import tagged
-from edged.api.ollama_options import keep_alive_s
 from edged.api.openai import ChatBody, CompletionBody
 from edged.api.openai_answer import OpenAIAnswer
 from edged.api.replay import CONVERSATION, Tape, conversation_of

@@ -22,6 +22,7 @@ _STATUS: dict[type[EdgedError], int] = {
     errors.Cancelled: 499,  # no standard has one; nginx's, which Ollama uses too
     errors.HostNotAllowed: 421,
     errors.ModelInvalid: 422,
+    errors.ModelQuarantined: 422,
     errors.ChecksumMismatch: 422,
     errors.Conflict: 409,
     errors.TemplateLimit: 422,
@@ -29,6 +30,7 @@ _STATUS: dict[type[EdgedError], int] = {
     errors.RateLimited: 429,
     errors.ProviderUnavailable: 502,
     errors.LoadTimeout: 504,
+    errors.ModelTooLarge: 507,
     errors.DiskFull: 507,
     EdgedError: 500,
 }
@@ -138,4 +140,8 @@ def _own(error: EdgedError) -> dict[str, Any]:
     own: dict[str, Any] = {"code": error.code, "src": "edged"}
     if isinstance(error, errors.Unavailable):
         own["retry_after_s"] = math.ceil(error.retry_after_s)  # in a stream there is no header for it any more
+    if isinstance(error, errors.ModelTooLarge):
+        own |= {"needed_bytes": error.needed_bytes, "available_bytes": error.available_bytes}
+    if isinstance(error, errors.ModelLoading):
+        own["progress"] = error.progress
     return own

@@ -67,7 +67,9 @@ class Measures:
     async def embeddings(self, request: web.Request) -> web.StreamResponse:
         """OpenAI's embeddings; Azure names the model in the path."""
         asked = await body.read(request, EmbeddingsBody)
+        keep_alive_s = asked.keep_alive_s
         found = await self._exposed.backend.embed(asked.to_request(*self._asker(request)))
+        self._exposed.pool.keep(found.admission.model, keep_alive_s)
         return web.Response(
             body=embeddings_body(found, asked.encoding_format),
             content_type="application/json",
@@ -103,8 +105,9 @@ class Measures:
     async def rerank(self, request: web.Request) -> web.StreamResponse:
         """Documents by how well they answer."""
         asked = await body.read(request, RerankBody)
-        wanted = asked.to_request(*self._asker(request))
+        wanted, keep_alive_s = asked.to_request(*self._asker(request)), asked.keep_alive_s
         found = await self._exposed.backend.rerank(wanted)
+        self._exposed.pool.keep(found.admission.model, keep_alive_s)
         return web.json_response(rerank_body(found, wanted, asked), headers=origin_headers(found.admission))
 
     async def count_tokens(self, request: web.Request) -> web.StreamResponse:

@@ -15,11 +15,12 @@ from pydantic import Field, StringConstraints
 from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import the_one
 from edged.api.fields import LARGEST_COUNT
+from edged.api.keep_alive import KeepAlive
+from edged.api.keep_alive import keep_alive_s as keep_alive_of
 from edged.api.ollama_message import MAX_IMAGES, MessageBody, conversation, images
-from edged.api.ollama_options import WHOLE, Format, KeepAlive, OptionsBody, Think
+from edged.api.ollama_options import WHOLE, Format, OptionsBody, Think
 from edged.api.ollama_options import constraint as constraint_of
 from edged.api.ollama_options import effort as effort_of
-from edged.api.ollama_options import keep_alive_s as keep_alive_of
 from edged.api.ollama_options import thinks as thinks_of
 from edged.api.tools import MAX_TOOLS, ToolBody, check_choice
 from edged.api.wishes import is_housekeeping

@@ -15,9 +15,10 @@ from pydantic import Field, StringConstraints, WithJsonSchema
 
 from edged.api.body import Strict, check_texts
 from edged.api.embeddings import MAX_INPUTS, closing
+from edged.api.keep_alive import KeepAlive, keep_alive_s
 from edged.api.ollama_answer import nanoseconds
 from edged.api.ollama_models import tagged
-from edged.api.ollama_options import WHOLE, EmbedOptionsBody, KeepAlive, keep_alive_s
+from edged.api.ollama_options import WHOLE, EmbedOptionsBody
 from edged.api.tools import compact
 from edged.chat import Caller, EmbedRequest
 from edged.completion import Embeddings

@@ -6,8 +6,6 @@ in its api/types.go; ollama/_types.py of ollama/ollama-python for what older ser
 
 from __future__ import annotations
 
-import math
-import re
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
@@ -19,17 +17,8 @@ from edged.chat import ReasoningEffort
 from edged.errors import InvalidRequest, UnsupportedParameter
 from edged.sampling import Constraint, Mirostat, Sampling
 
-# Ollama counts nanoseconds in 63 bits: 292 years, and no client means more.
-_LONGEST_S = (2**63 - 1) / 1e9
 # Tail-free sampling, which llama.cpp no longer has, switched off: what happens anyway.
 _NO_TAIL = 1.0
-
-_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
-# Not from the middle of a number on: a long one would be tried from every digit.
-_PIECE = re.compile(rf"(?<![0-9.])({_NUMBER})(ns|us|µs|μs|ms|s|m|h)")
-_DURATION = re.compile(rf"([+-]?)(?:({_NUMBER})|((?:{_PIECE.pattern})+))")
-_LONGEST_DURATION = 64  # characters
 
 
 def _whole(value: Any) -> Any:
@@ -40,7 +29,6 @@ def _whole(value: Any) -> Any:
 # Behind the bounds, so that a schema tells them.
 WHOLE = BeforeValidator(_whole)
 Whole: TypeAlias = Annotated[int, WHOLE]
-KeepAlive: TypeAlias = float | str | None
 Think: TypeAlias = bool | Literal["low", "medium", "high", "max"] | None
 Format: TypeAlias = Literal["", "json"] | dict[str, Any] | None
 
@@ -129,30 +117,6 @@ class OptionsBody(EmbedOptionsBody):
     def stops(self) -> tuple[str, ...]:
         """The stop strings; one alone may come without a list."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-
-
-def keep_alive_s(value: KeepAlive) -> float | None:
-    """`keep_alive` in seconds, whether a number of them or a duration such as "1h30m"; infinity where it is negative.
-
-    A number may stand in quotes too, as it may in Ollama's own environment. Raises `InvalidRequest`.
-    """
-    if isinstance(value, str):
-        value = _parsed_s(value)
-    if value is None:
-        return None
-    return math.inf if value < 0 else min(value, _LONGEST_S)
-
-
-def _parsed_s(text: str) -> float:
-    match = _DURATION.fullmatch(text) if len(text) <= _LONGEST_DURATION else None
-    if match is None:
-        raise InvalidRequest(
-            f'keep_alive is {text[:80]!r}; it is a number of seconds, or a duration such as "5m" or "1h30m".',
-            param="keep_alive",
-        )
-    sign, number, pieces = match[1], match[2], match[3]
-    seconds = float(number) if number else sum(float(n) * _UNITS_S[unit] for n, unit in _PIECE.findall(pieces))
-    return -seconds if sign == "-" else seconds
 
 
 def thinks(value: Think) -> bool | None:

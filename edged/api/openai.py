@@ -15,6 +15,8 @@ from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
 from edged.api.fields import LARGEST_COUNT, MAX_STOPS, Stop
 from edged.api.inputs import RawInputs, raw_inputs, size_bytes
+from edged.api.keep_alive import KeepAlive
+from edged.api.keep_alive import keep_alive_s as keep_alive_of
 from edged.api.message import MessageBody, Prediction, conversation
 from edged.api.sampling import SamplingFields
 from edged.api.thinking import ThinkingFields
@@ -51,6 +53,8 @@ class _Common(SamplingFields):
     timings_per_token: bool = False
     return_progress: bool = False
     cache_prompt: Literal[True] = True
+    # Ollama's, in seconds or as a duration: programs send it in every dialect.
+    keep_alive: KeepAlive = None
     grammar: _Grammar | None = None
     json_schema: dict[str, Any] | None = None
     regex: _Grammar | None = None
@@ -137,6 +141,7 @@ class ChatBody(_Common, ThinkingFields):
             thinks=self.thinks(),
             effort=self.effort(),
             thought_tokens=self.thought_tokens(),
+            keep_alive_s=keep_alive_of(self.keep_alive),
         )
 
     def _lane(self, messages: tuple[Message, ...]) -> Lane:
@@ -181,6 +186,7 @@ class CompletionBody(_Common):
             constraint=the_one(self.constraints()),
             caller=Caller("openai", address=address, user=self.user),
             tells_progress=self.return_progress,
+            keep_alive_s=keep_alive_of(self.keep_alive),
         )
 
     def _check_choices(self, prompts: Sequence[RawPrompt]) -> None:
@@ -225,6 +231,7 @@ def model_body(card: ModelCard) -> dict[str, Any]:
         "license": about.license or None,
         "base_models": list(about.base_models),
         "problem": card.problem or None,
+        "quarantine": card.quarantine or None,
     }
     return {
         "id": card.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from aiohttp import web
 
@@ -69,4 +68,4 @@ class Operation:
         return web.json_response({"events": [happening_body(happening) for happening in happenings]})
 
     def _unready(self) -> EdgedError | None:
-        return unready(self._exposed.pool, time.monotonic())
+        return unready(self._exposed.pool)

@@ -16,23 +16,15 @@ from edged.observe import Exchange, Happening, Journal
 _DIGITS = 6
 
 
-def unready(pool: Pool, now_s: float) -> EdgedError | None:
+def unready(pool: Pool) -> EdgedError | None:
     """Why a chat sent now would not be admitted; None when it would. A model that loads on demand counts as ready."""
     if pool.closed is not None:
         return pool.closed
     if any(resident.state == "ready" for resident in pool.residents.values()):
         return None
-    if pool.warming is not None:
-        return loading(now_s - pool.warming.used_s, pool.warming.process.progress)
-    return pool.failure
-
-
-def loading(elapsed_s: float, progress: float) -> ModelLoading:
-    """The error that says how far a load is, and when it will be through if it goes on like this."""
-    eta_s = elapsed_s * (1 - progress) / progress if progress > 0 else elapsed_s
-    return ModelLoading(
-        f"The model is being loaded: {progress:.0%}, about {eta_s:.0f} s to go.", progress=progress, retry_after_s=eta_s
-    )
+    if pool.memory.warming is not None:
+        return pool.memory.unready(pool.memory.warming.process.name)
+    return pool.memory.failure
 
 
 def readiness_body(error: EdgedError | None) -> dict[str, Any]:
@@ -73,8 +65,16 @@ def status_body(
         "queued_background": pool.queued_in("background"),
         "queue_wait_s": round(pool.wait_s(default), 1),
         "residents": [
-            {**_resident_body(name, resident), **_known_of((cards or {}).get(name)), "problem": pool.problem(resident)}
+            {
+                **_resident_body(name, resident, pool.memory.loading_s(name)),
+                **_known_of((cards or {}).get(name)),
+                "problem": pool.memory.problem(resident),
+            }
             for name, resident in pool.residents.items()
+        ],
+        "quarantined": [
+            {"model": case.model, "since": round(case.since_s), "reason": case.reason}
+            for case in pool.memory.quarantine.cases
         ],
     }
 
@@ -87,16 +87,18 @@ def _known_of(card: ModelCard | None) -> dict[str, Any]:
     }
 
 
-def _resident_body(name: str, resident: Resident) -> dict[str, Any]:
+def _resident_body(name: str, resident: Resident, eta_s: float | None) -> dict[str, Any]:
     process, work = resident.process, resident.process.work
     card = process.card
     return {
         "model": name,
         "state": resident.state,
         "progress": process.progress,
+        "eta_s": None if eta_s is None else round(eta_s, 1),
         "pid": process.pid,
         "slots": resident.slots,
         "busy": resident.slots - resident.free,
+        "threads": process.threads,
         "context_tokens": card.context_tokens if card else None,
         "description": card.description if card else None,
         "model_bytes": card.model_bytes if card else None,

@@ -12,6 +12,8 @@ from pydantic import Field, StringConstraints, WithJsonSchema
 
 from edged.api.body import Strict, check_text_bytes
 from edged.api.embeddings import closing
+from edged.api.keep_alive import KeepAlive
+from edged.api.keep_alive import keep_alive_s as keep_alive_of
 from edged.chat import Caller, RerankRequest
 from edged.completion import Ranking
 from edged.errors import InvalidRequest
@@ -33,6 +35,13 @@ class RerankBody(Strict):
     top_n: Annotated[int, Field(ge=1)] | None = None
     return_documents: bool = False
     user: Annotated[str, StringConstraints(max_length=256)] = ""
+    # Ollama's, in seconds or as a duration: programs send it in every dialect.
+    keep_alive: KeepAlive = None
+
+    @property
+    def keep_alive_s(self) -> float | None:
+        """How long the model shall stay in memory; None leaves it to the device. Raises `InvalidRequest`."""
+        return keep_alive_of(self.keep_alive)
 
     def to_request(self, id: str, address: str, text_bytes: int) -> RerankRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""

@@ -16,6 +16,8 @@ from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 from edged.api.body import Strict, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, TextFormat, the_one
 from edged.api.fields import LARGEST_COUNT, effort_of
+from edged.api.keep_alive import KeepAlive
+from edged.api.keep_alive import keep_alive_s as keep_alive_of
 from edged.api.responses_input import Elsewhere, Item, as_items, is_developers, messages_of
 from edged.api.responses_tools import AnyChoice, AnyTool, Namespace
 from edged.api.thinking import Effort, thinks_by
@@ -91,6 +93,8 @@ class ResponsesBody(Strict):
     client_metadata: Annotated[dict[_MetadataKey, str], Field(max_length=16, default_factory=dict)]
     # Callers who say the same here want their prompts' common beginnings kept: they are, whatever they say.
     prompt_cache_key: _Short = ""
+    # Ollama's, in seconds or as a duration: programs send it in every dialect.
+    keep_alive: KeepAlive = None
     # What only an API with a memory can do. They are here to be refused in words of their own.
     store: Annotated[bool, _ONLY_FALSE] = False
     background: Annotated[bool, _ONLY_FALSE] = False
@@ -121,6 +125,7 @@ class ResponsesBody(Strict):
             parallel_calls=self.parallel_tool_calls,
             thinks=thinks_by(self.reasoning.effort),
             effort=effort_of(self.reasoning.effort),
+            keep_alive_s=keep_alive_of(self.keep_alive),
         )
 
     @property

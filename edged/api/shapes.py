@@ -112,6 +112,9 @@ _JUDGED = _object(
     }
 )
 
+# What a model's file says in words, and what is wrong with it.
+_FACTS = ("architecture", "size_label", "quantization", "license", "problem", "quarantine")
+
 SHAPES: dict[str, Schema] = {
     "OpenAIError": _object(
         {"error": _object({"message": _TEXT, "type": _TEXT, "param": _or_null(_TEXT), **_DETAILS}, _LATER)},
@@ -272,13 +275,7 @@ SHAPES: dict[str, Schema] = {
                     "made_for": _or_null(_TEXT),
                     "capabilities": _list(_one_of(*get_args(Ability))),
                     "languages": _list(_TEXT),
-                    "architecture": _or_null(_TEXT),
-                    "parameters": _or_null(_COUNT),
-                    "size_label": _or_null(_TEXT),
-                    "quantization": _or_null(_TEXT),
-                    "license": _or_null(_TEXT),
-                    "base_models": _list(_TEXT),
-                    "problem": _or_null(_TEXT),
+                    **dict.fromkeys(_FACTS, _or_null(_TEXT)),
                 }
             ),
         }
@@ -348,12 +345,8 @@ SHAPES: dict[str, Schema] = {
             "default_model": _TEXT,
             "running": _COUNT,
             "queued": _COUNT,
-            "residents": _list(
-                _object(
-                    {"model": _TEXT, "state": _TEXT, "slots": _COUNT, "busy": _COUNT},
-                    {"capabilities": _or_null(_list(_TEXT)), "languages": _or_null(_list(_TEXT))},
-                )
-            ),
+            "residents": _list(_object({"model": _TEXT, "state": _TEXT, "slots": _COUNT, "busy": _COUNT})),
+            "quarantined": _list(_object({"model": _TEXT, "since": _COUNT, "reason": _TEXT})),
         }
     ),
     "Requests": _object(

@@ -21,7 +21,7 @@ from edged import config, console, control
 from edged.commands import progress, tables
 from edged.config import Config
 from edged.errors import EdgedError
-from edged.host import memory
+from edged.local.room import judge
 from edged.routing import default_model
 from edged.store import Store
 
@@ -64,7 +64,7 @@ def models(options: argparse.Namespace) -> int:
         console.show(body, tables.Recommended(body), as_json=options.json)
         return 0
     files = _store(state).models()
-    default = default_model(settings.models.default, files, memory.available_bytes())
+    default = default_model(settings.models.default, files, judge(settings.engine))
     listed = {"models": [console.model_body(file, default) for file in files]}
     console.show(listed, console.models_table(files, default), as_json=options.json)
     return 0

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edged.chat import MadeFor
-from edged.gguf import entries, infill, ranges, tensors, vocabulary
+from edged.gguf import build, entries, infill, ranges, tensors, vocabulary
+from edged.gguf.build import Build
 from edged.gguf.entries import TEMPLATE, TOKENS, U32, U64, Entries
 from edged.gguf.reading import GgufInvalid, GgufUnsupported, Reader, shown
 from edged.gguf.supported import unknown, unsupported
@@ -43,6 +44,7 @@ class Gguf:
     `template` is empty where there is none, or one that is longer than any, of which `has_template` knows;
     `architecture` in the pieces of a model behind its first. `vocabulary_tokens` is 0 where there is no vocabulary, and
     with `fills_gaps` it has the tokens around a gap. `unsupported` is why this llama.cpp cannot load it, as a clause.
+    `build` is empty in parts, and where it is not known.
     """
 
     made_for: MadeFor
@@ -52,6 +54,7 @@ class Gguf:
     version: int = 3
     vocabulary_tokens: int = 0
     tensors: Tensors = field(default_factory=Tensors)
+    build: Build = field(default_factory=Build)
     has_template: bool = False
     fills_gaps: bool = False
     languages: tuple[str, ...] = ()
@@ -136,6 +139,7 @@ def judged(said: Entries, found: Tensors, version: int, *, is_whole: bool) -> Gg
         version,
         tokens,
         found,
+        build.read(said, architecture) if purpose != "part" and not reason else Build(),
         has_template=TEMPLATE in said,
         fills_gaps=fills_gaps,
         languages=said.languages(),

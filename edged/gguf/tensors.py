@@ -77,7 +77,8 @@ _MOST_TENSORS = 512 * 64
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
-    """All of a file's tensors. `types` tells how many there are of each; `embedding` is the shape of `token_embd`.
+    """All of a file's tensors. `types` tells how many there are of each; `embedding` is the shape of `token_embd`;
+    its type and size stand beside it, because without an output matrix of its own it is also that.
 
     `has_attention` and `has_router` tell whether there are matrices for queries, and some that choose among experts.
     """
@@ -90,6 +91,9 @@ class Tensors:
     embedding: tuple[int, ...] | None = None
     has_attention: bool = False
     has_router: bool = False
+    embedding_type: str = ""
+    embedding_bytes: int = 0
+    has_output: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ def read(reader: Reader, count: int, said: Entries, *, for_engine: bool, names: 
         return Tensors()
     names = set() if names is None else names
     types, elements, offset, last = Counter[str](), 0, 0, None
-    embedding, has_attention, has_router = None, False, False
+    embedding, has_attention, has_router, has_output = None, False, False, False
     for index in range(count):
         tensor = _tensor(reader, index)
         if for_engine:
@@ -139,7 +143,8 @@ def read(reader: Reader, count: int, said: Entries, *, for_engine: bool, names: 
         types[tensor.type] += 1
         elements += tensor.elements
         offset, last = offset + _padded(tensor.size_bytes, alignment), tensor
-        embedding = tensor.shape if tensor.name == "token_embd.weight" else embedding
+        embedding = tensor if tensor.name == "token_embd.weight" else embedding
+        has_output = has_output or tensor.name == "output.weight"
         has_attention = has_attention or tensor.name.endswith(".attn_q.weight")
         has_router = has_router or tensor.name.endswith(".ffn_gate_inp.weight")
     assert last is not None
@@ -148,7 +153,19 @@ def read(reader: Reader, count: int, said: Entries, *, for_engine: bool, names: 
     if end > reader.size_bytes:
         place = f"the data of its last tensor, {shown(last.name)}, ends at byte {end}"
         raise GgufInvalid(f"{place}, and the file has {reader.size_bytes}: it is cut off; copy it again.")
-    return Tensors(count, elements, data_offset, end - data_offset, dict(types), embedding, has_attention, has_router)
+    return Tensors(
+        count,
+        elements,
+        data_offset,
+        end - data_offset,
+        dict(types),
+        embedding.shape if embedding else None,
+        has_attention,
+        has_router,
+        embedding.type if embedding else "",
+        embedding.size_bytes if embedding else 0,
+        has_output,
+    )
 
 
 def together(found: Sequence[Tensors]) -> Tensors:
@@ -165,6 +182,9 @@ def together(found: Sequence[Tensors]) -> Tensors:
         embedding=next((tensors.embedding for tensors in found if tensors.embedding), None),
         has_attention=any(tensors.has_attention for tensors in found),
         has_router=any(tensors.has_router for tensors in found),
+        embedding_type=next((tensors.embedding_type for tensors in found if tensors.embedding), ""),
+        embedding_bytes=next((tensors.embedding_bytes for tensors in found if tensors.embedding), 0),
+        has_output=any(tensors.has_output for tensors in found),
     )
 
 

@@ -23,6 +23,12 @@ def identity(root: Path = _ROOT) -> str:
     return " | ".join(filter(None, known))
 
 
+def features(root: Path = _ROOT) -> frozenset[str]:
+    """What the processor's instruction set offers, in the kernel's words (`flags` on x86, `Features` on arm64)."""
+    lines = [line.split(":", 1) for line in _read(root / "proc/cpuinfo").splitlines() if ":" in line]
+    return frozenset(word for key, words in lines if key.strip() in ("flags", "Features") for word in words.split())
+
+
 def _processor(root: Path) -> str:
     fields = dict(line.split(":", 1) for line in _read(root / "proc/cpuinfo").splitlines() if ":" in line)
     named = {key.strip(): value.strip() for key, value in fields.items()}

@@ -10,47 +10,34 @@ from pathlib import Path
 
 import psutil
 
-_CGROUPS = Path("/sys/fs/cgroup")
+from edged.host import cgroup
 
 
-def available_bytes(cgroup_root: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> int:
+def available_bytes(cgroup_root: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSHIP) -> int:
     """Bytes that can be allocated without swapping or hitting a limit."""
-    rooms = [room for level in _levels(cgroup_root, membership) if (room := _room_bytes(level)) is not None]
+    rooms = [room for level in cgroup.levels(cgroup_root, membership) if (room := _room_bytes(level)) is not None]
     return max(0, min([psutil.virtual_memory().available, *rooms]))
 
 
-def total_bytes(cgroup_root: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> int:
+def total_bytes(cgroup_root: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSHIP) -> int:
     """Bytes that the machine has, cut to the limits of our cgroups."""
-    limits = [limit for level in _levels(cgroup_root, membership) if (limit := _limit_bytes(level)) is not None]
+    limits = [limit for level in cgroup.levels(cgroup_root, membership) if (limit := _limit_bytes(level)) is not None]
     return min([psutil.virtual_memory().total, *limits])
 
 
-def _levels(root: Path, membership: Path) -> list[Path]:
-    """Our own cgroup and its ancestors; none where cgroup v2 is not mounted."""
+def _limit_bytes(level: Path) -> int | None:
     try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return []
-    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
-    if own is None:
-        return []
-    leaf = root / own
-    return [leaf, *(parent for parent in leaf.parents if parent.is_relative_to(root))]
-
-
-def _limit_bytes(cgroup: Path) -> int | None:
-    try:
-        limit = (cgroup / "memory.max").read_text().strip()
+        limit = (level / "memory.max").read_text().strip()
     except OSError:
         return None
     return None if limit == "max" else int(limit)
 
 
-def _room_bytes(cgroup: Path) -> int | None:
+def _room_bytes(level: Path) -> int | None:
     try:
-        limit = (cgroup / "memory.max").read_text().strip()
-        used = int((cgroup / "memory.current").read_text())
-        statistics = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        limit = (level / "memory.max").read_text().strip()
+        used = int((level / "memory.current").read_text())
+        statistics = dict(line.split() for line in (level / "memory.stat").read_text().splitlines())
     except OSError:
         return None  # the root has no limit, and a controller may be off (Raspberry Pi OS ships so)
     if limit == "max":

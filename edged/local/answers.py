@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from edged.chat import ChatRequest
+from edged.chat import ChatRequest, Lane
 from edged.completion import Event, Finish
 from edged.errors import (
     CapabilityMissing,
@@ -61,6 +61,7 @@ class Answers:
     """The `n` answers to one request as they arrive; `accepted` is known before the first of them says anything."""
 
     ids: range
+    lane: Lane = "interactive"
     accepted: Accepted | None = None
     _news: asyncio.Queue[News] = field(default_factory=asyncio.Queue)
 

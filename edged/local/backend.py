@@ -43,6 +43,7 @@ class Local:
         for file in self._store.models():
             resident = self._pool.residents.get(file.name)
             card = resident.process.card if resident else None
+            case = self._pool.memory.quarantine.case_of(file.name)
             cards.append(
                 ModelCard(
                     name=file.name,
@@ -56,6 +57,7 @@ class Local:
                     longest_context_tokens=file.header.context_tokens if file.header else None,
                     about=about(file.header),
                     problem=file.problem,
+                    quarantine=case.reason if case else "",
                 )
             )
         return cards

@@ -34,6 +34,9 @@ _INHERITED = (
     *("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"),
 )
 _STDERR_LINES = 20
+# What ends a process from outside: the kernel that is short of memory, an owner, a terminal. The others a process
+# brings upon itself (signal(7)).
+_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 # A child with nothing left to do exits at once; one inside a decode needs at most a step (`worker/pace.py`).
 _HANG_UP_GRACE_S = 2.0
 
@@ -63,6 +66,7 @@ class Child(asyncio.Protocol):
         self._decoder = Decoder()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._complaint = ""
+        self._broke_protocol = False
         self._held: deque[tuple[bytes, list[int]]] = deque()
         self._watch: asyncio.Task[None]
         self._process: asyncio.subprocess.Process
@@ -112,6 +116,19 @@ class Child(asyncio.Protocol):
     def is_gone(self) -> bool:
         """It has left and was seen off."""
         return self._watch.done()
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """It is gone, with an error, and nobody outside had a hand in it."""
+        returncode = self._process.returncode
+        if self._broke_protocol:
+            return True
+        return not self._complaint and returncode not in (None, 0) and -(returncode or 0) not in _FROM_OUTSIDE
+
+    @property
+    def was_killed(self) -> bool:
+        """It is gone because somebody outside killed it without a word, as the kernel does where memory is short."""
+        return not self._complaint and self._process.returncode == -signal.SIGKILL
 
     def send(self, frame: Frame, descriptors: Sequence[int] = ()) -> None:
         """Queue a frame; descriptors travel beside it. To a child that is gone it goes nowhere: `on_gone` tells.
@@ -178,6 +195,7 @@ class Child(asyncio.Protocol):
             for frame in self._decoder.feed(data):
                 self._on_frame(frame)
         except WireError as error:
+            self._broke_protocol = True
             self.kill(f"broke the protocol: {error}")
 
     async def _see_off(self) -> None:

@@ -2,53 +2,151 @@
 
 A smaller model that was to guess ahead is never a reason for a model not to load: whatever is wrong with its file, the
 larger one is loaded without it, and `Resident.draft_problem` says why.
+
+What does not fit by arithmetic is refused before a process is started. Where a process finds no memory although it
+should have, the arithmetic was wrong or somebody was quicker: it is tried once more in a way that takes less, and then
+refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
 from edged.config import Engine
-from edged.errors import EdgedError, LoadTimeout, WorkerCrashed
-from edged.host import memory
+from edged.errors import EdgedError, LoadTimeout, ModelTooLarge, WorkerCrashed, WorkerStarved
+from edged.host import cpu, memory
+from edged.local.calibration import Calibration
+from edged.local.fit import Fit, fit, too_large, wished
 from edged.local.keeping import Keeping
+from edged.local.needs import UNLEARNED, Learned, learn
 from edged.local.process import WorkerProcess
 from edged.local.resident import Resident
-from edged.local.tuning import Tuning, choose_drafter, how_to_load, snapshot_bytes
+from edged.local.room import this_machine
+from edged.local.tuning import Loading, Tuning, choose_drafter, snapshot_bytes
 from edged.store import ModelFile, Store
 from edged.wire import Load, Loaded, Tuned
+
+# A way that takes less than one that failed: the arithmetic is right within a tenth.
+_LESS = 0.9
+
+log = logging.getLogger(__name__)
 
 
 class Loader:
     """Loads models into the workers of residents."""
 
-    def __init__(self, store: Store, engine: Engine, tuning: Tuning | None, keeping: Keeping) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        tuning: Tuning | None,
+        keeping: Keeping,
+        calibration: Calibration | None = None,
+    ) -> None:
         self._store = store
         self._engine = engine
         self._tuning = tuning
         self._keeping = keeping
+        self._calibration = calibration
 
-    async def load(self, model: str, resident: Resident, spawn: Callable[[], WorkerProcess]) -> Loaded:
-        """Load `model`; `spawn` makes another process where the first one dies of the smaller model.
+    def find(self, model: str) -> ModelFile:
+        """The file of `model`. Raises `ModelNotFound`; reads the disk."""
+        return self._store.find(model)
 
-        Raises `ModelNotFound`, `OSError`, and what `WorkerProcess.load` raises; `ModelInvalid`, before a process is
-        started, for a file that llama.cpp must not see.
+    def needed_bytes(self, file: ModelFile) -> int:
+        """How much memory the model takes at most, if it runs as the configuration wishes. Reads files."""
+        return wished(file, self._engine, this_machine(), self._learned(file)).total_bytes
+
+    async def load(
+        self,
+        model: str,
+        resident: Resident,
+        spawn: Callable[[], WorkerProcess],
+        room_bytes: Callable[[], int] = memory.available_bytes,
+    ) -> Loaded:
+        """Load `model` in a way that fits `room_bytes`; `spawn` makes another process where the first one died of it,
+        or of the smaller model.
+
+        Raises `ModelNotFound`, `OSError`, and what `WorkerProcess.load` raises; before a process is started,
+        `ModelInvalid` for a file that llama.cpp must not see, and `ModelTooLarge`.
         """
         file = await asyncio.to_thread(self._store.find, model)
-        installed = await asyncio.to_thread(self._store.models) if self._engine.draft_model else ()
-        wanted = self._frame(file, installed, resident)
-        if wanted.drafter:
+        installed = await asyncio.to_thread(self._store.models)
+        await asyncio.to_thread(this_machine)
+        found = self._fit(file, installed, resident, room_bytes())
+        try:
+            return await self._attempt(file, found, installed, resident, spawn)
+        except WorkerStarved as error:
+            failed_bytes, available_bytes = found.needs.total_bytes, room_bytes()
+            log.warning("%s: %s", model, error)
+            await asyncio.to_thread(self._note_failure, file, found, available_bytes)
             try:
-                return await self._load(wanted, resident)
+                found = self._fit(file, installed, resident, min(available_bytes, int(failed_bytes * _LESS)))
+            except ModelTooLarge:
+                raise too_large(model, found.way, found.needs, available_bytes) from error
+            renew(resident, spawn)
+        try:
+            return await self._attempt(file, found, installed, resident, spawn)
+        except WorkerStarved as error:
+            available_bytes = room_bytes()
+            await asyncio.to_thread(self._note_failure, file, found, available_bytes)
+            raise too_large(model, found.way, found.needs, available_bytes) from error
+
+    async def _attempt(
+        self,
+        file: ModelFile,
+        found: Fit,
+        installed: Iterable[ModelFile],
+        resident: Resident,
+        spawn: Callable[[], WorkerProcess],
+    ) -> Loaded:
+        resident.settle(found)
+        wanted = self._frame(file, found, resident)
+        if found.way.drafts:
+            assert self._engine.draft_model is not None
+            try:
+                card = await self._load(replace(wanted, drafter=self._engine.draft_model), resident)
+                return await self._learn(file, found, card)
             except (WorkerCrashed, LoadTimeout, _Unopened) as error:
-                resident.draft_problem = f"{wanted.drafter} cannot be loaded: {error}"
-                process = spawn()
-                process.on_tuned, resident.process = resident.process.on_tuned, process
-        return await self._load(replace(wanted, drafter=""), resident)
+                resident.draft_problem = f"{self._engine.draft_model} cannot be loaded: {error}"
+                renew(resident, spawn)
+        return await self._learn(file, found, await self._load(wanted, resident))
+
+    def _fit(self, file: ModelFile, installed: Iterable[ModelFile], resident: Resident, room_bytes: int) -> Fit:
+        chosen = choose_drafter(file, self._engine.draft_model, installed)
+        found = fit(
+            file,
+            self._engine,
+            room_bytes,
+            this_machine(),
+            learned=self._learned(file),
+            drafter=chosen.drafter,
+            snapshot_bytes=snapshot_bytes(self._engine, resident.among),
+            installed=installed,
+        )
+        resident.draft_problem = chosen.problem or found.draft_problem
+        return found
+
+    def _learned(self, file: ModelFile) -> Learned:
+        return self._calibration.known(file) if self._calibration else UNLEARNED
+
+    async def _learn(self, file: ModelFile, found: Fit, card: Loaded) -> Loaded:
+        """The next forecast of this file begins with what this load took."""
+        if self._calibration is not None and card.taken is not None and file.header is not None:
+            learned = learn(file.header, file.size_bytes, found.way, this_machine().features, card.taken)
+            await asyncio.to_thread(self._calibration.note_success, file, learned)
+        return card
+
+    def _note_failure(self, file: ModelFile, found: Fit, available_bytes: int) -> None:
+        if self._calibration is not None:
+            known = self._calibration.known(file)
+            missing_bytes = known.missing_bytes + available_bytes - found.needs.total_bytes
+            self._calibration.note_failure(file, missing_bytes)
 
     async def _load(self, wanted: Load, resident: Resident) -> Loaded:
         with ExitStack() as opened:
@@ -75,31 +173,35 @@ class Loader:
             examined.exception()
         return descriptors
 
-    def _frame(self, file: ModelFile, installed: Iterable[ModelFile], resident: Resident) -> Load:
-        engine, tuning, available_bytes = self._engine, self._tuning, memory.available_bytes()
-        chosen = choose_drafter(file, engine.draft_model, installed, available_bytes)
-        resident.draft_problem = chosen.problem
-        how = how_to_load(file.size_bytes, available_bytes)
+    def _frame(self, file: ModelFile, found: Fit, resident: Resident) -> Load:
+        engine, tuning, way = self._engine, self._tuning, found.way
+        threads = engine.threads or cpu.usable_cores()
+        how = Loading(way.maps_file, way.repacks)
         tuned = Tuned(engine.threads)
         if engine.threads is None and tuning is not None:  # a number that was set is not to be taken for a measured one
-            tuned = tuning.known(file, how, engine.thread_count)
-            resident.process.on_tuned = partial(tuning.remember, file, how, engine.thread_count)
+            tuned = tuning.known(file, how, threads)
+            resident.process.on_tuned = partial(tuning.remember, file, how, threads)
         return Load(
             name=file.name,
-            context_tokens=engine.context_tokens,
-            sequences=engine.sequences,
-            threads=engine.thread_count,
+            context_tokens=way.context_tokens,
+            sequences=way.sequences,
+            threads=threads,
             gpu_layers=engine.gpu_layers,
             longest_gap_steps=engine.longest_gap_steps,
             tuned=tuned,
             follow_neighbours=engine.follow_neighbours,
-            maps_file=how.maps_file,
-            repacks=how.repacks,
+            maps_file=way.maps_file,
+            repacks=way.repacks,
             lookup=engine.lookup,
-            drafter=chosen.drafter.name if chosen.drafter else "",
-            kv_type=engine.kv_type,
-            snapshot_bytes=snapshot_bytes(engine),
+            kv_type=way.kv_type,
+            snapshot_bytes=found.snapshot_bytes,
         )
+
+
+def renew(resident: Resident, spawn: Callable[[], WorkerProcess]) -> None:
+    """Another process in place of the one that died."""
+    process = spawn()
+    process.on_tuned, resident.process = resident.process.on_tuned, process
 
 
 class _Unopened(Exception):

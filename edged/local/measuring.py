@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from edged.chat import Lane
 from edged.errors import EdgedError, WorkerStarved
 from edged.framing import WireError
 from edged.wire import Embed, Embedded, Rank, Rejected, Scored, Starved
@@ -37,6 +38,7 @@ class Measuring:
 
     def __init__(self, ids: range, texts: Sequence[Embed | Rank]) -> None:
         self.ids = ids
+        self.lane: Lane = "background"
         self._unsent = deque(replace(text, id=id) for id, text in zip(ids, texts, strict=True))
         self._awaited = Scored if isinstance(texts[0], Rank) else Embedded
         self._found: dict[int, Measured] = {}

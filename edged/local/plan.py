@@ -1,7 +1,7 @@
 """Whom to grant, load and evict: a pure decision over the line and the seats, which may be asked at any time.
 
 line    the requests that wait, oldest first
-seats   the models that take up memory; `capacity` of them fit
+seats   the models that take up memory: at most `capacity`, and as many as there is room for
 
 Two lanes. Interactive requests go first. Background ones take what is left, but for one sequence of each model, which
 stays free for the next person: it costs the background an eighth of its room and spares that person the end of a long
@@ -12,14 +12,14 @@ Inside a lane the order is that of fair shares (`share.py`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
 
 from edged.chat import Lane
+from edged.local.making_room import Lack, Seat, who_goes
 from edged.local.share import Path, Standing, branches
 
-SeatState: TypeAlias = Literal["loading", "ready", "leaving"]
 # So many interactive grants in a row while background requests wait; the next one is theirs. One in nine: with eight
 # sequences, each person on them was answered once in the meantime.
 BACKGROUND_TURN = 8
@@ -51,22 +51,6 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """A model in memory, or on its way in or out, as `plan` sees it."""
-
-    state: SeatState
-    free: int
-    total: int
-    used_s: float
-    guests: int = 0
-
-    @property
-    def is_idle(self) -> bool:
-        """In memory, and nobody uses it."""
-        return self.state == "ready" and self.free == self.total and self.guests == 0
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What to do now: indices of the line to grant, in order, models to load, models to evict.
 
@@ -85,15 +69,20 @@ def plan(
     capacity: int,
     standings: Mapping[Path, Standing] | None = None,
     passed: int = 0,
+    *,
+    needs: Mapping[str, int] | None = None,
+    room_bytes: float = math.inf,
 ) -> Plan:
     """Interactive first, then fair shares, then first come, first served.
 
     Nobody is granted past somebody before him in this order who waits for the same model, guests (as many as there are
-    sequences) aside: they wait for each other only. A model that needs another's seat evicts the least recently used
-    idle one; while none is idle those behind stand still, or a steady stream of requests for the resident model would
-    keep it waiting for ever.
+    sequences) aside: they wait for each other only. `needs` says how many bytes a model takes, in memory or wanted, and
+    `room_bytes` are free for more; what is loading counts as taken. A model that lacks room evicts idle ones
+    (`making_room.py`). While those that would have to go are busy nobody else is let in there, or a steady stream of
+    requests would keep the model waiting for ever; others go on. Behind a model that waits for room no other is loaded.
+    A model that is alone is loaded however large it is said to be: whether it fits is the loader's to say.
     """
-    return _Planner(line, seats, capacity, standings or {}, passed).run()
+    return _Planner(line, seats, capacity, standings or {}, passed, needs or {}, room_bytes).run()
 
 
 class _Planner:
@@ -106,15 +95,22 @@ class _Planner:
         capacity: int,
         standings: Mapping[Path, Standing],
         passed: int,
+        needs: Mapping[str, int],
+        room_bytes: float,
     ) -> None:
         self._line = line
         self._seats = dict(seats)
         self._capacity = capacity
         self._standings = {path: replace(standing) for path, standing in standings.items()}
         self._passed = passed
+        self._needs = needs
+        self._room_bytes = room_bytes
         self._waiting = dict(enumerate(line))
         self._grants: list[int] = []
         self._loads: list[str] = []
+        self._evictions: tuple[str, ...] = ()
+        self._stand_still: frozenset[str] = frozenset()
+        self._has_blocked = False
         # For sequences of which models, and for guests of which (True), nothing more can be done now.
         self._settled: set[tuple[str, bool]] = set()
 
@@ -122,15 +118,32 @@ class _Planner:
         while (index := self._next()) is not None:
             want = self._waiting[index]
             if want.model not in self._seats:
-                if len(self._seats) + len(self._loads) >= self._capacity:
-                    return self._done(self._evictions())
-                self._loads.append(want.model)
+                self._load_or_wait(want.model)
                 self._settled |= {(want.model, False), (want.model, True)}
             elif self._fits(want):
                 self._grant(index, want)
             else:
                 self._settled.add((want.model, want.is_guest))
-        return self._done(())
+        some_wait = any(want.lane == "background" and not want.is_guest for want in self._waiting.values())
+        return Plan(tuple(self._grants), tuple(self._loads), self._evictions, self._passed if some_wait else 0)
+
+    def _load_or_wait(self, model: str) -> None:
+        if self._has_blocked:
+            return
+        is_alone = not self._seats and not self._loads
+        lack = Lack(
+            models=len(self._seats) + len(self._loads) + 1 - self._capacity,
+            size_bytes=self._needs.get(model, 0) - self._room_bytes,
+        )
+        if is_alone or lack.is_met:
+            self._loads.append(model)
+            self._room_bytes -= self._needs.get(model, 0)
+            return
+        self._has_blocked = True
+        going = who_goes(lack, self._seats, self._needs)
+        if all(self._seats[other].is_idle for other in going):
+            self._evictions = going
+        self._stand_still = frozenset(going)
 
     def _next(self) -> int | None:
         open_ones = [index for index, want in self._waiting.items() if (want.model, want.is_guest) not in self._settled]
@@ -147,7 +160,7 @@ class _Planner:
 
     def _fits(self, want: Want) -> bool:
         seat = self._seats[want.model]
-        if seat.state != "ready":
+        if seat.state != "ready" or want.model in self._stand_still:
             return False
         if want.is_guest:
             return seat.guests < seat.total
@@ -165,17 +178,6 @@ class _Planner:
         for branch in branches(want.path):
             self._standings.setdefault(branch, Standing()).held += want.slots
         self._passed = self._passed + 1 if want.lane == "interactive" else 0
-
-    def _evictions(self) -> tuple[str, ...]:
-        if any(seat.state == "leaving" for seat in self._seats.values()):
-            return ()
-        idle = [model for model, seat in self._seats.items() if seat.is_idle]
-        victim = min(idle, key=lambda model: self._seats[model].used_s, default=None)
-        return (victim,) if victim else ()
-
-    def _done(self, evictions: tuple[str, ...]) -> Plan:
-        some_wait = any(want.lane == "background" and not want.is_guest for want in self._waiting.values())
-        return Plan(tuple(self._grants), tuple(self._loads), evictions, self._passed if some_wait else 0)
 
 
 def fair_order(path: Path, standings: Mapping[Path, Standing]) -> list[tuple[int, float]]:

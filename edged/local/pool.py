@@ -13,46 +13,40 @@ ever loading. A worker that dies takes its running answers with it, never the li
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import TypeAlias
 
 from edged.chat import Lane
 from edged.config import Engine, Limits
-from edged.errors import EdgedError, RequestError, ShuttingDown, WorkerCrashed
-from edged.host import gpu
+from edged.errors import EdgedError, ShuttingDown
+from edged.local.calibration import Calibration
+from edged.local.ensuring import Fetch, ensure
 from edged.local.keeping import Keeping
 from edged.local.line import Line, Waiter, find_place, gave_way, too_late, waited_in_vain
 from edged.local.loading import Loader
+from edged.local.loads import LoadTimes, must_load
 from edged.local.outlook import Outlook
-from edged.local.plan import Want, plan
+from edged.local.plan import Plan, Want, plan
 from edged.local.predict import Effort, Forecast
-from edged.local.process import WorkerProcess
-from edged.local.renderer import Renderer
-from edged.local.resident import Lease, Resident, share_prompts
+from edged.local.resident import Lease, Resident, too_many
+from edged.local.residents import Residents, Tell
 from edged.local.tuning import Tuning
 from edged.local.work import Work
 from edged.store import Store
-from edged.template_wire import Template
 
-log = logging.getLogger(__name__)
-
-Tell: TypeAlias = Callable[..., None]
 _SOME_EFFORT = Effort(prompt_tokens=1, answer_tokens=1)
 
 
 class Pool:
     """Workers for models. An async context: leaving it stops every worker.
 
-    `tell(event, **facts)` hears what an owner may want to know tomorrow. `warming` is the load that the daemon began
-    with, while it lasts; `failure` what that one died of, until another succeeds.
+    `tell(event, **facts)` hears what an owner may want to know tomorrow. The models in `kept` are those that the owner
+    wants in memory; others leave when nobody has used them for `keep_s`.
     """
 
     def __init__(
@@ -63,18 +57,32 @@ class Pool:
         tell: Tell,
         tuning: Tuning | None = None,
         keeping: Keeping | None = None,
+        *,
+        times: LoadTimes | None = None,
+        calibration: Calibration | None = None,
+        keep_s: float = math.inf,
+        kept: Collection[str] = (),
     ) -> None:
-        self._loader = Loader(store, engine, tuning, keeping or Keeping())
         self._engine = engine
         self._limits = limits
         self._tell = tell
-        self._residents: dict[str, Resident] = {}
         self._line = Line[Resident]()
-        self._retired = Work()
         self._closed: EdgedError | None = None
-        self.warming: Resident | None = None
-        self.failure: EdgedError | None = None
         self._tasks = asyncio.TaskGroup()
+        self._memory = Residents(
+            Loader(store, engine, tuning, keeping or Keeping(), calibration),
+            engine,
+            tell,
+            self._tasks,
+            self._dispatch,
+            self._fail_line,
+            times or LoadTimes(),
+            keep_s,
+        )
+        self._memory.kept.update(kept)
+        self._called: set[str] = set()  # models that somebody wanted who would not wait for them
+        self._again: asyncio.TimerHandle | None = None
+        self._ensuring: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Pool:
         await self._tasks.__aenter__()
@@ -84,23 +92,28 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(self._closed or ShuttingDown("The daemon is stopping."))
-        for resident in list(self._residents.values()):
-            self._leave(resident)
+        for waiting in (self._ensuring, self._again):
+            if waiting is not None:
+                waiting.cancel()
+        for resident in list(self.residents.values()):
+            self._memory.leave(resident)
         # Without the error: a task group would wrap it, and a `ConfigError` would no longer be one.
         await self._tasks.__aexit__(None, None, None)
 
     @property
     def residents(self) -> Mapping[str, Resident]:
         """Who is in memory now, by model."""
-        return self._residents
+        return self._memory.all
 
     @property
     def work(self) -> Work:
         """What all workers have done since the daemon started, those that are gone included."""
-        total = replace(self._retired)
-        for resident in self._residents.values():
-            total.absorb(resident.process.work)
-        return total
+        return self._memory.work
+
+    @property
+    def memory(self) -> Residents:
+        """The models in memory, and what became of those that are not."""
+        return self._memory
 
     @property
     def closed(self) -> EdgedError | None:
@@ -115,13 +128,6 @@ class Pool:
     def queued_in(self, lane: Lane) -> int:
         """How many of them in `lane`."""
         return self._line.queued(lane)
-
-    def problem(self, resident: Resident) -> str | None:
-        """What is wrong with how a model runs although it answers: a GPU that was expected and is not used."""
-        card = resident.process.card
-        if card is None:
-            return None
-        return gpu.unused(gpu.present(), card.gpus, card.gpu_layers, card.layers, self._engine.gpu_layers)
 
     @asynccontextmanager
     async def lease(
@@ -138,9 +144,16 @@ class Pool:
 
         Without slots only the model is needed, which then stays in memory.
         Raises `QueueFull`, `RateLimited`, `PredictedTimeout` where the first word is not to be expected within
-        `deadline_s`, whatever the load raised, or the error of `close`.
+        `deadline_s`, `ModelLoading` where not even the load is (which goes on, or begins if there is room),
+        `ModelNotFound`, `ModelQuarantined`, whatever the load raised, or the error of `close`.
         """
+        if self._closed is not None:
+            raise self._closed
         began, want = monotonic(), Want(model, slots, lane, caller)
+        await self._memory.learn(model)
+        self._refuse_to_load(model, deadline_s)
+        if (there := self.residents.get(model)) and there.state == "ready" and slots > there.slots:
+            raise too_many(model, slots, there.slots)
         expected = self.forecast(want, effort)
         if refusal := too_late(expected, deadline_s):
             raise refusal
@@ -156,7 +169,7 @@ class Pool:
             resident.used_s = monotonic()
             self._line.give_back(want, resident.used_s - granted)
             self._dispatch()
-            resident.expect_leave(partial(self._expire, resident))
+            self._memory.expect_leave(resident)
 
     def wait_s(self, model: str) -> float:
         """When somebody who comes now would get a turn with `model`, in seconds."""
@@ -167,20 +180,41 @@ class Pool:
 
         Infinity keeps it for good, 0 lets it go at once, or as soon as whoever uses it now is done.
         """
-        resident = self._residents.get(model)
+        resident = self.residents.get(model)
         if resident is None or keep_s is None:
             return
         resident.keep_s = keep_s
-        resident.expect_leave(partial(self._expire, resident))
+        self._memory.expect_leave(resident)
 
     def leaves_s(self, model: str) -> float | None:
         """The Unix time at which `model` leaves memory if nobody uses it; None: not by itself."""
-        resident = self._residents.get(model)
+        resident = self.residents.get(model)
         return time.time() + resident.leaves_in_s if resident and resident.leaves_in_s is not None else None
 
     def warm(self, model: str) -> None:
-        """Load `model` before anybody asks for it."""
-        self.warming = self._begin_load(model)
+        """Load `model` before anybody asks for it, and keep it."""
+        self._memory.kept.add(model)
+        self._memory.warming = self._memory.begin(model)
+
+    def ensure(self, models: Sequence[str], fetch: Fetch | None = None) -> None:
+        """Have `models` in memory as far as they fit beside what is there, one after another; `fetch` gets the missing.
+
+        Nobody waits for it; what cannot be had is told.
+        """
+        self._memory.kept.update(models)
+        self._ensuring = self._tasks.create_task(ensure(self, models, fetch, self._tell), name="ensure")
+
+    async def bring(self, model: str) -> bool:
+        """Load `model` if it fits without anybody having to go, and wait for it; whether it is in memory then.
+
+        Raises `ModelNotFound`, `ModelQuarantined`.
+        """
+        await self._memory.learn(model)
+        if self._closed is None and model not in self.residents and self._fits(model):
+            self._memory.begin(model)
+        if (resident := self.residents.get(model)) and resident.load is not None:
+            await asyncio.wait([resident.load])
+        return model in self.residents
 
     def close(self, error: EdgedError) -> None:
         """Refuse everybody with `error` from now on, those in line included; running answers go on."""
@@ -189,22 +223,21 @@ class Pool:
 
     def interrupt(self, error: EdgedError) -> None:
         """End every running answer with `error`."""
-        for resident in self._residents.values():
+        for resident in self.residents.values():
             resident.process.interrupt(error)
 
     def forecast(self, want: Want, effort: Effort) -> Forecast:
         """When somebody who comes now would get a turn and a first word."""
-        resident = self._residents.get(want.model)
+        resident = self.residents.get(want.model)
         line = [*self._line.ahead_of(want), effort]
         if resident is None or resident.state != "ready":
-            return Outlook().forecast(line, self._engine.sequences)
+            expected = Outlook().forecast(line, self._engine.sequences)
+            return replace(expected, wait_s=expected.wait_s + (self._memory.loading_s(want.model) or 0.0))
         return resident.process.outlook.forecast(line, resident.free)
 
     async def _stand_in_line(
         self, want: Want, effort: Effort, expected: Forecast, deadline_s: float | None
     ) -> Resident:
-        if self._closed is not None:
-            raise self._closed
         waiter = Waiter[Resident](want, effort, asyncio.get_running_loop().create_future())
         self._line.join(waiter)
         self._dispatch()
@@ -216,7 +249,8 @@ class Pool:
         except BaseException as error:
             self._give_up(waiter)
             if isinstance(error, TimeoutError):
-                raise waited_in_vain(self.forecast(want, effort), deadline_s) from None
+                waited = waited_in_vain(self.forecast(want, effort), deadline_s)
+                raise self._memory.unready(want.model) or waited from None
             raise
 
     def _find_place(self, waiter: Waiter[Resident], expected: Forecast) -> None:
@@ -241,7 +275,7 @@ class Pool:
             resident.give_back(waiter.want.slots)
             self._line.give_back(waiter.want, 0.0)
             self._dispatch()
-            resident.expect_leave(partial(self._expire, resident))
+            self._memory.expect_leave(resident)
             return
         self._line.ledger.leave(waiter.want.path)
         self._dispatch()
@@ -253,108 +287,80 @@ class Pool:
         # A request that was cancelled leaves the line only when its task wakes up; until then it must not be granted.
         line = self._line
         line.waiters = [waiter for waiter in line.waiters if not waiter.granted.done()]
-        seats = {model: resident.seat for model, resident in self._residents.items()}
-        now = plan(line.wants, seats, self._engine.resident_models, line.ledger.standings, line.passed)
+        self._refuse_crowds()
+        self._called -= self.residents.keys()
+        called = [Want(model, 0, "background") for model in sorted(self._called)]
+        now = self._plan([*line.wants, *called], line.passed)
         line.passed = now.passed
         for waiter in [line.waiters[index] for index in now.grants]:
             line.waiters.remove(waiter)
             line.ledger.grant(waiter.want.path, waiter.want.slots)
-            resident = self._residents[waiter.want.model]
+            resident = self.residents[waiter.want.model]
             resident.take(waiter.want.slots)
             waiter.granted.set_result(resident)
         for model in now.evictions:
-            self._tell("model_evicted", model=model)
-            self._leave(self._residents[model])
+            self._memory.evict(model)
         for model in now.loads:
-            self._begin_load(model)
+            self._memory.begin(model)
+        if self._memory.is_settled:
+            self._called.clear()  # there is no room for them, and nobody waits
+            self._restore()
+        self._look_again()
 
-    def _begin_load(self, model: str) -> Resident:
-        resident = self._residents[model] = Resident(self._spawn(model), self._engine.sequences, self._engine.sequences)
-        resident.load = self._tasks.create_task(self._load(model, resident), name=f"load {model}")
-        return resident
+    def _plan(self, wants: Sequence[Want], passed: int = 0) -> Plan:
+        is_room_asked = any(want.model not in self.residents for want in wants)
+        return plan(
+            wants,
+            {model: resident.seat for model, resident in self.residents.items()},
+            self._engine.resident_models,
+            self._line.ledger.standings,
+            passed,
+            needs=self._memory.needs,
+            room_bytes=self._memory.room_bytes if is_room_asked else math.inf,
+        )
 
-    async def _load(self, model: str, resident: Resident) -> None:
-        began = monotonic()
-        self._tell("model_loading", model=model)
-        try:
-            card = await self._loader.load(model, resident, partial(self._spawn, model))
-        except (EdgedError, OSError) as error:
-            failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
-            self._retire(model)
-            if resident is self.warming:
-                self.warming, self.failure = None, failure
-            self._tell("model_load_failed", model=model, reason=str(failure))
-            self._fail_line(failure, model)
-            self._dispatch()
+    def _fits(self, model: str) -> bool:
+        return self._plan([Want(model, 0)]).loads == (model,)
+
+    def _restore(self) -> None:
+        """Who is kept and had to make room comes back when there is room again and nobody waits."""
+        if not self._line.waiters:
+            for model in sorted(self._memory.displaced):
+                if self._fits(model):
+                    self._memory.begin(model)
+                    return
+
+    def _look_again(self) -> None:
+        """Somebody waits for the place of a model whose turn it still is: look when that may be over."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        turns_s = [resident.turn_s for resident in self.residents.values() if resident.turn_s > 0]
+        if turns_s and any(want.model not in self.residents for want in self._line.wants):
+            self._again = asyncio.get_running_loop().call_later(min(turns_s), self._dispatch)
+
+    def _refuse_to_load(self, model: str, deadline_s: float | None) -> None:
+        """Whoever would not wait for the load is told how long it takes; the load is not his alone, and goes on."""
+        load_s = self._memory.loading_s(model)
+        if deadline_s is None or load_s is None or load_s <= deadline_s:
             return
-        resident.renderer = Renderer(model, Template(card.template, card.bos, card.eos, card.controls))
-        resident.state = "ready"
-        self.warming = self.failure = None
-        resident.expect_leave(partial(self._expire, resident))  # it may have been told to, meanwhile
-        load_s = round(monotonic() - began, 3)
-        self._tell("model_loaded", model=model, seconds=load_s, description=card.description)
-        if resident.draft_problem:
-            self._tell_undrafted(model, resident.draft_problem)
-        if problem := self.problem(resident):
-            log.error("%s: %s", model, problem)
-            self._tell("gpu_unused", model=model, reason=problem)
-        self._dispatch()
-        if card.template:
-            # Ahead of the first chat, which would otherwise wait for it; a template that is broken is the business of
-            # whoever asks for a chat, and is told then.
-            with contextlib.suppress(RequestError, OSError):
-                await resident.renderer.start()
-                await share_prompts(self._engine.shared_prompts, resident.renderer, resident.process)
+        if model not in self.residents:
+            self._called.add(model)
+            self._dispatch()
+        raise self._memory.unready(model) or must_load(model, load_s, deadline_s)
 
-    def _spawn(self, model: str) -> WorkerProcess:
-        process = WorkerProcess(model, partial(self._bury, model))
-        process.on_drafter_lost = partial(self._lose_drafter, model)
-        return process
-
-    def _lose_drafter(self, model: str, reason: str) -> None:
-        if resident := self._residents.get(model):
-            resident.draft_problem = reason
-            self._tell_undrafted(model, reason)
-
-    def _tell_undrafted(self, model: str, reason: str) -> None:
-        log.warning("%s: no smaller model guesses ahead: %s", model, reason)
-        self._tell("draft_unused", model=model, reason=reason)
-
-    def _leave(self, resident: Resident) -> None:
-        if resident.load is not None:
-            resident.load.cancel()  # without effect once it is loaded
-        if resident.expiry is not None:
-            resident.expiry.cancel()
-        if resident.state != "leaving":
-            resident.state = "leaving"
-            self._tasks.create_task(self._stop(resident), name=f"stop {resident.process.name}")
-
-    def _expire(self, resident: Resident) -> None:
-        if resident.seat.is_idle:  # who came meanwhile looks again when it is done
-            self._tell("model_unloaded", model=resident.process.name, unused_s=round(monotonic() - resident.used_s, 1))
-            self._leave(resident)
-
-    async def _stop(self, resident: Resident) -> None:
-        if resident.renderer is not None:
-            await resident.renderer.stop()
-        await resident.process.stop()
-
-    def _bury(self, model: str, error: EdgedError) -> None:
-        """A worker is gone: its seat is free, and whoever waits for it causes a new one."""
-        resident = self._residents.get(model)
-        if resident is None or resident.state == "loading":
-            return  # `_load` hears of it and tells
-        if resident.state == "ready":
-            self._tell("worker_died", model=model, cause=error.code, reason=str(error))
-            self._leave(resident)
-        self._retire(model)
-        self._dispatch()
-
-    def _retire(self, model: str) -> None:
-        self._retired.absorb(self._residents.pop(model).process.work)
+    def _refuse_crowds(self) -> None:
+        """Whoever wants more sequences than his model got would wait for ever."""
+        for waiter in list(self._line.waiters):
+            resident = self.residents.get(waiter.want.model)
+            if resident and resident.state == "ready" and waiter.want.slots > resident.slots:
+                self._fail(waiter, too_many(waiter.want.model, waiter.want.slots, resident.slots))
 
     def _fail_line(self, error: EdgedError, model: str | None = None) -> None:
         for waiter in [waiter for waiter in self._line.waiters if model in (None, waiter.want.model)]:
-            self._line.waiters.remove(waiter)
-            if not waiter.granted.done():
-                waiter.granted.set_exception(error)
+            self._fail(waiter, error)
+
+    def _fail(self, waiter: Waiter[Resident], error: EdgedError) -> None:
+        self._line.waiters.remove(waiter)
+        if not waiter.granted.done():
+            waiter.granted.set_exception(error)

@@ -2,8 +2,8 @@
 
     loading ──Loaded──▶ ready ──death, silence, stop──▶ gone
 
-Everything that was promised ends: with a finish, or with the error that `gone` carries. Silence is noticed too: a step
-is planned to take at most a second, so a worker that owes something and says nothing for ten is hung and is killed.
+Everything that was promised ends: with a finish, or with the error that `gone` carries. Silence is noticed too
+(`watchdog.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-import psutil
-
-from edged.chat import ChatRequest
+from edged.chat import ChatRequest, Lane
 from edged.completion import Delta, Finish, Progress
 from edged.errors import (
     ContextLengthExceeded,
@@ -24,15 +22,18 @@ from edged.errors import (
     LoadTimeout,
     WorkerCrashed,
     WorkerStalled,
+    WorkerStarved,
 )
 from edged.framing import WireError
 from edged.local.answers import FAILURES, Answers, frame_of
 from edged.local.asking import Asking
 from edged.local.child import Child
+from edged.local.loads import load_deadline_s
 from edged.local.manner import Manner
 from edged.local.measuring import Measured, Measuring
 from edged.local.outlook import Outlook, Run
 from edged.local.refusal import refused
+from edged.local.watchdog import Watchdog
 from edged.local.work import Work
 from edged.prefix_wire import AllPutAway, Discard, Keep, Kept, PrefixNews, PrefixOrder, Restoring, Used
 from edged.template_wire import Span
@@ -57,20 +58,10 @@ from edged.wire import (
     Share,
     Starved,
     Step,
+    Threads,
     Tuned,
 )
 
-# Ten planned steps (`worker/pace.py`), and time left to replace the worker within 15 s.
-SILENCE_S = 10.0
-# On a machine that others keep busy a step can take many seconds: a worker that still burns CPU time is slow, not hung,
-# and is given a minute. One that is stopped or deadlocked burns none.
-_BUSY_SILENCE_S = 60.0
-_BUSY_SHARE = 0.02
-_LOOK_EVERY_S = 2.0
-# Loading is bound by the disk: the slowest SD cards still sold (speed class 10) promise 10 MB/s. Nothing is called
-# stuck in less than a minute.
-_SLOWEST_DISK_BYTES_PER_S = 10_000_000
-_SHORTEST_LOAD_DEADLINE_S = 60.0
 # Has malloc ask the kernel for huge pages (GNU C Library manual, "Memory Allocation Tunables"): decoding walks through
 # all weights, and where the kernel gives them only on demand 4 KiB pages cost it a tenth (`benchmarks/LOG.md`).
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -79,7 +70,12 @@ Asker = TypeVar("Asker", Answers, Measuring)
 
 
 class WorkerProcess:
-    """One child that holds one model. `on_gone` is called once, when it has left or was never able to start."""
+    """One child that holds one model. `on_gone` is called once, when it has left or was never able to start.
+
+    `lane` is the more urgent one of what it answers now, None while it answers nothing; `on_lane` is called when that
+    changes, before the worker hears of it. Its last step ran on `threads` threads at most; `has_measured` says that it
+    knows what its steps cost, and need not find out any more.
+    """
 
     def __init__(self, name: str, on_gone: Callable[[EdgedError], None]) -> None:
         self.name = name
@@ -90,6 +86,10 @@ class WorkerProcess:
         self.on_tuned: Callable[[Tuned], None] = lambda tuned: None
         self.on_drafter_lost: Callable[[str], None] = lambda reason: None
         self.on_prefix_news: Callable[[PrefixNews | None], None] = lambda news: None
+        self.on_lane: Callable[[], None] = lambda: None
+        self.lane: Lane | None = None
+        self.threads = 0
+        self.has_measured = False
         self._on_gone = on_gone
         self._error: EdgedError | None = None
         self._child: Child | None = None
@@ -98,9 +98,8 @@ class WorkerProcess:
         self._owed: dict[int, Answers | Measuring] = {}
         self._runs: dict[int, Run] = {}
         self._asking = Asking()
-        self._heard_s = 0.0
-        self._burnt_s = 0.0
-        self._watchdog: asyncio.TimerHandle | None = None
+        self._allowed: tuple[int, tuple[int, ...]] | None = None
+        self._watchdog = Watchdog(lambda: bool(self._owed or self._asking), lambda: self.pid, self._is_hung)
 
     @property
     def pid(self) -> int | None:
@@ -111,11 +110,13 @@ class WorkerProcess:
         """Start the child and have it load what is behind `descriptors`, which stay the caller's: the model, and the
         smaller one where `load` names it.
 
-        Raises `ModelInvalid` when the engine refuses the file, `LoadTimeout`, or `WorkerCrashed`.
+        Raises `ModelInvalid` when the engine refuses the file, `WorkerStarved` where it found no memory for it,
+        `LoadTimeout`, or `WorkerCrashed`.
         """
         self._child = await Child.spawn("edged.worker", self._hear, self._bury, HUGE_PAGES)
         self.outlook.speed.longest_gap_steps = load.longest_gap_steps
         self.outlook.speed.calibrate(load.tuned.rows, load.tuned.rows_s)
+        self.has_measured = bool(load.tuned.rows)
         self._child.send(load, descriptors)
         deadline_s = load_deadline_s(sum(os.fstat(descriptor).st_size for descriptor in descriptors))
         try:
@@ -140,7 +141,7 @@ class WorkerProcess:
         (id,) = self._take_ids(1)
         assert self._child is not None
         if not self._owed and not self._asking:
-            self._expect_news()
+            self._watchdog.begin()
         self._child.send(question(id))
         try:
             return await self._asking.reply(id)
@@ -161,7 +162,7 @@ class WorkerProcess:
 
         `run` is their entry in `outlook`, which follows them; `manner` is how the replies will be read.
         """
-        answers = Answers(self._take_ids(request.n))
+        answers = Answers(self._take_ids(request.n), request.lane)
         with self._cancelling(answers.ids):
             if run is not None:
                 self._runs |= dict.fromkeys(answers.ids, run)
@@ -196,8 +197,9 @@ class WorkerProcess:
             raise self._error
         assert self._child is not None
         if not self._owed:
-            self._expect_news()
+            self._watchdog.begin()
         self._owed[frame.id] = asker
+        self._note_lane()
         self._child.send(frame)
 
     @contextmanager
@@ -211,6 +213,13 @@ class WorkerProcess:
                 self._runs.pop(id, None)
                 if self._owed.pop(id, None) is not None:
                     self._child.send(Cancel(id))
+            self._note_lane()
+
+    def use_threads(self, count: int, siblings: tuple[int, ...]) -> None:
+        """Allow so many threads from the next step on, beside the workers `siblings`."""
+        if self._allowed != (count, siblings) and self._error is None and self._child is not None:
+            self._allowed = (count, siblings)
+            self._child.send(Threads(count, siblings))
 
     def share(self, one: tuple[Span, ...], other: tuple[Span, ...]) -> None:
         """Have what both prompts begin with kept ready for everybody, as far as there is room."""
@@ -233,10 +242,11 @@ class WorkerProcess:
             await self._child.hang_up()
 
     def _hear(self, frame: Frame) -> None:
-        self._heard_s = asyncio.get_running_loop().time()
+        self._watchdog.hear()
         match frame:
             case Step():
                 self.work.add(frame)
+                self.threads = frame.threads
                 self._follow(frame)
                 for output in frame.outputs:
                     self._deliver(output)
@@ -265,17 +275,23 @@ class WorkerProcess:
             case Tuned(_, rows, rows_s):
                 self.outlook.speed.calibrate(rows, rows_s)
                 self.on_tuned(frame)
+                if rows and not self.has_measured:
+                    self.has_measured = True
+                    self.on_lane()
             case DrafterLost(reason):
                 self.on_drafter_lost(reason)
             case Loading(progress):
                 self.progress = progress
             case Loaded():
                 self.card, self.progress = frame, 1.0
+                self.has_measured |= frame.pooling is not None  # it answers in portions of a fixed size
                 self._settled.set()
-            case LoadFailed(message):
-                self._error = refused(self.name, message)
+            case LoadFailed(message, is_starved):
+                said = f"llama.cpp could not load the model {self.name}: {message}"
+                self._error = WorkerStarved(said) if is_starved else refused(self.name, message)
             case _:
                 raise WireError(f"a worker does not send {type(frame).__name__}")
+        self._note_lane()
 
     def _follow(self, step: Step) -> None:
         told = [(self._runs[output.id], output) for output in step.outputs if output.id in self._runs]
@@ -298,39 +314,22 @@ class WorkerProcess:
             answers.put(Finish(choice, output.finish, output.total, output.stop))
             del self._owed[output.id]
 
+    def _note_lane(self) -> None:
+        """Whether somebody is answered, and in which lane: a person's is told before that of vectors and errands."""
+        lanes = {asker.lane for asker in self._owed.values()}
+        lane: Lane | None = "interactive" if "interactive" in lanes else "background" if lanes else None
+        if lane != self.lane:
+            self.lane = lane
+            self.on_lane()
+
     def _owing(self, id: int, kind: type[Asker]) -> Asker | None:
         """Who waits for `id`; None where it was cancelled."""
         asker = self._owed.get(id)
         return asker if isinstance(asker, kind) else None
 
-    def _expect_news(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._heard_s = loop.time()
-        if self._watchdog is None:
-            self._burnt_s = self._cpu_s()
-            self._watchdog = loop.call_later(_LOOK_EVERY_S, self._look)
-
-    def _look(self) -> None:
-        """Is it still at work? Asked every two seconds while it owes something."""
-        self._watchdog = None
-        if not self._owed and not self._asking:
-            return
-        loop = asyncio.get_running_loop()
-        silent_s, burnt_s = loop.time() - self._heard_s, self._cpu_s()
-        is_busy = burnt_s - self._burnt_s > _BUSY_SHARE * _LOOK_EVERY_S
-        self._burnt_s = burnt_s
-        if silent_s >= (_BUSY_SILENCE_S if is_busy else SILENCE_S):
-            message = f"The process of model {self.name} made no progress for {silent_s:.0f} s; it was replaced."
-            self._kill(WorkerStalled(message))
-        else:
-            self._watchdog = loop.call_later(_LOOK_EVERY_S, self._look)
-
-    def _cpu_s(self) -> float:
-        try:
-            times = psutil.Process(self.pid).cpu_times()
-        except psutil.Error:
-            return 0.0  # it has just died; its end of the line tells the rest
-        return times.user + times.system
+    def _is_hung(self, silent_s: float) -> None:
+        message = f"The process of model {self.name} made no progress for {silent_s:.0f} s; it was replaced."
+        self._kill(WorkerStalled(message))
 
     def _kill(self, error: EdgedError) -> None:
         assert self._child is not None
@@ -340,19 +339,16 @@ class WorkerProcess:
     def _bury(self, cause: str) -> None:
         assert self._child is not None
         doing = "while answering" if self._owed else "while loading" if self.card is None else "while idle"
+        told = f"The process of model {self.name} {cause} {doing}"
+        if self._error is None and self.card is None and self._child.was_killed:
+            self._error = WorkerStarved(f"{told}, as the kernel does where memory is short.")
         self._error = self._error or WorkerCrashed(
-            f"The process of model {self.name} {cause} {doing}; the next request starts a new one."
+            f"{told}; the next request starts a new one.", by_itself=self._child.ended_by_itself
         )
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        self._watchdog.end()
         self.interrupt(self._error)
         self._owed.clear()
         self._asking.fail(self._error)
         self._settled.set()
         self.on_prefix_news(None)
         self._on_gone(self._error)
-
-
-def load_deadline_s(model_bytes: int) -> float:
-    """How long a model of this size may take to load before it counts as stuck."""
-    return max(_SHORTEST_LOAD_DEADLINE_S, model_bytes / _SLOWEST_DISK_BYTES_PER_S)

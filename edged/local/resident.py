@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from edged.chat import TextPart
-from edged.errors import RequestError
+from edged.errors import InvalidRequest, RequestError
 from edged.framing import WireError
+from edged.local.fit import Fit
+from edged.local.making_room import Seat, SeatState
 from edged.local.outlook import Run
-from edged.local.plan import Seat, SeatState
 from edged.local.predict import Forecast
 from edged.local.process import WorkerProcess
 from edged.local.renderer import Renderer
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 
 # Two first words that no vocabulary begins with the same token.
 _ONE, _OTHER = "a", "1"
+# By then a use counts half of a new one: what was asked an hour ago says little of what will be asked next.
+_HALF_LIFE_S = 600.0
+# A program that asks again does so within this of the last word; people think for longer.
+_ASKS_AGAIN_S = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +40,8 @@ class Resident:
     """A worker with its template process, and how many of its sequences are free.
 
     `draft_problem` says why the smaller model that was set does not guess ahead for it. It leaves when nobody has used
-    it for `keep_s`, which `expiry` waits for.
+    it for `keep_s`, which `expiry` waits for. Its file has `size_bytes`, and in memory it takes `needs_bytes`; it was
+    the `among`-th to come. Loading took `load_s`, until `ready_s`. `fit` is the way in which it runs.
     """
 
     process: WorkerProcess
@@ -49,11 +55,49 @@ class Resident:
     keep_s: float = math.inf
     expiry: asyncio.TimerHandle | None = None
     used_s: float = field(default_factory=monotonic)
+    began_s: float = field(default_factory=monotonic)
+    size_bytes: int = 0
+    needs_bytes: int = 0
+    among: int = 1
+    is_kept: bool = False
+    load_s: float = 0.0
+    ready_s: float = 0.0
+    uses: float = 0.0
+    counted_s: float = 0.0
+    fit: Fit | None = None
 
     @property
     def seat(self) -> Seat:
         """This resident as `plan` sees it."""
-        return Seat(self.state, self.free, self.slots, self.used_s, self.guests)
+        worth_s = self.load_s * self._uses(monotonic())
+        return Seat(self.state, self.free, self.slots, self.used_s, self.guests, worth_s, self.is_kept, self.turn_s > 0)
+
+    @property
+    def turn_s(self) -> float:
+        """Seconds for which it stays although somebody waits for its place: it may serve for as long as loading took.
+
+        That is over as soon as nobody has used it for a moment.
+        """
+        if self.state != "ready":
+            return 0.0
+        now_s = monotonic()
+        is_busy = self.free < self.slots or self.guests > 0
+        left_s = self.ready_s + self.load_s - now_s
+        return left_s if is_busy else min(left_s, max(self.used_s, self.ready_s) + _ASKS_AGAIN_S - now_s)
+
+    @property
+    def outstanding_bytes(self) -> int:
+        """What a load has yet to take; what is read of the file it has."""
+        return self.needs_bytes - int(self.size_bytes * self.process.progress) if self.state == "loading" else 0
+
+    def become_ready(self) -> None:
+        """It was loaded."""
+        self.state, self.ready_s = "ready", monotonic()
+        self.load_s = self.ready_s - self.began_s
+
+    def _uses(self, now_s: float) -> float:
+        """How often it was used, of late above all."""
+        return self.uses * 2 ** ((self.counted_s - now_s) / _HALF_LIFE_S)
 
     @property
     def leaves_in_s(self) -> float | None:
@@ -68,8 +112,15 @@ class Resident:
         if self.leaves_in_s is not None and self.seat.is_idle:
             self.expiry = asyncio.get_running_loop().call_later(self.leaves_in_s, leave)
 
+    def settle(self, fit: Fit) -> None:
+        """It is to run in this way; nobody holds a place yet."""
+        self.fit, self.needs_bytes = fit, fit.needs.total_bytes
+        self.slots = self.free = fit.way.sequences
+
     def take(self, slots: int) -> None:
         """Give so many sequences to somebody; to none at all, as to a guest."""
+        now_s = monotonic()
+        self.uses, self.counted_s = self._uses(now_s) + 1, now_s
         self.free -= slots
         self.guests += slots == 0
 
@@ -114,6 +165,15 @@ class Lease:
         """The worker's template process."""
         assert self.resident.renderer is not None
         return self.resident.renderer
+
+
+def too_many(model: str, wanted: int, slots: int) -> InvalidRequest:
+    """What to tell whoever wants more answers at once than the model has places in the memory that there is."""
+    return InvalidRequest(
+        f"{wanted} answers at once were asked for, and the memory of this device has room for {slots} with the model "
+        f"{model}.",
+        param="n",
+    )
 
 
 async def share_prompts(system_prompts: Iterable[str], renderer: Renderer, process: WorkerProcess) -> None:

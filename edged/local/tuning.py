@@ -1,4 +1,4 @@
-"""How to run a model on this machine: what follows from sizes, and what an earlier run measured.
+"""How to run a model on this machine: what follows from the configuration, and what an earlier run measured.
 
 A worker finds out while it answers how many threads decode fastest, and while nobody asks what steps of each size
 cost; nobody waits for a measurement. Here it is remembered, in `cache/tuning.json`, for the same file on the same
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 
 # Models times power modes that one device has seen lately; the oldest entries go.
 _ENTRIES = 64
-# What a model needs beside its weights: cells, compute buffers, the interpreter.
-_BESIDE_BYTES = 512 * 2**20
 # Of the machine's memory, for what workers keep of conversations outside of their contexts: 256 MiB of 4 GiB are about
 # 20,000 tokens of a 0.5B model (12.4 KB each).
 _SNAPSHOT_SHARE = 1 / 16
@@ -35,21 +33,14 @@ _SNAPSHOT_SHARE = 1 / 16
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """How the weights come into memory."""
+    """How the weights come into memory.
+
+    Repacked weights are no second copy where the file is read and not mapped. On the 0.5B shape in Q4_0 (x86-64) that
+    decodes 8 to 10 % faster, takes 394 MiB in place of 582, and loads in 0.5 s instead of 0.4 (`benchmarks/LOG.md`).
+    """
 
     maps_file: bool
     repacks: bool
-
-
-def how_to_load(model_bytes: int, available_bytes: int) -> Loading:
-    """Repacked weights are a copy, which the kernel cannot drop as it can drop the pages of a mapped file.
-
-    With room for them the file is read and not mapped, or what was mapped would stay beside its own copy. On the 0.5B
-    shape in Q4_0 (x86-64) that decodes 8 to 10 % faster, takes 394 MiB in place of 582, and loads in 0.5 s instead of
-    0.4 (`benchmarks/LOG.md`). With less room the mapped file is used as it is.
-    """
-    has_room = available_bytes >= model_bytes + _BESIDE_BYTES
-    return Loading(maps_file=not has_room, repacks=has_room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +51,8 @@ class ChosenDrafter:
     problem: str = ""
 
 
-def choose_drafter(
-    model: ModelFile, name: str | None, installed: Iterable[ModelFile], available_bytes: int
-) -> ChosenDrafter:
-    """Whether the model called `name` is to guess ahead for `model`: both should fit, as far as their files tell.
+def choose_drafter(model: ModelFile, name: str | None, installed: Iterable[ModelFile]) -> ChosenDrafter:
+    """Whether the model called `name` may guess ahead for `model`, if both fit (`fit.py`).
 
     It is no problem that it does not for itself, for smaller ones, and for those that make no words. Whether the two
     speak the same tokens turns out when they are loaded.
@@ -79,24 +68,18 @@ def choose_drafter(
         return ChosenDrafter(problem=f"{name} was made for {drafter.made_for} and not for words.")
     if drafter.size_bytes >= model.size_bytes:
         return ChosenDrafter()
-    needed_bytes = model.size_bytes + drafter.size_bytes + 2 * _BESIDE_BYTES
-    if needed_bytes > available_bytes:
-        return ChosenDrafter(
-            problem=f"{model.name} and {name} together need {_gib(needed_bytes)} GiB of memory, and "
-            f"{_gib(available_bytes)} are free."
-        )
     return ChosenDrafter(drafter)
 
 
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**30:.1f}"
+def snapshot_bytes(engine: Engine, among: int = 1) -> int:
+    """What one worker may keep outside of its context if it is the `among`-th model in memory.
 
-
-def snapshot_bytes(engine: Engine) -> int:
-    """What one worker may keep outside of its context."""
-    if engine.snapshot_bytes is not None:
-        return engine.snapshot_bytes // engine.resident_models
-    return int(memory.total_bytes() * _SNAPSHOT_SHARE / engine.resident_models)
+    The first has all that there is, since most devices hold one model for chats; who comes later has a part of it.
+    """
+    most_bytes = engine.snapshot_bytes
+    if most_bytes is None:
+        most_bytes = int(memory.total_bytes() * _SNAPSHOT_SHARE)
+    return most_bytes // among
 
 
 class Tuning:

@@ -126,9 +126,10 @@ class Store:
 
     @contextmanager
     def holding(self, pieces: Sequence[Piece]) -> Iterator[None]:
-        """While somebody gathers a model, what of it is here already stays, even if the last name that needs it goes.
+        """While somebody gathers a model, what of it is here stays, even if the last name that needs it goes.
 
-        On leaving, what no record needs by then is deleted.
+        That holds for this process; to others, which have no business here meanwhile, only what is entered counts. On
+        leaving, what no record needs by then is deleted.
         """
         checksums = {piece.sha256 for piece in pieces}
         with self._held_lock:

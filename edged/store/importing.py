@@ -94,14 +94,34 @@ def candidates(source: Path) -> list[Candidate | str]:
         raise InvalidRequest(
             f"{source} is no .gguf file. Archives are not taken: unpack them and import the folder.", param="source"
         )
+    if told := _told_of(source):
+        return [told]
+    if place and place.count > 1:
+        return [_set_of(source, place.name, place.count)]
+    return [Candidate(place.name if place else source.name.removesuffix(".gguf"), (source,))]
+
+
+def _told_of(source: Path) -> Candidate | None:
+    """The model that the file belongs to, where a manifest beside it says so."""
     for beside in sorted(source.parent.glob(f"*{manifest.ENDING}"))[:_MOST_ENTRIES]:
-        if not beside.is_symlink() and source in (found := _of_manifest(beside)).files:
-            return [found]
-    if place is None:
-        return [Candidate(source.name.removesuffix(".gguf"), (source,))]
-    if place.count == 0:
-        return [Candidate(place.name, (source,))]
-    return [next(found for found in _loose(source.parent) if isinstance(found, str) or source in found.files)]
+        try:
+            told = _of_manifest(beside)
+        except InvalidRequest:
+            if source.name.startswith(beside.name.removesuffix(manifest.ENDING)):
+                raise
+        else:
+            if source in told.files:
+                return told
+    return None
+
+
+def _set_of(source: Path, name: str, count: int) -> Candidate:
+    """The model that the file is a piece of, whatever else lies there."""
+    status, beside = source.stat(), [source.parent / each for each in loose.file_names(name, count)]
+    there = {number: (path, status) for number, path in enumerate(beside, start=1) if path.is_file()}
+    if problem := loose.together(name, {count: there}).problem:
+        raise InvalidRequest(f"{source}: {problem}", param="source")
+    return Candidate(name, tuple(beside))
 
 
 def _in_folder(folder: Path) -> list[Candidate | str]:

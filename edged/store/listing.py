@@ -13,7 +13,7 @@ from edged.gguf.reading import GgufInvalid
 from edged.store import loose, names
 from edged.store.blobs import Blobs
 from edged.store.headers import Found, Headers, is_unsupported, problem_of
-from edged.store.model_file import ModelFile
+from edged.store.model_file import ModelFile, unusable
 from edged.store.opening import Place
 from edged.store.records import Records
 
@@ -57,8 +57,12 @@ class Listing:
         raise ModelNotFound(f"There is no model named {name!r} here. Installed: {installed}.", param="model")
 
     def places(self, file: ModelFile) -> list[Place]:
-        """Where its files are opened."""
-        return self._blobs.places(file.record) if file.record else [(path.parent, (path.name,)) for path in file.paths]
+        """Where its files are opened. Raises `ModelInvalid` where its record is damaged, so that nobody knows."""
+        if file.record:
+            return self._blobs.places(file.record)
+        if file.path.parent == self._records.folder:
+            raise unusable(file.name, file.problem, is_unsupported=file.is_unsupported)
+        return [(path.parent, (path.name,)) for path in file.paths]
 
     def _guide(self) -> ModelFile:
         return self._of_loose(loose.Loose(GUIDE, ((GUIDE_FILE, GUIDE_FILE.stat()),)))

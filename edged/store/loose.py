@@ -20,7 +20,8 @@ from edged.store import names
 from edged.store.records import MOST_PIECES
 
 _ENDING = ".gguf"
-_SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})", re.ASCII)
+_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})", re.ASCII)
+_SPLIT_CHARACTERS = len("-00001-of-00003")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,9 @@ def place_of(file_name: str) -> _Place | None:
     stem = file_name.removesuffix(_ENDING)
     if stem == file_name or not names.is_plain(stem):
         return None
-    if (split := _SPLIT.fullmatch(stem)) and 0 < int(split[2]) <= int(split[3]) and names.is_plain(split[1]):
-        return _Place(split[1], int(split[2]), int(split[3]))
+    name, split = stem[:-_SPLIT_CHARACTERS], _SPLIT.fullmatch(stem[-_SPLIT_CHARACTERS:])
+    if split and 0 < int(split[1]) <= int(split[2]) and names.is_plain(name):
+        return _Place(name, int(split[1]), int(split[2]))
     return _Place(stem)
 
 

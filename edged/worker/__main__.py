@@ -17,7 +17,7 @@ from edged.wire import (
     Pooling,
 )
 from edged.worker.background import Background
-from edged.worker.bindings import EngineError
+from edged.worker.bindings import EngineError, buffers, is_starvation
 from edged.worker.build import build_of
 from edged.worker.confine import confine, limit_files
 from edged.worker.context import Context
@@ -26,6 +26,7 @@ from edged.worker.drafter import Drafter, unfit, unguessable
 from edged.worker.model import Model
 from edged.worker.pipe import Pipe
 from edged.worker.serving import Worker
+from edged.worker.taken import resident_bytes, taken
 from edged.worker.vectors import VectorContext
 
 # How finely loading is reported; a frame per tensor would be noise.
@@ -116,12 +117,14 @@ def prepare(pipe: Pipe, wanted: Load) -> Callable[[], None]:
     vectors = VectorContext(model, context_tokens=wanted.context_tokens, threads=wanted.threads)
     background = Background(pipe, vectors, wanted.longest_gap_steps)
     if model.is_for_vectors:
-        pipe.send(introduce(model, vectors.longest_tokens, vectors.pooling))
+        card = introduce(model, vectors.longest_tokens, vectors.pooling)
+        pipe.send(replace(card, taken=taken(buffers(), resident_bytes())))
         return background.serve
     context = _context(model, wanted, sequences=wanted.sequences)
+    account = taken(buffers(), resident_bytes())
     drafter, problem = load_drafter(pipe, wanted, model) if wanted.drafter else (None, "")
     card = introduce(model, context.context_tokens, None, build_of(context))
-    pipe.send(replace(card, drafter=wanted.drafter if drafter else "", draft_problem=problem))
+    pipe.send(replace(card, drafter=wanted.drafter if drafter else "", draft_problem=problem, taken=account))
     return Worker(pipe, context, background, wanted, drafter).run
 
 
@@ -136,7 +139,10 @@ def main() -> int:
         try:
             serve = prepare(pipe, wanted)
         except EngineError as error:
-            pipe.send(LoadFailed(str(error)))
+            pipe.send(LoadFailed(str(error), is_starvation(str(error))))
+            return 1
+        except MemoryError:
+            pipe.send(LoadFailed("no memory was left to load it", is_starved=True))
             return 1
         serve()
     except (EOFError, ConnectionError):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from edged.shares import SMALLEST_CHUNK_TOKENS
-from edged.wire import Cancel, Embed, Rank, Step
+from edged.wire import Cancel, Embed, Rank, Step, Threads
 from edged.worker.embedding import Embedder
 from edged.worker.pace import LONGEST_GAP_STEPS, LONGEST_STEP_S
 from edged.worker.pipe import Pipe
@@ -63,6 +63,7 @@ class Background:
         self._embedder = Embedder(engine)
         self._allowance = Allowance(longest_gap_steps)
         self._passed_over = 0
+        self._threads = 0  # what the engine began with
 
     @property
     def is_idle(self) -> bool:
@@ -82,6 +83,11 @@ class Background:
         """Queue a text, or refuse it at once; `tokens` are its ids where they are known already."""
         if refusal := self._embedder.submit(wanted, tokens):
             self._pipe.send(refusal)
+
+    def use_threads(self, count: int) -> None:
+        """Take at most so many from the next portion on, and at least one."""
+        self._threads = max(1, count)
+        self._engine.use_threads(self._threads)
 
     def cancel(self, id: int) -> None:
         """Drop a text. Unknown ids have already ended."""
@@ -116,7 +122,9 @@ class Background:
         step_s = perf_counter() - began
         if tokens:
             self._allowance.observe(tokens, step_s)
-        self._pipe.send(Step((), tokens, round(step_s, 6), round(self._engine.decode_s - decode_s, 6), 0.0))
+        self._pipe.send(
+            Step((), tokens, round(step_s, 6), round(self._engine.decode_s - decode_s, 6), 0.0, threads=self._threads)
+        )
 
     def serve(self) -> None:
         """For a model without chats: make vectors until the daemon hangs up (`EOFError`)."""
@@ -129,6 +137,8 @@ class Background:
                         self.submit(frame)
                     case Cancel(id):
                         self.cancel(id)
+                    case Threads(count):
+                        self.use_threads(count)
                     case _:
                         raise ValueError(f"a worker for vectors does not take {type(frame).__name__}")
             if not self.is_idle:

@@ -10,6 +10,8 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -17,9 +19,17 @@ from typing import Any
 _ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR in ggml.h
 # llama_model_base::load_tensors in src/llama-model.cpp
 _OFFLOADED = re.compile(rb"offloaded (\d+)/\d+ layers to GPU")
+# What is said of every buffer that is allocated: `load_tensors` in src/llama-model.cpp, src/llama-kv-cache.cpp,
+# src/llama-memory-recurrent.cpp, and `sched_reserve` and the constructor in src/llama-context.cpp.
+_BUFFER = re.compile(rb"(\S+) +(model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
 _CONTINUED_LEVEL = 5  # GGML_LOG_LEVEL_CONT
 # llama_model_load_from_file_impl in src/llama.cpp says this behind the reason, and nothing more.
 _NO_REASON = b"failed to load model"
+
+
+# How llama.cpp and ggml say that they found no memory (`alloc_buffer` in ggml/src/ggml-backend.cpp and in ggml-cuda.cu,
+# `load_tensors` in src/llama-model.cpp, src/llama-kv-cache.cpp), and how a context that could not be made ends here.
+_STARVED = re.compile(r"allocate|out of memory|bad_alloc|no context of")
 
 
 class EngineError(Exception):
@@ -43,8 +53,17 @@ def ggml() -> Any:
     return importlib.import_module("llama_cpp._ggml").libggml
 
 
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Memory that llama.cpp allocated: of which kind, and what for: model, KV, RS, compute or output."""
+
+    place: str
+    purpose: str
+    size_bytes: int
+
+
 class _ErrorLog:
-    """llama.cpp's log, reduced to its last errors, and to how much of a model it put on a GPU: it has no call for that.
+    """llama.cpp's log, reduced to its last errors, and to what it allocated and put on a GPU: it has no call for that.
 
     Everything else it says is of no use to an owner.
     """
@@ -52,6 +71,7 @@ class _ErrorLog:
     def __init__(self) -> None:
         self.last = ""
         self.offloaded_layers = 0
+        self.buffers: list[Buffer] = []
         self._is_error = False
         self.callback = lib.llama_log_callback(self._receive)
         lib.llama_log_set(self.callback, None)
@@ -61,6 +81,9 @@ class _ErrorLog:
             self._is_error = level == _ERROR_LEVEL
         if found := _OFFLOADED.search(text):
             self.offloaded_layers = int(found[1])
+        if found := _BUFFER.search(text):
+            place, purpose, mebibytes = found[1].decode(), found[2].decode(), float(found[3])
+            self.buffers.append(Buffer(place, purpose, int(mebibytes * 2**20)))
         if self._is_error:
             line = text.decode(errors="replace")
             if not (self.last and _NO_REASON in text):
@@ -85,9 +108,19 @@ def forget_errors() -> None:
     _error_log().last = ""
 
 
+def is_starvation(complaint: str) -> bool:
+    """Whether that is what llama.cpp says where it finds no memory."""
+    return _STARVED.search(complaint) is not None
+
+
 def last_error(otherwise: str) -> str:
     """llama.cpp's last complaint, or `otherwise` where it had none."""
     return _error_log().last or otherwise
+
+
+def buffers() -> Sequence[Buffer]:
+    """All that was allocated so far, in order."""
+    return _error_log().buffers
 
 
 def offloaded_layers() -> int:

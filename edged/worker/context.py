@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edged.cells import BATCH_TOKENS, outputs_of, slots_of
 from edged.wire import KvType
 from edged.worker.bindings import EngineError, last_error, lib
-from edged.worker.draft import MOST_DRAFTED_TOKENS
 from edged.worker.engine import DecodeFailed, MemoryFull, Row
 from edged.worker.model import Model
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 Logits: TypeAlias = "npt.NDArray[np.float32]"
 
-# Rows of one llama_decode. Larger batches cost compute-buffer memory and gain nothing on boards, where a step is
-# bounded by time anyway (`worker/pace.py`); it is also llama.cpp's own default for the physical batch.
-BATCH_TOKENS = 512
 # How a cell is stored (GGML_TYPE_F16 and GGML_TYPE_Q8_0 in ggml.h). Over 16-bit cells llama.cpp's CPU attention sums
 # in tiles or in one part per thread (ggml_compute_forward_flash_attn_ext_f16 in ggml-cpu/ops.cpp). That reads 2,048
 # tokens nearly twice as fast (`benchmarks/LOG.md`), but the rounding depends on which cells the neighbours hold; over
@@ -29,12 +26,6 @@ BATCH_TOKENS = 512
 # Cells of 32 bits or bfloat16 read no faster (`benchmarks/LOG.md`). Flash attention is llama.cpp's own choice, which is
 # to use it: without it a step looks at every cell of the pool, and took twice as long where others held 4,000.
 _CELL_TYPES: dict[KvType, tuple[int, ...]] = {"f16": (1,), "q8_0": (8, 1)}
-# Sequence numbers for cached prefixes, per sequence that may run. A number costs a row of logits: on the 0.5B shape of
-# 151,936 tokens 8 numbers take 684 MiB in all, 24 take 695 and 64 take 719; a step of eight rows takes as long.
-_CACHED_PER_SEQUENCE = 2
-# With a window or a recurrent state each number costs another of these (18 MiB on the Qwen3.5-0.8B shape), so there are
-# as many as run, one for the owner's prompts and one for what somebody begins with; the rest is kept as snapshots.
-_SPARE_SLOTS = 2
 
 
 class Context:
@@ -52,7 +43,7 @@ class Context:
         self.sequences = sequences
         self.is_cuttable = model.is_cuttable
         self._has_window = model.has_window
-        self.slots = sequences * (1 + _CACHED_PER_SEQUENCE) if model.is_cuttable else sequences + _SPARE_SLOTS
+        self.slots = slots_of(sequences, is_cuttable=model.is_cuttable)
         self.context_tokens = min(context_tokens, model.trained_tokens or context_tokens)
         self.batch_tokens = min(BATCH_TOKENS, context_tokens)
         self._context, self.cell_type = self._open(threads, _CELL_TYPES[kv_type])
@@ -64,9 +55,7 @@ class Context:
         params.n_ctx = self.context_tokens
         params.n_batch = params.n_ubatch = self.batch_tokens
         params.n_seq_max = self.slots
-        # One output row per sequence and drafted token: the default reserves logits for a whole batch, 300 MiB on a
-        # 0.5B model. Fewer than slots it must not be: llama.cpp plans its largest graph with one each and aborts.
-        params.n_outputs_max = max(self.slots, min(self.sequences + MOST_DRAFTED_TOKENS, self.batch_tokens))
+        params.n_outputs_max = outputs_of(self.sequences, self.slots, self.batch_tokens)
         params.n_threads = params.n_threads_batch = threads
         # One pool of cells for all: a lone conversation may use the whole context.
         params.kv_unified = True

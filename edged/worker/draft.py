@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edged.cells import MOST_DRAFTED_TOKENS
 from edged.worker.account import Account, Kind
 from edged.worker.costs import SIZES
 from edged.worker.lookup import Lookup
@@ -19,8 +20,6 @@ from edged.worker.row_costs import RowCosts
 if TYPE_CHECKING:
     from edged.worker.job import Job
 
-# Eight rows of the 0.5B shape take as long as three of one on two x86 cores; further rows win ever less there.
-MOST_DRAFTED_TOKENS = 8
 # A draft must promise more than what estimates are wrong by.
 _WORTH = 1.05
 # Where drafts do not seem to pay, one is made so many tokens after the last: the text may have changed.

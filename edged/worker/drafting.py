@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from edged.cells import MOST_DRAFTED_TOKENS
 from edged.worker.account import Account
-from edged.worker.draft import LEAST_ROW_STEPS, MOST_DRAFTED_TOKENS, Draft, Guesses, best_size, kind_of, most_tokens
+from edged.worker.draft import LEAST_ROW_STEPS, Draft, Guesses, best_size, kind_of, most_tokens
 from edged.worker.pace import LONGEST_STEP_S
 from edged.worker.row_costs import Cost, RowCosts
 

@@ -75,6 +75,10 @@ class VectorEngine(Protocol):
         """Compute, and give the results of those portions that are the last of their texts, in order."""
         ...
 
+    def use_threads(self, threads: int) -> None:
+        """Read on so many threads from now on."""
+        ...
+
     def forget(self, slot: int) -> None:
         """Drop everything of a sequence."""
         ...

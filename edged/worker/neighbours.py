@@ -1,4 +1,4 @@
-"""How many cores of this machine others are using: what all processors did, less what this process did.
+"""How many cores of this machine others are using: what all processors did, less what we and our siblings did.
 
 Sampled now and then between steps; a file that cannot be read means "unknown", never "nobody". Low priority counts like
 any other: a thread that spins cannot be told from one that works, and beside programs at the lowest priority two
@@ -8,11 +8,12 @@ spinning threads were slower than one by a factor of five (`benchmarks/LOG.md`).
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-_STAT = Path("/proc/stat")
+_PROC = Path("/proc")
 # The kernel counts in hundredths of a second: half a second gives a core's share to within some per cent.
 _EVERY_S = 0.5
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -22,11 +23,12 @@ _BUSY = (0, 1, 2, 5, 6, 7)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """At `at_s` all allowed processors had been busy for `busy_s`, of which `own_s` was ours."""
+    """At `at_s` all allowed processors had been busy for `busy_s`; `own_s` of it was ours, `siblings_s` theirs."""
 
     at_s: float
     busy_s: float
     own_s: float
+    siblings_s: Mapping[int, float] = field(default_factory=dict)
 
 
 class Neighbours:
@@ -34,7 +36,13 @@ class Neighbours:
 
     def __init__(self) -> None:
         self._allowed = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        self._siblings: tuple[int, ...] = ()
         self._last = self._sample()
+
+    def ignore(self, siblings: Iterable[int]) -> None:
+        """These processes are workers too: which cores they have is divided by the daemon."""
+        self._siblings = tuple(siblings)
+        self.begin()
 
     def begin(self) -> None:
         """Work begins after a rest: what others did meanwhile says nothing of what they do now."""
@@ -49,11 +57,21 @@ class Neighbours:
 
     def _sample(self) -> Sample | None:
         try:
-            text = _STAT.read_text()
+            text = (_PROC / "stat").read_text()
         except OSError:
             return None  # hidden by a sandbox
         own = os.times()
-        return Sample(perf_counter(), busy_s(text, self._allowed), own.user + own.system)
+        siblings_s = {pid: used for pid in self._siblings if (used := _used_s(pid)) is not None}
+        return Sample(perf_counter(), busy_s(text, self._allowed), own.user + own.system, siblings_s)
+
+
+def _used_s(pid: int) -> float | None:
+    """Processor time of a process, utime and stime of proc_pid_stat(5); None where it is gone."""
+    try:
+        after_name = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(after_name[11]) + int(after_name[12])) / _TICKS_PER_S
 
 
 def busy_s(stat: str, processors: set[str]) -> float:
@@ -65,5 +83,7 @@ def busy_s(stat: str, processors: set[str]) -> float:
 
 def cores_between(before: Sample, after: Sample) -> float:
     """How many cores others used between two samples."""
-    others_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
+    both = before.siblings_s.keys() & after.siblings_s.keys()
+    siblings_s = sum(after.siblings_s[pid] - before.siblings_s[pid] for pid in both)
+    others_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s) - siblings_s
     return max(0.0, others_s / (after.at_s - before.at_s))

@@ -29,6 +29,7 @@ from edged.wire import (
     Share,
     Step,
     ThoughtMarks,
+    Threads,
     Tuned,
 )
 from edged.worker.background import Background
@@ -55,7 +56,7 @@ from edged.worker.sequence import Sequence, StopFilter
 from edged.worker.stored import StoredPrefixes
 from edged.worker.storing import Storing
 from edged.worker.thinking import Thinking
-from edged.worker.threads import Threads
+from edged.worker.threads import Ceilings
 from edged.worker.worth import QUIET_S
 
 # How long to sleep at most while everybody waits for a thread: new requests and cancellations are seen then.
@@ -89,7 +90,7 @@ class Worker:
         self._unaccepted: set[int] = set()
         self._tuned = wanted.tuned
         self._calibrate(wanted.tuned)
-        self._threads = Threads(wanted.threads, wanted.tuned.decode_threads)
+        self._ceilings = Ceilings(wanted.threads, wanted.tuned.decode_threads)
         self._follows_neighbours = wanted.follow_neighbours
         self._neighbours = Neighbours()
 
@@ -125,10 +126,11 @@ class Worker:
 
     def _rehearse(self) -> None:
         """Find out what steps cost, if that is not known: once nobody has wanted anything for a while."""
-        if self._tuned.rows or self._rehearsal.is_over or self._storing.is_urgent or self._pipe.has_news(QUIET_S):
+        is_known = self._tuned.rows or self._rehearsal.is_over
+        if is_known or not self._ceilings.is_free or self._storing.is_urgent or self._pipe.has_news(QUIET_S):
             return
         while not self._rehearsal.is_over and not self._pipe.has_news(0):
-            self._context.use_threads(self._threads.now, self._threads.reading)
+            self._context.use_threads(self._ceilings.now.now, self._ceilings.now.reading)
             self._rehearsal.step()
         self._rehearsal.rest()
         if found := self._rehearsal.found:
@@ -148,6 +150,10 @@ class Worker:
             case Generate() | Count() | Embed() | Rank() | Tokenize():
                 if read := self._reading.read(frame):
                     self._take(read)
+            case Threads(count, siblings):
+                self._ceilings.allow(count)
+                self._background.use_threads(count)
+                self._neighbours.ignore(siblings)
             case Share(one, other):
                 self._share(tokens_of(one, self._context.model), tokens_of(other, self._context.model))
             case Offer() | Forget() | Granted() | Denied() | PutAway():
@@ -265,10 +271,12 @@ class Worker:
             chunk_tokens = self._pace.chunk_tokens(decoding=decoding, depth_tokens=depth_tokens, most=most)
             if self._background.is_due:
                 chunk_tokens = min(chunk_tokens, SMALLEST_CHUNK_TOKENS)
-        threads = self._threads.reading if chunk_tokens else self._threads.decoding(decoding)
-        self._context.use_threads(threads, None if chunk_tokens else self._threads.decoding(max(decoding, 2)))
+        choice = self._ceilings.now
+        threads = choice.reading if chunk_tokens else choice.decoding(decoding)
+        of_several_rows = threads if chunk_tokens else choice.decoding(max(decoding, 2))
+        self._context.use_threads(threads, of_several_rows)
         if self._drafter:
-            self._drafter.use_threads(threads, self._threads.reading)
+            self._drafter.use_threads(threads, choice.reading)
         guessed_s = self._guessing_s
         if self._drafts:
             self._drafts.are_wanted = self._background.is_idle  # what it reads fills the gap between steps already
@@ -299,6 +307,7 @@ class Worker:
                 drafted=len(draft.tokens) if draft else 0,
                 accepted=draft.accepted if draft else 0,
                 guessing_s=round(guessing_s, 6),
+                threads=max(threads, of_several_rows),
             )
         )
         self._look_after_drafter()
@@ -316,11 +325,11 @@ class Worker:
 
     def _follow_the_machine(self, decoding: int, step_s: float) -> None:
         if (cores := self._neighbours.cores()) is not None:
-            self._threads.look_around(cores)
+            self._ceilings.now.look_around(cores)
         if decoding:
-            self._threads.observe(decoding, step_s)
-        if self._threads.settled != self._tuned.decode_threads:
-            self._tell(replace(self._tuned, decode_threads=self._threads.settled))
+            self._ceilings.now.observe(decoding, step_s)
+        if self._ceilings.whole.settled != self._tuned.decode_threads:
+            self._tell(replace(self._tuned, decode_threads=self._ceilings.whole.settled))
 
     def _tell(self, tuned: Tuned) -> None:
         self._tuned = tuned

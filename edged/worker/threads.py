@@ -156,3 +156,24 @@ class Threads:
 
     def _seen(self, threads: int) -> deque[float]:
         return self._slowness.setdefault(threads, deque(maxlen=_REMEMBERED))
+
+
+class Ceilings:
+    """A choice for every number of threads that the daemon ever allowed: what steps cost beside another model is not
+    what they cost alone. `whole` is the choice with all that there are, and the only one to find out how many are best.
+    """
+
+    def __init__(self, most: int, settled: int | None = None) -> None:
+        """As for `Threads`; until `allow` says otherwise all may be used."""
+        self._most = most
+        self.whole = self.now = Threads(most, settled)
+        self._choices = {most: self.whole}
+        self.is_free = True
+
+    def allow(self, count: int) -> None:
+        """Use at most so many from the next step on. At 0 others have all: `is_free` is false, and steps take one."""
+        self.is_free = count >= self._most
+        count = max(1, min(count, self._most))
+        if count not in self._choices:
+            self._choices[count] = Threads(count, min(self.whole.settled or count, count))
+        self.now = self._choices[count]

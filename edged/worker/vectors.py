@@ -15,6 +15,7 @@ from operator import add
 from time import perf_counter
 from typing import Any
 
+from edged.cells import vector_cells, vector_rows
 from edged.wire import Embed, Pooling, Rank
 from edged.worker.bindings import EngineError, last_error, lib
 from edged.worker.embedding import NoMemory, Portion
@@ -28,17 +29,8 @@ from edged.worker.ranking import pair_tokens
 _UNSAID: Pooling = "mean"
 _POOLING_TYPES = {"mean": 1, "cls": 2, "last": 3, "rank": 4}  # LLAMA_POOLING_TYPE_* in llama.h
 _NO_POOLING = 0
-# From 64 rows on llama.cpp's attention on a CPU works in tiles and rounds differently (GGML_FA_TILE_Q in
-# ggml-cpu/common.h): by a thousandth where weights are quantised. Below, a text gets the same vector bit for bit alone,
-# among others, or in portions. Small processors read no faster in larger steps.
-_MOST_BATCH_TOKENS = 63
-# Every token is an output here, and llama.cpp computes the logits of every output, twice in memory: 0.6 MB each for a
-# vocabulary of 152,000.
-_LOGITS_BYTES = 32 * 2**20
-_FEWEST_BATCH_TOKENS = 16
 # Texts that share a step. A recurrent state is tens of megabytes per sequence.
 _SEQUENCES, _RECURRENT_SEQUENCES = 32, 2
-_SMALLEST_CONTEXT_TOKENS = 512
 _CELL_TYPE = 1  # GGML_TYPE_F16, llama-server's default: vectors are compared with those that others made
 
 
@@ -59,8 +51,7 @@ class VectorContext:
         self._sums: dict[int, list[float]] = {}
         self.longest_tokens = min(context_tokens, model.trained_tokens or context_tokens)
         self._tokenizer = Piecewise(model, self.longest_tokens)
-        logits_tokens = _LOGITS_BYTES // (4 * model.vocabulary_tokens)
-        self.batch_tokens = min(max(logits_tokens, _FEWEST_BATCH_TOKENS), _MOST_BATCH_TOKENS)
+        self.batch_tokens = vector_rows(model.vocabulary_tokens)
         # llama.cpp reserves an output per sequence, and aborts where a batch has fewer (output_reserve).
         self.sequences = min(_RECURRENT_SEQUENCES if model.is_recurrent else _SEQUENCES, self.batch_tokens)
 
@@ -82,8 +73,7 @@ class VectorContext:
         if self._context is not None and longest_tokens <= self.prepared_tokens:
             return
         self.close()
-        # In doublings, so that a context is seldom made anew.
-        self.prepared_tokens = max(_SMALLEST_CONTEXT_TOKENS, 1 << (longest_tokens - 1).bit_length())
+        self.prepared_tokens = vector_cells(longest_tokens)
         self._open()
         if not lib.llama_get_causal_attn(self._context) and self._is_causal:
             # Some architectures are not causal whatever the file says (src/models/gemma-embedding.cpp).
@@ -105,6 +95,12 @@ class VectorContext:
             self._add_up(portions)
             return [self._mean(portion) for portion in portions if portion.is_last]
         return [self._pooled(portion.slot) for portion in portions if portion.is_last]
+
+    def use_threads(self, threads: int) -> None:
+        """Read on so many threads from now on."""
+        self._threads = threads
+        if self._context is not None:
+            lib.llama_set_n_threads(self._context, threads, threads)
 
     def forget(self, slot: int) -> None:
         """Drop everything of a sequence."""

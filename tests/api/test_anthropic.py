@@ -93,6 +93,7 @@ HONOURED: dict[str, tuple[Any, dict[str, Any]]] = {
     "system": ("Be kind.", {"messages": (Message("system", (TextPart("Be kind."),)), *chat().messages)}),
     "stop_sequences": (["a", "b"], {"stop": ("a", "b")}),
     "temperature": (0.5, {"sampling": Sampling(temperature=0.5)}),
+    "keep_alive": ("5m", {"keep_alive_s": 300.0}),
     "top_p": (0.9, {"sampling": Sampling(top_p=0.9)}),
     "top_k": (5, {"sampling": Sampling(top_k=5)}),
     "tools": (
@@ -884,7 +885,7 @@ def test_a_conversation_that_the_server_shall_keep_is_refused_in_the_word_that_t
 def test_models_in_anthropics_shape() -> None:
     card = ModelCard("m", "local", 5, 1_690_000_000, 4096, True, abilities=("completion", "chat", "reasoning"))
     unsaid: dict[str, Any] = dict.fromkeys(
-        ("architecture", "parameters", "size_label", "quantization", "license", "problem")
+        ("architecture", "parameters", "size_label", "quantization", "license", "problem", "quarantine")
     )
     unsaid |= {"languages": [], "base_models": []}
     model = models_body([card])["data"][0]

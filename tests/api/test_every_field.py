@@ -133,6 +133,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "json_schema": ({"type": "integer"}, {"type": "null"}),
     "regex": ("a", "b"),
     "return_progress": (True, False),
+    "keep_alive": ("5m", 0.0),
 }
 STREAMED: dict[str, tuple[Any, Any]] = {
     "stream_options": ({"include_usage": True}, {"include_usage": False}),
@@ -253,7 +254,7 @@ BODIES: dict[str, Asked] = {
         EmbeddingsBody,
         {"input": "a"},
         {"input": ("a", ["a", "b"]), "model": ("a", "b"), "dimensions": (5, 6), "user": ("a", "b")},
-        answered={"encoding_format": ("float", "base64")},
+        answered={"encoding_format": ("float", "base64"), "keep_alive": ("5m", 0.0)},
         refused={"embd_normalize": 2},
     ),
     "ollama chat": Asked(

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from edged.api import body
 from edged.api.answer import Choice
+from edged.api.keep_alive import keep_alive_s
 from edged.api.ollama import ChatBody, GenerateBody
 from edged.api.ollama_answer import OllamaAnswer, memory_body
-from edged.api.ollama_options import keep_alive_s
 from edged.chat import ChatRequest, ImagePart, Message, Part, TextPart, Tool, ToolCall
 from edged.completion import Admission, CallDelta, Candidate, Delta, Event, Finish, Thought, TokenLogprob
 from edged.errors import InvalidRequest, PayloadTooLarge, RequestError, UnsupportedParameter, WorkerCrashed

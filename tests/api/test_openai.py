@@ -588,6 +588,7 @@ def test_a_model_for_a_model_picker() -> None:
             "license": "mit",
             "base_models": ["Base"],
             "problem": None,
+            "quarantine": None,
         },
     }
 

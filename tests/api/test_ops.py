@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -14,7 +15,8 @@ from edged.completion import Admission
 from edged.config import Engine, Limits
 from edged.errors import LoadTimeout, ModelInvalid, ModelLoading, ShuttingDown
 from edged.host import gpu
-from edged.local.plan import SeatState
+from edged.local.loads import loading
+from edged.local.making_room import SeatState
 from edged.local.pool import Pool
 from edged.local.process import WorkerProcess
 from edged.local.resident import Resident
@@ -33,51 +35,57 @@ def seat(pool: Pool, state: SeatState = "ready", progress: float = 1.0) -> Resid
     process.progress = progress
     if state == "ready":
         process.card = Loaded(64, "", "", "", (), "llama 1B Q4_0", 1234, 99)
-    pool._residents["m"] = resident = Resident(process, slots=8, free=6, state=state, used_s=100.0)
+    pool.memory.all["m"] = resident = Resident(
+        process, slots=8, free=6, state=state, used_s=100.0, began_s=monotonic() - 10
+    )
     return resident
 
 
 def test_with_nothing_in_memory_a_chat_would_be_admitted(pool: Pool) -> None:
-    assert ops.unready(pool, 0) is None
+    assert ops.unready(pool) is None
 
 
 def test_a_model_in_memory_is_ready_whatever_else_failed(pool: Pool) -> None:
     seat(pool)
-    pool.failure = ModelInvalid("another one")
+    pool.memory.failure = ModelInvalid("another one")
 
-    assert ops.unready(pool, 0) is None
+    assert ops.unready(pool) is None
 
 
 def test_while_the_first_model_loads_it_says_how_far_and_how_long(pool: Pool) -> None:
-    pool.warming = seat(pool, "loading", progress=0.25)
+    pool.memory.warming = seat(pool, "loading", progress=0.25)
 
-    error = ops.unready(pool, 110.0)
+    error = ops.unready(pool)
 
     assert isinstance(error, ModelLoading)
-    assert (error.progress, error.retry_after_s) == (0.25, 30.0)
+    assert (error.progress, round(error.retry_after_s)) == (0.25, 30)
     assert ops.readiness_body(error) | {"message": ""} == {
         "status": "unready", "code": "model_loading", "message": "", "progress": 0.25, "eta_s": 30.0,
     }  # fmt: skip
 
 
 def test_a_failed_load_is_told_until_one_succeeds(pool: Pool) -> None:
-    pool.failure = ModelInvalid("broken file")
+    pool.memory.failure = ModelInvalid("broken file")
 
-    assert ops.unready(pool, 0) is pool.failure
-    assert ops.readiness_body(pool.failure) == {"status": "unready", "code": "model_invalid", "message": "broken file"}
+    assert ops.unready(pool) is pool.memory.failure
+    assert ops.readiness_body(pool.memory.failure) == {
+        "status": "unready",
+        "code": "model_invalid",
+        "message": "broken file",
+    }
 
 
 def test_who_is_on_the_way_out_is_not_ready(pool: Pool) -> None:
     seat(pool)
     pool.close(ShuttingDown("bye", retry_after_s=30))
 
-    assert ops.unready(pool, 0) is pool.closed
+    assert ops.unready(pool) is pool.closed
 
 
 @pytest.mark.parametrize("progress", [0.0, 1e-300, 0.001, 1.0])
 @pytest.mark.parametrize("elapsed_s", [0.0, 1e-9, 3600.0])
 def test_an_estimate_is_always_a_number_that_can_be_sent(progress: float, elapsed_s: float) -> None:
-    error = ops.loading(elapsed_s, progress)
+    error = loading(elapsed_s, progress)
 
     assert 1 <= error.retry_after_s < float("inf")
     json.dumps(ops.readiness_body(error), allow_nan=False)
@@ -110,6 +118,7 @@ def test_the_status_shows_who_is_in_memory_and_what_it_did(pool: Pool) -> None:
         "prompt_tokens": 20, "completion_tokens": 3, "step_s": 0.123457, "decode_s": 0.1, "sample_s": 0.01,
         "drafted_tokens": 0, "accepted_tokens": 0, "draft_model": None, "draft_problem": None,
         "problem": None, "capabilities": None, "languages": None, "longest_context_tokens": None,
+        "threads": 0, "eta_s": None,
     }  # fmt: skip
 
 

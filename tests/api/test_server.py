@@ -165,10 +165,10 @@ STATUS = {
     "forbidden": 403, "cancelled": 499,
     "model_not_found": 404, "not_found": 404, "method_not_allowed": 405, "payload_too_large": 413,
     "unsupported_media_type": 415, "host_not_allowed": 421,
-    "model_invalid": 422, "model_unsupported": 422, "template_limit": 422,
+    "model_invalid": 422, "model_unsupported": 422, "model_quarantined": 422, "template_limit": 422,
     "rate_limited": 429, "predicted_timeout": 503,
     "internal": 500, "queue_full": 503, "model_loading": 503, "worker_crashed": 503, "worker_stalled": 503,
-    "worker_oom": 503, "shutting_down": 503, "load_timeout": 504,
+    "worker_oom": 503, "shutting_down": 503, "load_timeout": 504, "model_too_large": 507,
     "conflict": 409, "checksum_mismatch": 422, "provider_unavailable": 502, "provider_auth": 502, "disk_full": 507,
 }  # fmt: skip
 

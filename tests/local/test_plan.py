@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from edged.chat import Lane
 from edged.local.line import Line, Waiter, admit, before, is_over_share
-from edged.local.plan import BACKGROUND_SWAP_TURN, BACKGROUND_TURN, Plan, Seat, Want, plan
+from edged.local.making_room import Seat
+from edged.local.plan import BACKGROUND_SWAP_TURN, BACKGROUND_TURN, Plan, Want, plan
 from edged.local.predict import Effort
 from edged.local.share import Ledger, Path, Standing, branches
 

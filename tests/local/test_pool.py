@@ -295,7 +295,7 @@ async def test_a_load_that_fails_reaches_everybody_who_waits_for_it(store: Store
         assert [type(failure) for failure in failures] == [ModelInvalid] * 3
         assert "garbage" in str(failures[0])
         assert pool.residents == {}
-        assert pool.failure is None  # somebody's broken file says nothing about the other models
+        assert pool.memory.failure is None  # somebody's broken file says nothing about the other models
 
 
 async def test_a_model_that_is_not_there_is_not_found(store: Store, journal: Journal) -> None:
@@ -353,19 +353,19 @@ async def test_closing_refuses_newcomers_and_the_line_and_lets_the_rest_go_on(st
 async def test_a_warmed_model_is_there_before_anybody_asks(store: Store, journal: Journal) -> None:
     async with opened(store, journal) as pool:
         pool.warm("one")
-        assert pool.warming is pool.residents["one"]
+        assert pool.memory.warming is pool.residents["one"]
         async with pool.lease("one") as lease:
-            assert [lease.resident.state, pool.warming] == ["ready", None]
+            assert [lease.resident.state, pool.memory.warming] == ["ready", None]
     assert [event for event, _ in events(journal)].count("model_loading") == 1
 
 
 async def test_a_warmed_model_that_fails_is_remembered_until_another_loads(store: Store, journal: Journal) -> None:
     async with opened(store, journal) as pool:
         pool.warm("garbage")
-        await until(lambda: pool.warming is None)
-        assert isinstance(pool.failure, ModelInvalid)
+        await until(lambda: pool.memory.warming is None)
+        assert isinstance(pool.memory.failure, ModelInvalid)
         async with pool.lease("one"):
-            assert pool.failure is None
+            assert pool.memory.failure is None
 
 
 async def test_an_impatient_client_does_not_stop_the_load(store: Store, journal: Journal) -> None:

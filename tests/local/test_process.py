@@ -17,9 +17,11 @@ from edged.chat import Caller, ChatRequest
 from edged.completion import Delta, Event, Finish
 from edged.errors import ContextLengthExceeded, EdgedError, LoadTimeout, ModelInvalid, WorkerCrashed, WorkerStalled
 from edged.local import process as module
+from edged.local import watchdog
 from edged.local.child import Child, cause_of_death, environment
+from edged.local.loads import load_deadline_s
 from edged.local.manner import Manner
-from edged.local.process import WorkerProcess, load_deadline_s
+from edged.local.process import WorkerProcess
 from edged.sampling import Constraint, Sampling
 from edged.speech.families import Family
 from edged.template_wire import Span
@@ -228,8 +230,8 @@ async def test_a_worker_that_dies_idle_tells_whoever_owns_it_once(nano_file: Pat
 
 
 async def test_a_stopped_worker_counts_as_hung_and_is_killed(nano_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SILENCE_S", 0.1)
-    monkeypatch.setattr(module, "_LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(watchdog, "SILENCE_S", 0.1)
+    monkeypatch.setattr(watchdog, "_LOOK_EVERY_S", 0.05)
     async with worker(nano_file) as process:
         assert process.pid is not None
         os.kill(process.pid, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""What was measured is remembered for the same model on the same machine; how to load follows from sizes."""
+"""What was measured is remembered for the same model on the same machine; who guesses ahead follows from the files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from edged.config import Engine
 from edged.host.memory import total_bytes
-from edged.local.tuning import ChosenDrafter, Loading, Tuning, choose_drafter, how_to_load, snapshot_bytes
+from edged.local.tuning import ChosenDrafter, Loading, Tuning, choose_drafter, snapshot_bytes
 from edged.store import ModelFile
 from edged.wire import Tuned
 
@@ -19,37 +19,21 @@ READ = Loading(maps_file=False, repacks=True)
 FOUND = Tuned(2, (1, 2, 4), (0.02, 0.03, 0.04))
 
 
-@pytest.mark.parametrize(
-    ("available_bytes", "expected"),
-    [
-        (8 * GIB, Loading(maps_file=False, repacks=True)),
-        (3 * GIB, Loading(maps_file=False, repacks=True)),
-        (2 * GIB, Loading(maps_file=True, repacks=False)),
-        (0, Loading(maps_file=True, repacks=False)),
-    ],
-)
-def test_a_second_copy_of_the_weights_is_made_only_where_it_fits(available_bytes: int, expected: Loading) -> None:
-    assert how_to_load(2 * GIB, available_bytes) == expected
-
-
 SMALL = ModelFile("small", Path("/models/small.gguf"), GIB // 2, 1)
 
 
 @pytest.mark.parametrize(
-    ("name", "model", "available_bytes", "expected"),
+    ("name", "model", "expected"),
     [
-        (None, MODEL, 8 * GIB, ""),
-        ("m", MODEL, 8 * GIB, ""),  # nobody guesses for himself
-        ("small", replace(MODEL, made_for="vectors"), 8 * GIB, ""),
-        ("lost", MODEL, 8 * GIB, "draft_model = 'lost': no such model"),
-        ("m", SMALL, 8 * GIB, ""),  # who is no smaller would only slow it down
-        ("small", MODEL, 3 * GIB, "m and small together need 3.5 GiB of memory, and 3.0 are free"),
+        (None, MODEL, ""),
+        ("m", MODEL, ""),  # nobody guesses for himself
+        ("small", replace(MODEL, made_for="vectors"), ""),
+        ("lost", MODEL, "draft_model = 'lost': no such model"),
+        ("m", SMALL, ""),  # who is no smaller would only slow it down
     ],
 )
-def test_a_smaller_model_that_is_not_used_says_why(
-    name: str | None, model: ModelFile, available_bytes: int, expected: str
-) -> None:
-    found = choose_drafter(model, name, [MODEL, SMALL], available_bytes)
+def test_a_smaller_model_that_is_not_used_says_why(name: str | None, model: ModelFile, expected: str) -> None:
+    found = choose_drafter(model, name, [MODEL, SMALL])
 
     assert found.drafter is None
     assert expected in found.problem
@@ -58,18 +42,18 @@ def test_a_smaller_model_that_is_not_used_says_why(
 
 def test_a_smaller_model_with_a_damaged_file_is_not_used() -> None:
     damaged = replace(SMALL, made_for=None, problem="it is cut off.")
-    found = choose_drafter(MODEL, "small", [MODEL, damaged], 8 * GIB)
+    found = choose_drafter(MODEL, "small", [MODEL, damaged])
 
     assert found == ChosenDrafter(problem="The file of model small cannot be loaded: it is cut off.")
 
 
-def test_a_smaller_model_is_used_where_both_fit() -> None:
-    assert choose_drafter(MODEL, "small", [MODEL, SMALL], 4 * GIB) == ChosenDrafter(SMALL)
+def test_a_sound_smaller_model_is_chosen() -> None:
+    assert choose_drafter(MODEL, "small", [MODEL, SMALL]) == ChosenDrafter(SMALL)
 
 
 def test_conversations_outside_of_the_context_get_what_is_set_or_a_share_of_the_memory() -> None:
     assert snapshot_bytes(Engine(snapshot_bytes=1000)) == 1000
-    assert snapshot_bytes(Engine(snapshot_bytes=1000, resident_models=2)) == 500
+    assert snapshot_bytes(Engine(snapshot_bytes=1000), among=2) == 500
     assert 0 < snapshot_bytes(Engine()) <= total_bytes() / 16
 
 

@@ -307,3 +307,13 @@ def test_a_stick_that_cannot_hold_a_file_so_large_says_so_before_anything_is_wri
     check_size(2**40, "exfat", Path("/media/stick"))
     with pytest.raises(InvalidRequest, match=r"4\.0 GiB.*formatted as FAT.*exFAT"):
         check_size(2**32, "vfat", Path("/media/stick"))
+
+
+def test_a_manifest_of_something_else_is_in_nobodys_way(tmp_path: Path) -> None:
+    stick = put(tmp_path / "stick", {"a.gguf": straight(), "b.edged.json": b"{"})
+    store = Store(tmp_path / "models")
+
+    assert bring(store, stick / "a.gguf") == Imported(("a",))
+    (stick / "a.edged.json").write_bytes(b"{")
+    with pytest.raises(InvalidRequest, match="is damaged"):
+        bring(store, stick / "a.gguf")

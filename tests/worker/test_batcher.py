@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
+from edged.cells import MOST_DRAFTED_TOKENS
 from edged.prefix_wire import Discard, PrefixNews
 from edged.shares import shares
 from edged.wire import Failed, Output
@@ -20,7 +21,7 @@ from edged.worker import memory as memory_module
 from edged.worker import stored as stored_module
 from edged.worker.account import Account
 from edged.worker.batcher import Batcher
-from edged.worker.draft import MOST_DRAFTED_TOKENS, Draft
+from edged.worker.draft import Draft
 from edged.worker.drafts import Drafts
 from edged.worker.engine import Row
 from edged.worker.job import CannotDraw, Job

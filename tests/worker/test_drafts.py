@@ -8,7 +8,8 @@ from collections.abc import Sequence as Items
 
 import pytest
 
-from edged.worker.draft import MOST_DRAFTED_TOKENS, Draft, guesses_for
+from edged.cells import MOST_DRAFTED_TOKENS
+from edged.worker.draft import Draft, guesses_for
 from edged.worker.drafts import Drafts
 from edged.worker.job import Job
 from edged.worker.sequence import Sequence, StopFilter

@@ -42,7 +42,7 @@ def test_what_others_did_while_we_rested_is_not_held_against_them(
         (tmp_path / "stat").write_text(f"{processor} {int(busy_s * os.sysconf('SC_CLK_TCK'))} 0 0 0 0 0 0 0\n")
         monkeypatch.setattr(module, "perf_counter", lambda: at_s)
 
-    monkeypatch.setattr(module, "_STAT", tmp_path / "stat")
+    monkeypatch.setattr(module, "_PROC", tmp_path)
     machine(0, 0)
     rested, worked = Neighbours(), Neighbours()
     machine(100, 90)
@@ -51,3 +51,28 @@ def test_what_others_did_while_we_rested_is_not_held_against_them(
 
     assert worked.cores() == pytest.approx(90 / 101, abs=0.2)
     assert rested.cores() == pytest.approx(0, abs=0.2)
+
+
+def test_what_siblings_use_is_not_a_neighbours() -> None:
+    assert cores_between(Sample(0, 0, 0, {7: 1.0}), Sample(1, 2, 0.5, {7: 2.0})) == 0.5
+    assert cores_between(Sample(0, 0, 0, {7: 1.0}), Sample(1, 2, 0.5, {8: 90.0})) == 1.5, "gone, and another came"
+
+
+def test_the_time_of_a_sibling_is_read_from_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    monkeypatch.setattr(module, "_PROC", tmp_path)
+    processor = f"cpu{min(os.sched_getaffinity(0))}"
+
+    def machine(at_s: float, busy_s: int, sibling_s: int) -> None:
+        (tmp_path / "stat").write_text(f"{processor} {busy_s * ticks} 0 0 0 0 0 0 0\n")
+        (tmp_path / "7").mkdir(exist_ok=True)
+        used = f"{sibling_s * ticks} 0"
+        (tmp_path / "7/stat").write_text(f"7 (a (strange) name) S 1 1 1 0 -1 0 0 0 0 0 {used} 0 0 20 0 3\n")
+        monkeypatch.setattr(module, "perf_counter", lambda: at_s)
+
+    machine(0, 0, 0)
+    neighbours = Neighbours()
+    neighbours.ignore([7, 8])
+    machine(10, 15, 10)
+
+    assert neighbours.cores() == pytest.approx(0.5, abs=0.1)

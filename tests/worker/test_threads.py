@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.worker.threads import Threads
+from edged.worker.threads import Ceilings, Threads
 
 # Seconds per step by threads: quiet and with one busy neighbour on two cores; measured, 0.5B in Q4_0.
 QUIET = {1: 1 / 27, 2: 1 / 47}
@@ -119,3 +119,41 @@ def test_there_is_always_a_thread_and_never_more_than_allowed(
         threads.observe(decoding, step_s)
         assert 1 <= threads.reading <= most
         assert 1 <= threads.now <= most
+
+
+def test_a_ceiling_is_kept_and_what_was_found_out_without_it_is_there_again_afterwards() -> None:
+    ceilings = Ceilings(4)
+    run(ceilings.now, 200, PI_5.__getitem__, 0.0)
+    alone = ceilings.now.now
+
+    ceilings.allow(1)
+    assert (ceilings.now.now, ceilings.now.reading, ceilings.now.decoding(8)) == (1, 1, 1)
+    assert (ceilings.is_free, ceilings.whole.settled) == (False, alone)
+
+    ceilings.allow(4)
+    assert (ceilings.now.now, ceilings.now.reading, ceilings.is_free) == (alone, 4, True)
+
+
+def test_who_may_do_nothing_still_has_a_thread_for_a_step_that_is_due() -> None:
+    ceilings = Ceilings(2)
+    ceilings.allow(0)
+
+    assert (ceilings.now.now, ceilings.is_free) == (1, False)
+
+
+@given(st.integers(1, 8), st.lists(st.integers(0, 12), min_size=1), st.none() | st.integers(1, 8))
+def test_no_step_takes_more_threads_than_are_allowed(most: int, counts: list[int], settled: int | None) -> None:
+    ceilings = Ceilings(most, settled)
+    for count in counts:
+        ceilings.allow(count)
+        run(ceilings.now, 20, lambda threads: 1 / threads, 0.0)
+        allowed = max(1, min(count, most))
+        assert max(ceilings.now.now, ceilings.now.reading, ceilings.now.decoding(8)) <= allowed
+
+
+def test_a_small_number_beside_another_model_is_not_taken_for_the_best_one() -> None:
+    ceilings = Ceilings(4)
+    ceilings.allow(2)
+    run(ceilings.now, 200, PI_5.__getitem__, 0.0)
+
+    assert ceilings.whole.settled is None

@@ -1,0 +1,94 @@
+"""What loads have really taken, remembered: the next forecast of the same file on the same machine begins there.
+
+It stands in `cache/memory.json` beside `tuning.json`, and is a cache as well: without it the arithmetic stands alone.
+What a load that failed for memory teaches is only that it took more than there was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from edged import durable
+from edged.checked import fields_of, reader
+from edged.local.needs import UNLEARNED, Learned
+from edged.store import ModelFile
+
+log = logging.getLogger(__name__)
+
+# Files times machines that one device has seen lately; the oldest entries go.
+_ENTRIES = 64
+# A worker reads strangers' files, so what it says is believed within bounds: the arithmetic is exact for what it knows,
+# and what it does not know (an architecture that keeps other things) was never off by more.
+_LEAST_RATIO, _MOST_RATIO = 0.5, 4.0
+_LEAST_MISSING_BYTES = 2**20
+_LEAST_PROCESS_BYTES, _MOST_PROCESS_BYTES = 16 * 2**20, 4 * 2**30
+
+
+class Calibration:
+    """What was learnt, by model and machine. Reads its file once; writes it when something new is learnt."""
+
+    def __init__(self, file: Path, machine: str) -> None:
+        self._file = file
+        self._machine = machine
+        self._entries = _read(file)
+
+    def known(self, model: ModelFile) -> Learned:
+        """What loads of this file taught; nothing, for the first."""
+        return self._entries.get(self._key(model), UNLEARNED)
+
+    def remember(self, model: ModelFile, learned: Learned) -> None:
+        """Keep what a load taught, in place of what was known; what cannot be true is not kept."""
+        try:
+            _check(learned)
+        except ValueError as error:
+            log.warning("what the load of %s took is not kept: %s", model.name, error)
+            return
+        key = self._key(model)
+        if self._entries.get(key) == learned:
+            return
+        self._entries.pop(key, None)
+        self._entries[key] = learned
+        self._entries = dict(list(self._entries.items())[-_ENTRIES:])
+        try:
+            durable.write(self._file, json.dumps(self._entries, default=fields_of, indent=1))
+        except OSError as error:
+            log.warning("%s cannot be written, so the next load is forecast by arithmetic: %s", self._file, error)
+
+    def note_success(self, model: ModelFile, learned: Learned) -> None:
+        """A load has taken so much. What was missing before is forgotten by halves: it may have been others' doing."""
+        left_bytes = self.known(model).missing_bytes // 2
+        self.remember(model, replace(learned, missing_bytes=left_bytes if left_bytes >= _LEAST_MISSING_BYTES else 0))
+
+    def note_failure(self, model: ModelFile, missing_bytes: int) -> None:
+        """A load took at least so much more than was forecast."""
+        self.remember(model, replace(self.known(model), missing_bytes=max(0, missing_bytes)))
+
+    def _key(self, model: ModelFile) -> str:
+        return f"{model.name} {model.size_bytes} {model.modified_s} | {self._machine}"
+
+
+def _read(file: Path) -> dict[str, Learned]:
+    try:
+        return {key: _check(reader(Learned)(value)) for key, value in json.loads(file.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("%s is not used and will be written anew: %s", file, error)
+        return {}
+
+
+def _check(learned: Learned) -> Learned:
+    """The same; `ValueError` for what cannot be true."""
+    for ratio in (learned.weights, learned.cells, learned.compute):
+        if not (math.isfinite(ratio) and _LEAST_RATIO <= ratio <= _MOST_RATIO):
+            raise ValueError(f"{ratio:g} times the forecast")
+    process_bytes = learned.process_bytes
+    if process_bytes is not None and not _LEAST_PROCESS_BYTES <= process_bytes <= _MOST_PROCESS_BYTES:
+        raise ValueError(f"a process of {process_bytes} bytes")
+    if learned.missing_bytes < 0:
+        raise ValueError(f"{learned.missing_bytes} bytes missing")
+    return learned

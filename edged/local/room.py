@@ -1,0 +1,25 @@
+"""What this machine has for models, as the arithmetic asks: its processor, its GPU, its free memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+from edged.config import Engine
+from edged.host import gpu, hardware, memory
+from edged.local.calibration import Calibration
+from edged.local.fit import Ease, Machine, ease
+from edged.local.needs import UNLEARNED
+from edged.store import ModelFile
+
+
+@cache
+def this_machine() -> Machine:
+    """What does not change while the daemon runs. Reads files the first time."""
+    return Machine(hardware.features(), gpu.present() is not None)
+
+
+def judge(engine: Engine, calibration: Calibration | None = None) -> Callable[[ModelFile], Ease]:
+    """How well a model would fit into what is free now."""
+    machine, room_bytes = this_machine(), memory.available_bytes()
+    return lambda file: ease(file, engine, room_bytes, machine, calibration.known(file) if calibration else UNLEARNED)
