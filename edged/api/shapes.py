@@ -112,7 +112,6 @@ _JUDGED = _object(
     }
 )
 
-# What a model's file says in words, and what is wrong with it.
 _FACTS = ("architecture", "size_label", "quantization", "license", "problem", "quarantine")
 
 SHAPES: dict[str, Schema] = {

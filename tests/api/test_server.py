@@ -179,6 +179,7 @@ def example(kind: type[EdgedError]) -> EdgedError:
         errors.InputTooLong: errors.InputTooLong("Input 1", 9, 8, param="input"),
         errors.MethodNotAllowed: errors.MethodNotAllowed("no", allowed=("GET", "HEAD")),
         errors.ModelLoading: errors.ModelLoading("soon", progress=0.5, retry_after_s=2.5),
+        errors.ModelTooLarge: errors.ModelTooLarge("large", needed_bytes=9, available_bytes=8),
         errors.OffsetConflict: errors.OffsetConflict("elsewhere", offset_bytes=5),
     }
     return special.get(kind) or kind("It went wrong.")
