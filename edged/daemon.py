@@ -98,7 +98,8 @@ async def run(config: Config, state: Path) -> None:
             return default_model(config.models.default, given, judge(engine, calibration), pool.residents.keys())
 
         def best(able: Sequence[ModelFile]) -> ModelFile | None:
-            return largest(able, judge(engine, calibration), pool.residents.keys())
+            given = [file for file in able if pool.memory.quarantine.case_of(file.name) is None]
+            return largest(given, judge(engine, calibration), pool.residents.keys())
 
         local = Local(pool, store, config.limits, config.engine.shared_prompts)
         router = Router(Several(local), store.models, config.routing.aliases, default, best)

@@ -52,15 +52,14 @@ def default_model(
     """
     if configured is not None:
         return configured
-    talking = [file for file in installed if file.made_for == "words"]
-    found = largest(talking, ease, resident)
+    found = largest([file for file in installed if file.made_for == "words"], ease, resident)
     return found.name if found else GUIDE
 
 
 def largest(
     files: Sequence[ModelFile], ease: Callable[[ModelFile], Ease], resident: Collection[str] = ()
 ) -> ModelFile | None:
-    """The largest of `files` that fits into memory, where any does; one that runs as wished before one that is cut."""
+    """The largest of `files` that fits into memory as wished, else the largest that fits with less, where any does."""
     eases = {file.name: Ease.AS_WISHED if file.name in resident else ease(file) for file in files}
     fitting = [file for file in files if eases[file.name]]
     return max(fitting, key=lambda file: (eases[file.name], file.size_bytes), default=None)

@@ -55,7 +55,7 @@ ALL = (PLAIN, HANDY, FILLER, LONG, BASE, VECTOR, JUDGE)
 
 
 def best(files: Sequence[ModelFile]) -> ModelFile | None:
-    return largest(files, lambda file: Ease.AS_WISHED if file.size_bytes <= ROOM_BYTES else Ease.NOT_AT_ALL)
+    return largest(files, lambda file: Ease.AS_WISHED if file.size_bytes < ROOM_BYTES else Ease.NOT_AT_ALL)
 
 
 @pytest.mark.parametrize(

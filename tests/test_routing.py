@@ -77,9 +77,6 @@ def test_an_unknown_name_is_not_found_and_told_what_there_is(wanted: str) -> Non
     assert refused.value.param == "model"
 
 
-GIB = 2**30
-
-
 def within(available_bytes: int) -> Callable[[ModelFile], Ease]:
     """Files fit as they are, and up to twice as large ones with less."""
     return lambda file: Ease((file.size_bytes < available_bytes) + (file.size_bytes < 2 * available_bytes))

@@ -885,7 +885,7 @@ def test_a_conversation_that_the_server_shall_keep_is_refused_in_the_word_that_t
 def test_models_in_anthropics_shape() -> None:
     card = ModelCard("m", "local", 5, 1_690_000_000, 4096, True, abilities=("completion", "chat", "reasoning"))
     unsaid: dict[str, Any] = dict.fromkeys(
-        ("architecture", "parameters", "size_label", "quantization", "license", "problem")
+        ("architecture", "parameters", "size_label", "quantization", "license", "problem", "quarantine")
     )
     unsaid |= {"languages": [], "base_models": []}
     model = models_body([card])["data"][0]

@@ -168,7 +168,7 @@ STATUS = {
     "model_quarantined": 422, "template_limit": 422,
     "rate_limited": 429, "predicted_timeout": 503,
     "internal": 500, "queue_full": 503, "model_loading": 503, "worker_crashed": 503, "worker_stalled": 503,
-    "worker_oom": 503, "shutting_down": 503, "load_timeout": 504,
+    "worker_oom": 503, "shutting_down": 503, "load_timeout": 504, "model_too_large": 507,
     "conflict": 409, "checksum_mismatch": 422, "provider_unavailable": 502, "provider_auth": 502, "disk_full": 507,
 }  # fmt: skip
 
@@ -179,6 +179,7 @@ def example(kind: type[EdgedError]) -> EdgedError:
         errors.InputTooLong: errors.InputTooLong("Input 1", 9, 8, param="input"),
         errors.MethodNotAllowed: errors.MethodNotAllowed("no", allowed=("GET", "HEAD")),
         errors.ModelLoading: errors.ModelLoading("soon", progress=0.5, retry_after_s=2.5),
+        errors.ModelTooLarge: errors.ModelTooLarge("large", needed_bytes=9, available_bytes=8),
         errors.OffsetConflict: errors.OffsetConflict("elsewhere", offset_bytes=5),
     }
     return special.get(kind) or kind("It went wrong.")

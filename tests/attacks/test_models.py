@@ -1,11 +1,13 @@
-"""Model files that are damaged, or made to end the engine (G1 to G12, G16): a sentence each, and no process.
+"""Model files that are damaged, or made to end the engine (G1 to G12, G15, G16): a sentence each, and no process.
 
 A daemon has all of them installed beside a sound model, and somebody listens to that one all the while.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +94,22 @@ def test_what_a_later_edged_will_know_is_refused_as_that(daemon: DaemonProcess) 
     assert "of the architecture 'qwen99'" in reply.error["message"]
     assert "Update edged, or use a model that it knows." in reply.error["message"]
     assert daemon.children() == children
+
+
+def test_g15_more_than_the_memory_is_refused_before_a_load_with_the_numbers(daemon: DaemonProcess, tiny: Path) -> None:
+    file = daemon.state_dir / "models/huge.gguf"
+    shutil.copyfile(tiny, file)
+    os.truncate(file, 2**40)  # a hole
+    began_s = time.monotonic()
+
+    reply = post(daemon, asking("huge"))
+
+    assert time.monotonic() - began_s < PROMPTLY_S
+    assert (reply.status, reply.error["code"]) == (507, "model_too_large")
+    assert len(re.findall(r"[0-9.,]+ [GT]i?B", reply.error["message"])) >= 2, reply.error["message"]
+    assert daemon.resident("huge") is None
+    assert post(daemon, asking()).status == 200
+    file.unlink()
 
 
 def test_all_of_them_together_pass_by_whoever_is_listening(daemon: DaemonProcess) -> None:
