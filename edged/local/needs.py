@@ -43,10 +43,10 @@ _GRAPHS, _NODE_BYTES, _FEWEST_NODES, _NODES_PER_TENSOR = 2, 368 + 16 + 2 * 12, 1
 _STATE_NODES_PER_ROW, _STATE_NODES_PER_TENSOR = 40, 32
 
 # Fitted on two shapes, nano and qwen2.5-0.5b (benchmarks/LOG.md): with so many texts (tokens and merges) and tokens.
-_STARTED_BYTES = 34 * 2**20
-_TEXT_BYTES = 110
-_ASKED_BYTES = 24 * 2**20
-_GUIDED_TOKEN_BYTES = 470
+_STARTED_BYTES = 36_300_000
+_TEXT_BYTES = 160
+_ASKED_BYTES = 18_700_000
+_GUIDED_TOKEN_BYTES = 322
 # A template process, with the largest of llama.cpp's templates compiled.
 TEMPLATE_BYTES = 24 * 2**20
 
@@ -148,7 +148,7 @@ def needs_of(
 def beside(header: Gguf, size_bytes: int, way: Way, features: Collection[str] = ()) -> int:
     """What a model takes that guesses ahead in another's process: one sequence, nobody asks it for a format."""
     alone = needs_of(header, size_bytes, replace(way, sequences=1), features)
-    return alone.worker_bytes - alone.process_bytes + _texts(header) + _graphs(header)
+    return alone.worker_bytes - alone.process_bytes + _texts(header) + graphs_bytes(header)
 
 
 def learn(header: Gguf, size_bytes: int, way: Way, features: Collection[str], taken: Taken) -> Learned:
@@ -262,7 +262,7 @@ def _value_bytes(header: Gguf, way: Way) -> float:
 
 
 def _started(header: Gguf) -> int:
-    return _STARTED_BYTES + _texts(header) + _graphs(header)
+    return _STARTED_BYTES + _texts(header) + graphs_bytes(header)
 
 
 def _asked(header: Gguf) -> int:
@@ -273,7 +273,8 @@ def _texts(header: Gguf) -> int:
     return _TEXT_BYTES * (header.vocabulary_tokens + header.build.merges)
 
 
-def _graphs(header: Gguf) -> int:
+def graphs_bytes(header: Gguf) -> int:
+    """What llama.cpp plans its steps in."""
     tensors = header.tensors.count
     if header.build.state_values:
         nodes = max(_STATE_NODES_PER_ROW * BATCH_TOKENS, _STATE_NODES_PER_TENSOR * tensors)
