@@ -71,9 +71,10 @@ def test_the_cheap_goes_first_and_only_as_much_as_must() -> None:
     halved = found(one_less - 1)
     assert halved.way == Way(8192, 8, "q8_0")
     assert halved.lowered.startswith("kv_type q8_0 in place of f16: ")
-    ways = [found(room_bytes * MIB).way for room_bytes in range(2500, 1200, -5)]
+    rooms = [room * MIB for room in range(2500, 1000, -5) if ease(LARGE, Engine(), room * MIB, PLAIN)]
+    ways = [found(room_bytes).way for room_bytes in rooms]
     assert [way.context_tokens for way in ways] == sorted((way.context_tokens for way in ways), reverse=True)
-    assert ways[-1].context_tokens == 2048
+    assert {way.context_tokens for way in ways} == {8192, 4096, 2048}
     assert {way.sequences for way in ways} <= {8, 4, 2, 1}
 
 
