@@ -27,11 +27,12 @@ from benchmarks import synthetic
 from edged.chat import ChatRequest
 from edged.gguf.header import inspect
 from edged.host import hardware
+from edged.load_wire import Taken
 from edged.local import needs
 from edged.local.needs import Needs, Way, needs_of
 from edged.local.process import WorkerProcess
 from edged.sampling import Constraint, Sampling
-from edged.wire import KvType, Load, Taken, Tuned
+from edged.wire import KvType, Load, Tuned
 
 FITTED_ON = (("nano", "Q8_0"), ("qwen2.5-0.5b", "Q4_0"))
 _SHAPES = (("qwen2.5-1.5b", "Q4_0"), ("llama3.2-1b", "Q4_0"), ("gemma3-1b", "Q4_0"), ("qwen3.5-0.8b", "Q4_0"))

@@ -23,7 +23,8 @@ from dataclasses import dataclass, replace
 
 from edged.cells import BATCH_TOKENS, outputs_of, slots_of, vector_cells, vector_rows
 from edged.gguf.header import Gguf
-from edged.wire import KvType, Taken
+from edged.load_wire import Taken
+from edged.wire import KvType
 
 _FLOAT, _HALF = 4, 2
 # GGML_PAD(n_ctx, 256) in src/llama-context.cpp, and of a window's cells in src/llama-kv-cache-iswa.cpp.

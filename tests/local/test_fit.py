@@ -15,10 +15,10 @@ from edged.errors import ModelTooLarge
 from edged.gguf.build import Build
 from edged.gguf.header import Gguf
 from edged.gguf.tensors import Tensors
+from edged.load_wire import Taken
 from edged.local.fit import Ease, Fit, Machine, ease, fit, wished
 from edged.local.needs import Learned, Way, learn, needs_of
 from edged.store import ModelFile
-from edged.wire import Taken
 
 GIB, MIB = 2**30, 2**20
 # The shape of Qwen2.5-1.5B (benchmarks/shapes.py) in 4 bits, but trained with a million tokens.

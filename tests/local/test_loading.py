@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from edged.config import Engine
 from edged.errors import EdgedError, ModelInvalid, ModelTooLarge, WorkerCrashed, WorkerStarved
 from edged.gguf.header import inspect
 from edged.local.calibration import Calibration
+from edged.local.child import Child
 from edged.local.keeping import Keeping
 from edged.local.loading import Loader
 from edged.local.process import WorkerProcess
@@ -235,3 +238,33 @@ async def test_a_declared_giant_is_refused_before_a_process_is_started(tmp_path:
 
     assert keeping.tried == []
     assert refused.value.needed_bytes > refused.value.available_bytes == 100 * 2**20
+
+
+async def test_a_worker_that_the_kernel_kills_while_it_loads_is_replaced_by_one_that_takes_less(
+    tmp_path: Path, nano_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's only word is SIGKILL."""
+    killed, spawn = list[int](), Child.spawn
+
+    async def spawn_and_kill(*arguments: Any) -> Child:
+        child = await spawn(*arguments)
+        if not killed:
+            killed.append(child.pid)
+            os.kill(child.pid, signal.SIGKILL)
+        return child
+
+    monkeypatch.setattr(Child, "spawn", spawn_and_kill)
+    (tmp_path / "nano.gguf").hardlink_to(nano_file)
+    # So many sequences that a tenth less is to be found, and none of it said by the owner.
+    engine, resident = Engine(sequences=64), Resident(process(), 8, 8)
+    engine.model_fields_set.clear()
+
+    card = await Loader(Store(tmp_path), engine, None, Keeping()).load("nano", resident, process)
+    pid = resident.process.pid
+    await resident.process.stop()
+
+    assert killed
+    assert pid not in killed
+    assert card.taken is not None
+    assert resident.fit is not None
+    assert resident.slots == resident.fit.way.sequences < 64
