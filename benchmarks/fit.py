@@ -100,7 +100,7 @@ async def measure(file: Path, way: Way) -> Measured:
         tokens = tuple(chance.randrange(1000, card.vocabulary_tokens // 2) for _ in range(prompt))
         await _answered(process, tokens)
         assert process.pid is not None
-        return Measured(card.taken, peak_bytes(process.pid))
+        return Measured(card.taken, await asyncio.to_thread(peak_bytes, process.pid))
     finally:
         os.close(descriptor)
         await process.stop()
