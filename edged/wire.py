@@ -27,6 +27,7 @@ from typing import Literal, TypeAlias
 
 from edged.chat import Lane
 from edged.completion import FinishReason, TokenLogprob
+from edged.load_wire import Infill, Taken
 from edged.prefix_wire import PrefixNews, PrefixOrder
 from edged.sampling import Constraint, Sampling
 from edged.template_wire import Span, TemplateNews, TemplateOrder
@@ -89,29 +90,6 @@ class Loading:
     """Still loading; `progress` runs from 0 to 1."""
 
     progress: float
-
-
-@dataclass(frozen=True, slots=True)
-class Infill:
-    """The control tokens around a text with a gap: before what is in front of it, behind it, and inside of it."""
-
-    front: str
-    behind: str
-    gap: str
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What a load has taken, by llama.cpp's own account: weights, cells and states, and its compute and output buffers.
-
-    `process_bytes` is all the rest of the process at that moment; None where the kernel does not tell it apart, as for
-    a mapped file and with memory on a device.
-    """
-
-    weights_bytes: int
-    cells_bytes: int
-    compute_bytes: int
-    process_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ ROWS = (
     {"wire", "gguf"},
     {"token_wire"},
     {"template_wire", "completion"},
-    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "cells"},
+    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "cells", "load_wire"},
     {"sampling"},
     {"errors"},
 )
@@ -37,6 +37,7 @@ WORKER_MAY_IMPORT = {
     "prefix_wire",
     "shares",
     "cells",
+    "load_wire",
     "framing",
     "chat",
     "completion",

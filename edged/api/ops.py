@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import edged
 from edged.chat import ModelCard
 from edged.errors import EdgedError, ModelLoading, Unavailable
+from edged.local.fit import Fit
 from edged.local.pool import Pool
 from edged.local.resident import Resident
 from edged.observe import Exchange, Happening, Journal
@@ -104,6 +106,7 @@ def _resident_body(name: str, resident: Resident, eta_s: float | None) -> dict[s
         "model_bytes": card.model_bytes if card else None,
         "gpus": list(card.gpus) if card else None,
         "gpu_layers": card.gpu_layers if card else None,
+        "fit": _fit_body(resident.fit) if resident.fit else None,
         "draft_model": card.drafter or None if card and not resident.draft_problem else None,
         "draft_problem": resident.draft_problem or None,
         "steps": work.steps,
@@ -114,6 +117,20 @@ def _resident_body(name: str, resident: Resident, eta_s: float | None) -> dict[s
         "sample_s": round(work.sample_s, _DIGITS),
         "drafted_tokens": work.drafted_tokens,
         "accepted_tokens": work.accepted_tokens,
+    }
+
+
+def _fit_body(fit: Fit) -> dict[str, Any]:
+    """How a model runs in the memory that there is, and what that takes; `lowered` where it is less than configured."""
+    return {
+        "context_tokens": fit.way.context_tokens,
+        "sequences": fit.way.sequences,
+        "kv_type": fit.way.kv_type,
+        "gpu_layers": fit.way.gpu_layers,
+        "maps_file": fit.way.maps_file,
+        "snapshot_bytes": fit.snapshot_bytes,
+        "lowered": fit.lowered or None,
+        "needs": {**asdict(fit.needs), "total_bytes": fit.needs.total_bytes},
     }
 
 

@@ -82,13 +82,15 @@ class Loader:
         try:
             return await self._attempt(file, found, installed, resident, spawn)
         except WorkerStarved as error:
-            failed_bytes, available_bytes = found.needs.total_bytes, room_bytes()
+            failed, available_bytes = found, room_bytes()
             log.warning("%s: %s", model, error)
-            await asyncio.to_thread(self._note_failure, file, found, available_bytes)
             try:
-                found = self._fit(file, installed, resident, min(available_bytes, int(failed_bytes * _LESS)))
+                most_bytes = min(available_bytes, int(failed.needs.total_bytes * _LESS))
+                found = self._fit(file, installed, resident, most_bytes)
             except ModelTooLarge:
-                raise too_large(model, found.way, found.needs, available_bytes) from error
+                raise too_large(model, failed.way, failed.needs, available_bytes) from error
+            finally:
+                await asyncio.to_thread(self._note_failure, file, failed, available_bytes)
             renew(resident, spawn)
         try:
             return await self._attempt(file, found, installed, resident, spawn)
@@ -143,10 +145,14 @@ class Loader:
         return card
 
     def _note_failure(self, file: ModelFile, found: Fit, available_bytes: int) -> None:
+        """The same way shall not seem to fit into the same room again.
+
+        No more than it was said to need can have been missing: somebody else may have killed it, in any room.
+        """
         if self._calibration is not None:
-            known = self._calibration.known(file)
-            missing_bytes = known.missing_bytes + available_bytes - found.needs.total_bytes
-            self._calibration.note_failure(file, missing_bytes)
+            known_bytes, failed_bytes = self._calibration.known(file).missing_bytes, found.needs.total_bytes
+            missing_bytes = known_bytes + available_bytes - failed_bytes + 1
+            self._calibration.note_failure(file, min(missing_bytes, failed_bytes))
 
     async def _load(self, wanted: Load, resident: Resident) -> Loaded:
         with ExitStack() as opened:

@@ -23,7 +23,8 @@ from dataclasses import dataclass, replace
 
 from edged.cells import BATCH_TOKENS, outputs_of, slots_of, vector_cells, vector_rows
 from edged.gguf.header import Gguf
-from edged.wire import KvType, Taken
+from edged.load_wire import Taken
+from edged.wire import KvType
 
 _FLOAT, _HALF = 4, 2
 # GGML_PAD(n_ctx, 256) in src/llama-context.cpp, and of a window's cells in src/llama-kv-cache-iswa.cpp.
@@ -37,16 +38,16 @@ _FEEDING, _PASSING = 3, 4
 _STATE_SPREADS = 3
 # What was rounded to eight bits is kept beside what it is multiplied with (`ggml_graph_plan` in ggml-cpu.c).
 _ROUNDED = 34 / 32 / _FLOAT
-# A graph's nodes are reserved twice (`graph_max_nodes` in src/llama-context.cpp): `ggml_tensor_overhead` and its places
-# in a graph (`ggml_graph_nbytes` in ggml/src/ggml.c) for each.
-_GRAPHS, _NODE_BYTES, _FEWEST_NODES, _NODES_PER_TENSOR = 2, 368 + 16 + 2 * 12, 1024, 8
+# A graph's nodes are reserved three times (`graph_max_nodes` in src/llama-context.cpp): `ggml_tensor_overhead` and its
+# places in a graph (`ggml_graph_nbytes` in ggml/src/ggml.c) for each.
+_GRAPHS, _NODE_BYTES, _FEWEST_NODES, _NODES_PER_TENSOR = 3, 368 + 16 + 2 * 12, 1024, 8
 _STATE_NODES_PER_ROW, _STATE_NODES_PER_TENSOR = 40, 32
 
 # Fitted on two shapes, nano and qwen2.5-0.5b (benchmarks/LOG.md): with so many texts (tokens and merges) and tokens.
-_STARTED_BYTES = 34 * 2**20
-_TEXT_BYTES = 110
-_ASKED_BYTES = 24 * 2**20
-_GUIDED_TOKEN_BYTES = 470
+_STARTED_BYTES = 35_900_000
+_TEXT_BYTES = 158
+_ASKED_BYTES = 18_700_000
+_GUIDED_TOKEN_BYTES = 322
 # A template process, with the largest of llama.cpp's templates compiled.
 TEMPLATE_BYTES = 24 * 2**20
 
@@ -148,7 +149,7 @@ def needs_of(
 def beside(header: Gguf, size_bytes: int, way: Way, features: Collection[str] = ()) -> int:
     """What a model takes that guesses ahead in another's process: one sequence, nobody asks it for a format."""
     alone = needs_of(header, size_bytes, replace(way, sequences=1), features)
-    return alone.worker_bytes - alone.process_bytes + _texts(header) + _graphs(header)
+    return alone.worker_bytes - alone.process_bytes + _texts(header) + graphs_bytes(header)
 
 
 def learn(header: Gguf, size_bytes: int, way: Way, features: Collection[str], taken: Taken) -> Learned:
@@ -262,7 +263,7 @@ def _value_bytes(header: Gguf, way: Way) -> float:
 
 
 def _started(header: Gguf) -> int:
-    return _STARTED_BYTES + _texts(header) + _graphs(header)
+    return _STARTED_BYTES + _texts(header) + graphs_bytes(header)
 
 
 def _asked(header: Gguf) -> int:
@@ -273,7 +274,8 @@ def _texts(header: Gguf) -> int:
     return _TEXT_BYTES * (header.vocabulary_tokens + header.build.merges)
 
 
-def _graphs(header: Gguf) -> int:
+def graphs_bytes(header: Gguf) -> int:
+    """What llama.cpp plans its steps in."""
     tensors = header.tensors.count
     if header.build.state_values:
         nodes = max(_STATE_NODES_PER_ROW * BATCH_TOKENS, _STATE_NODES_PER_TENSOR * tensors)

@@ -33,7 +33,7 @@ from edged.local.loads import LoadTimes, must_load
 from edged.local.outlook import Outlook
 from edged.local.plan import Plan, Want, plan
 from edged.local.predict import Effort, Forecast
-from edged.local.resident import Lease, Resident, too_many
+from edged.local.resident import Lease, Resident
 from edged.local.residents import Residents, Tell
 from edged.local.tuning import Tuning
 from edged.local.work import Work
@@ -152,10 +152,8 @@ class Pool:
         began, want = monotonic(), Want(model, slots, lane, caller)
         await self._memory.learn(model)
         self._refuse_to_load(model, deadline_s)
-        if (there := self.residents.get(model)) and there.state == "ready" and slots > there.slots:
-            raise too_many(model, slots, there.slots)
         expected = self.forecast(want, effort)
-        if refusal := too_late(expected, deadline_s):
+        if refusal := self._memory.crowded(want) or too_late(expected, deadline_s):
             raise refusal
         resident = await self._stand_in_line(want, effort, expected, deadline_s)
         granted = monotonic()
@@ -290,7 +288,9 @@ class Pool:
         # A request that was cancelled leaves the line only when its task wakes up; until then it must not be granted.
         line = self._line
         line.waiters = [waiter for waiter in line.waiters if not waiter.granted.done()]
-        self._refuse_crowds()
+        for waiter in list(line.waiters):
+            if refusal := self._memory.crowded(waiter.want):
+                self._fail(waiter, refusal)
         self._called -= self.residents.keys()
         called = [Want(model, 0, "background") for model in sorted(self._called)]
         now = self._plan([*line.wants, *called], line.passed)
@@ -351,13 +351,6 @@ class Pool:
             self._called.add(model)
             self._dispatch()
         raise self._memory.unready(model) or must_load(model, load_s, deadline_s)
-
-    def _refuse_crowds(self) -> None:
-        """Whoever wants more sequences than his model got would wait for ever."""
-        for waiter in list(self._line.waiters):
-            resident = self.residents.get(waiter.want.model)
-            if resident and resident.state == "ready" and waiter.want.slots > resident.slots:
-                self._fail(waiter, too_many(waiter.want.model, waiter.want.slots, resident.slots))
 
     def _fail_line(self, error: EdgedError, model: str | None = None) -> None:
         for waiter in [waiter for waiter in self._line.waiters if model in (None, waiter.want.model)]:

@@ -24,10 +24,11 @@ from edged.host import cpu, gpu, memory
 from edged.local.cores import Cores
 from edged.local.loading import Loader
 from edged.local.loads import LoadTimes, left_s, loading
+from edged.local.plan import Want
 from edged.local.process import WorkerProcess
 from edged.local.quarantine import Quarantine
 from edged.local.renderer import Renderer
-from edged.local.resident import Resident, share_prompts
+from edged.local.resident import Resident, share_prompts, too_many
 from edged.local.work import Work
 from edged.template_wire import Template
 
@@ -147,6 +148,13 @@ class Residents:
             return None
         expected_s = self._times.expected_s(resident.size_bytes)
         return loading(monotonic() - resident.began_s, resident.process.progress, expected_s)
+
+    def crowded(self, want: Want) -> EdgedError | None:
+        """Whoever wants more sequences than his model got would wait for ever: what to tell him."""
+        resident = self.all.get(want.model)
+        if resident is None or resident.state != "ready" or want.slots <= resident.slots:
+            return None
+        return too_many(want.model, want.slots, resident.slots)
 
     def begin(self, model: str) -> Resident:
         """Load `model`."""

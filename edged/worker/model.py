@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
+from edged.load_wire import Infill
 from edged.sampling import Sampling
-from edged.wire import Infill, Pooling
+from edged.wire import Pooling
 from edged.worker.bindings import EngineError, forget_errors, last_error, lib, listen, offloaded_layers
 from edged.worker.prompt import Control
 from edged.worker.ranking import PairLayout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edged.wire import Taken
+from edged.load_wire import Taken
 from edged.worker.bindings import Buffer
 
 _KIB = 1024

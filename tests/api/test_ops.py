@@ -15,8 +15,10 @@ from edged.completion import Admission
 from edged.config import Engine, Limits
 from edged.errors import LoadTimeout, ModelInvalid, ModelLoading, ShuttingDown
 from edged.host import gpu
+from edged.local.fit import Fit
 from edged.local.loads import loading
 from edged.local.making_room import SeatState
+from edged.local.needs import Needs, Way
 from edged.local.pool import Pool
 from edged.local.process import WorkerProcess
 from edged.local.resident import Resident
@@ -117,9 +119,21 @@ def test_the_status_shows_who_is_in_memory_and_what_it_did(pool: Pool) -> None:
         "description": "llama 1B Q4_0", "model_bytes": 1234, "gpus": [], "gpu_layers": 0, "steps": 1,
         "prompt_tokens": 20, "completion_tokens": 3, "step_s": 0.123457, "decode_s": 0.1, "sample_s": 0.01,
         "drafted_tokens": 0, "accepted_tokens": 0, "draft_model": None, "draft_problem": None,
-        "problem": None, "threads": 0, "eta_s": None,
+        "problem": None, "threads": 0, "eta_s": None, "fit": None,
         "capabilities": None, "languages": None, "longest_context_tokens": None,
     }  # fmt: skip
+
+
+def test_the_status_shows_how_a_model_fits(pool: Pool) -> None:
+    needs = Needs(4, 3, 2, 1, 5)
+    seat(pool).fit = Fit(Way(4096, 2, "q8_0"), needs, 7, "context lowered from 8192 to 4096 tokens: why")
+
+    (resident,) = ops.status_body(pool, Journal(), 0.0, "m", ())["residents"]
+
+    told = resident["fit"]
+    assert (told["context_tokens"], told["sequences"], told["kv_type"]) == (4096, 2, "q8_0")
+    assert told["lowered"] == "context lowered from 8192 to 4096 tokens: why"
+    assert (told["needs"]["cells_bytes"], told["needs"]["total_bytes"]) == (2, 15)
 
 
 def test_the_status_says_what_those_in_memory_can_do(pool: Pool) -> None:

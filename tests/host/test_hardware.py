@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edged.host.hardware import identity
+from edged.host.hardware import features, identity
 
 
 def board(root: Path, files: dict[str, str]) -> Path:
@@ -41,3 +41,12 @@ def test_another_power_mode_is_another_machine(tmp_path: Path) -> None:
 
 def test_a_machine_that_says_nothing_still_has_a_name(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d+ cores", identity(tmp_path))
+
+
+def test_what_a_processor_offers_is_in_the_kernels_words_on_both_kinds(tmp_path: Path) -> None:
+    arm = board(tmp_path / "arm", {"proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd asimddp\n"})
+    x86 = board(tmp_path / "x86", {"proc/cpuinfo": "flags\t\t: fpu avx2\nbugs\t\t: none\n"})
+
+    assert features(arm) == {"fp", "asimd", "asimddp"}
+    assert features(x86) == {"fpu", "avx2"}
+    assert features(tmp_path / "nothing") == frozenset()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
 from edged.config import Engine
-from edged.errors import EdgedError, ModelInvalid, WorkerCrashed
+from edged.errors import EdgedError, ModelInvalid, ModelTooLarge, WorkerCrashed, WorkerStarved
 from edged.gguf.header import inspect
+from edged.local.calibration import Calibration
+from edged.local.child import Child
 from edged.local.keeping import Keeping
 from edged.local.loading import Loader
 from edged.local.process import WorkerProcess
@@ -163,3 +167,104 @@ async def test_a_load_that_is_called_off_waits_for_who_reads_its_file(
         await loading
 
     assert len(was_open) == 1
+
+
+GIB = 2**30
+
+
+class Starving(Keeping):
+    """Has the first so many loads find no memory, and notes in which ways they were tried."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.tried: list[Load] = []
+        self._times = times
+
+    async def load(self, process: WorkerProcess, wanted: Load, descriptors: Sequence[int]) -> Loaded:
+        self.tried.append(wanted)
+        if len(self.tried) <= self._times:
+            raise WorkerStarved("no memory")
+        return CARD
+
+
+def long_one(folder: Path) -> Store:
+    """A model of which each token takes so much that contexts matter."""
+    draft = Draft()
+    draft.entries["llama.context_length"] = one(U32, 2**20)
+    for key in ("attention.key_length", "attention.value_length", "rope.dimension_count"):
+        draft.entries[f"llama.{key}"] = one(U32, 4096)
+    (folder / "long.gguf").write_bytes(draft.written())
+    return Store(folder)
+
+
+async def starved(folder: Path, times: int, engine: Engine, calibration: Calibration | None = None) -> Starving:
+    keeping, resident = Starving(times), Resident(process(), 8, 8)
+    loader = Loader(long_one(folder), engine, None, keeping, calibration)
+    await loader.load("long", resident, process, lambda: GIB)
+    assert (resident.slots, resident.free) == (keeping.tried[-1].sequences,) * 2
+    return keeping
+
+
+async def test_a_load_that_finds_no_memory_is_tried_once_in_a_way_that_takes_less(tmp_path: Path) -> None:
+    calibration = Calibration(tmp_path / "memory.json", "Pi 5")
+    keeping = await starved(tmp_path, 1, Engine(), calibration)
+
+    first, second = keeping.tried
+    assert (first.context_tokens, first.kv_type) == (8192, "f16")
+    assert (second.context_tokens, second.sequences, second.kv_type) == (8192, 8, "q8_0")
+    learned = calibration.known(long_one(tmp_path).find("long"))
+    assert learned.missing_bytes > 0, "it took more than was forecast"
+
+
+async def test_the_second_time_it_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    with pytest.raises(ModelTooLarge) as refused:
+        await starved(tmp_path, 2, Engine())
+
+    assert refused.value.available_bytes == GIB
+    assert "The model long needs" in str(refused.value)
+
+
+async def test_what_the_owner_set_is_refused_at_once(tmp_path: Path) -> None:
+    engine = Engine(context_tokens=8192, sequences=8, kv_type="f16")
+    with pytest.raises(ModelTooLarge):
+        await starved(tmp_path, 1, engine)
+
+
+async def test_a_declared_giant_is_refused_before_a_process_is_started(tmp_path: Path) -> None:
+    keeping = Starving(0)
+    loader = Loader(long_one(tmp_path), Engine(context_tokens=2**20), None, keeping)
+    with pytest.raises(ModelTooLarge) as refused:
+        await loader.load("long", Resident(process(), 8, 8), process, lambda: 100 * 2**20)
+
+    assert keeping.tried == []
+    assert refused.value.needed_bytes > refused.value.available_bytes == 100 * 2**20
+
+
+async def test_a_worker_that_the_kernel_kills_while_it_loads_is_replaced_by_one_that_takes_less(
+    tmp_path: Path, nano_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's only word is SIGKILL."""
+    killed, spawn = list[int](), Child.spawn
+
+    async def spawn_and_kill(*arguments: Any) -> Child:
+        child = await spawn(*arguments)
+        if not killed:
+            killed.append(child.pid)
+            os.kill(child.pid, signal.SIGKILL)
+        return child
+
+    monkeypatch.setattr(Child, "spawn", spawn_and_kill)
+    (tmp_path / "nano.gguf").hardlink_to(nano_file)
+    # So many sequences that a tenth less is to be found, and none of it said by the owner.
+    engine, resident = Engine(sequences=64), Resident(process(), 8, 8)
+    engine.model_fields_set.clear()
+
+    card = await Loader(Store(tmp_path), engine, None, Keeping()).load("nano", resident, process)
+    pid = resident.process.pid
+    await resident.process.stop()
+
+    assert killed
+    assert pid not in killed
+    assert card.taken is not None
+    assert resident.fit is not None
+    assert resident.slots == resident.fit.way.sequences < 64
