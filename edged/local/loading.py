@@ -62,6 +62,18 @@ class Loader:
         """How much memory the model takes at most, if it runs as the configuration wishes. Reads files."""
         return wished(file, self._engine, this_machine(), self._learned(file)).total_bytes
 
+    def check_fits(self, model: str, room_bytes: int) -> None:
+        """Raises `ModelTooLarge` where no way of running it brings `model` into `room_bytes`. Reads files."""
+        file = self._store.find(model)
+        fit(
+            file,
+            self._engine,
+            room_bytes,
+            this_machine(),
+            learned=self._learned(file),
+            installed=self._store.models(),
+        )
+
     async def load(
         self,
         model: str,

@@ -114,7 +114,8 @@ class Residents:
     async def learn(self, model: str) -> None:
         """Find out what must be known of `model`, if it is not in memory.
 
-        Raises `ModelNotFound`, and `ModelQuarantined` for one that is given no more.
+        Raises `ModelNotFound`, `ModelQuarantined` for one that is given no more, and `ModelTooLarge` for one that had
+        no room if all others left, before any of them does.
         """
         if model in self.all:
             return
@@ -122,6 +123,9 @@ class Residents:
         self.quarantine.note_file(model, known.identity)
         if case := self.quarantine.case_of(model):
             raise case.error
+        if self.all:  # an empty house is the loader's business
+            taken_bytes = sum(other.needs_bytes - other.outstanding_bytes for other in self.all.values())
+            await asyncio.to_thread(self._loader.check_fits, model, memory.available_bytes() + taken_bytes)
 
     def _look_up(self, model: str) -> Known:
         file = self._loader.find(model)
