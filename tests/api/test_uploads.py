@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import io
 import json
 from collections.abc import AsyncIterator
@@ -47,6 +48,16 @@ async def send(client: aiohttp.ClientSession, id: str, data: bytes, offset: int,
         return response.status, await response.json()
 
 
+def nobody_writes(part: Path) -> bool:
+    """Whether nobody holds the lock of whoever writes."""
+    with part.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 async def names(client: aiohttp.ClientSession) -> list[str]:
     async with client.get("/edged/v1/models") as response:
         return [one["name"] for one in (await response.json())["models"]]
@@ -85,6 +96,7 @@ async def test_whoever_was_cut_off_asks_how_far_it_is_and_goes_on(tmp_path: Path
         await writer.wait_closed()
         note = part.with_suffix(".json")
         await asyncio.to_thread(until, lambda: json.loads(note.read_text())["offset_bytes"], "it is noted")
+        await asyncio.to_thread(until, lambda: nobody_writes(part), "the line that was cut lets go of it")
         offset = (await announce(client))[1]["offset"]
 
         assert 2**20 <= offset <= 2_000_000
