@@ -36,6 +36,7 @@ from edged.local.shelf import Shelf
 from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
+from edged.pull.ensuring import fetch
 from edged.pull.queue import Pulls
 from edged.pull.scrub import Scrub
 from edged.pull.scrubbing import Scrubbing
@@ -128,7 +129,7 @@ async def run(config: Config, state: Path) -> None:
         if config.models.preload:
             pool.warm(default(await asyncio.to_thread(store.models)))
         if config.models.ensure:
-            pool.ensure(config.models.ensure, pulls.fetch)
+            pool.ensure(config.models.ensure, partial(fetch, pulls))
         await stop.wait()
         journal.tell("stopping", running=journal.running, drain_s=config.limits.drain_s)
 

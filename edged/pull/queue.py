@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 
 from edged.config import Downloads
-from edged.errors import EdgedError, NotFound, QueueFull, Unavailable
+from edged.errors import EdgedError, NotFound, QueueFull
 from edged.pull import installing, line, reference
 from edged.pull.finder import Finder, Hubs, tokens
 from edged.pull.found import Found
@@ -149,15 +149,6 @@ class Pulls:
         self._wanted.set()
         self._changed.set()
         return pull.progress
-
-    async def fetch(self, text: str) -> None:
-        """Have a model fetched and wait until it is here. Raises what `submit` does, and `Unavailable` with the reason.
-
-        Whoever stops waiting does not stop the pull.
-        """
-        *_, last = [progress async for progress in self.follow(self.submit(text).id)]
-        if last.state != "done":
-            raise Unavailable(f"{text} was not fetched: {last.message or last.state}")
 
     def list(self) -> list[Progress]:
         """The one that runs, those that wait in their order, and the last that ended, latest first."""
