@@ -80,7 +80,7 @@ class Catalogue:
         installed = await self._installed()
         residents = self._exposed.pool.residents
         running = [
-            Running(card, loaded.model_bytes, _gpu_bytes(loaded), self._exposed.pool.leaves_s(card.name))
+            Running(card, loaded.model_bytes, _gpu_bytes(loaded), self._exposed.pool.memory.leaves_s(card.name))
             for card, _ in installed
             if card.name in residents and (loaded := residents[card.name].process.card) is not None
         ]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -183,11 +182,6 @@ class Pool:
             return
         resident.keep_s = keep_s
         self._memory.expect_leave(resident)
-
-    def leaves_s(self, model: str) -> float | None:
-        """The Unix time at which `model` leaves memory if nobody uses it; None: not by itself."""
-        resident = self.residents.get(model)
-        return time.time() + resident.leaves_in_s if resident and resident.leaves_in_s is not None else None
 
     def warm(self, model: str) -> None:
         """Load `model` before anybody asks for it, and keep it."""

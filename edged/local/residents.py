@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -144,6 +145,11 @@ class Residents:
     def _left_s(self, resident: Resident) -> float:
         elapsed_s = monotonic() - resident.began_s
         return left_s(elapsed_s, resident.process.progress, self._times.expected_s(resident.size_bytes))
+
+    def leaves_s(self, model: str) -> float | None:
+        """The Unix time at which `model` leaves memory if nobody uses it; None: not by itself."""
+        resident = self.all.get(model)
+        return time.time() + resident.leaves_in_s if resident and resident.leaves_in_s is not None else None
 
     def unready(self, model: str) -> EdgedError | None:
         """How far the load of `model` is; None where none is under way."""

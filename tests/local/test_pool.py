@@ -405,7 +405,7 @@ async def test_a_model_leaves_when_nobody_has_used_it_for_as_long_as_was_said(
         await until(lambda: "one" not in pool.residents)
         assert [happened.event for happened in journal.happenings].count("model_unloaded") == 1
         async with pool.lease("one") as lease:
-            assert pool.leaves_s("one") is None
+            assert pool.memory.leaves_s("one") is None
             pool.keep("one", 3600)
-            assert 3590 < (pool.leaves_s("one") or 0) - time.time() <= 3600
+            assert 3590 < (pool.memory.leaves_s("one") or 0) - time.time() <= 3600
             assert lease.resident.state == "ready"
