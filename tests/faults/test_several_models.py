@@ -34,7 +34,7 @@ def body_of(answer: bytes) -> dict[str, Any]:
 @pytest.fixture
 def pair(start_daemon: StartDaemon, tiny: Path) -> DaemonProcess:
     """Two names for the synthetic model; one is the default, the other to be there from the start, beside a third."""
-    config = '[models]\ndefault = "tiny"\nensure = ["other", "nowhere"]\n'
+    config = '[models]\ndefault = "tiny"\nensure = ["other", "http://127.0.0.1/forbidden.gguf"]\n'
     return start_daemon({"tiny": tiny, "other": tiny}, config)
 
 

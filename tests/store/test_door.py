@@ -72,7 +72,7 @@ def test_a_name_without_its_files_or_with_bad_ones_is_not_entered(store: Store) 
     for pieces_of_it, mentions in (
         ((Piece("0" * 64, 5),), "is not here"),
         ((bad,), "cut off"),
-        ((part,), "a part of a model"),
+        ((part,), "one of several pieces"),
     ):
         with pytest.raises(ModelInvalid, match=mentions):
             store.enter(Record("a", pieces_of_it))
