@@ -1,11 +1,13 @@
 """How much memory this process may still use: the machine's, cut to what its cgroups leave.
 
-The limits of cgroup v2 nest, so every level up to the root is asked (kernel: Documentation/admin-guide/cgroup-v2.rst,
-"memory.max"). File pages are counted there as used although they can be given back, so they are added again.
+The limits of cgroups nest, so every level up to the root is asked. File pages are counted there as used although they
+can be given back, so they are added again. Kernel: Documentation/admin-guide/cgroup-v2.rst, "memory.max", and
+cgroup-v1/memory.rst: there a group's own numbers are without its children's, `total_` says that they are with them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -13,33 +15,52 @@ import psutil
 from edged.host import cgroup
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What a version of cgroups calls a limit, what is used of it, and of that the file pages that nobody uses."""
+
+    limit: str
+    used: str
+    inactive: str
+
+
+_V2 = _Files("memory.max", "memory.current", "inactive_file")
+# Without a limit it holds the largest number that there is, more than any machine has.
+_V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+
 def available_bytes(cgroup_root: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSHIP) -> int:
     """Bytes that can be allocated without swapping or hitting a limit."""
-    rooms = [room for level in cgroup.levels(cgroup_root, membership) if (room := _room_bytes(level)) is not None]
-    return max(0, min([psutil.virtual_memory().available, *rooms]))
+    rooms = [_room_bytes(level, files) for level, files in _levels(cgroup_root, membership)]
+    return max(0, min([psutil.virtual_memory().available, *(room for room in rooms if room is not None)]))
 
 
 def total_bytes(cgroup_root: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSHIP) -> int:
     """Bytes that the machine has, cut to the limits of our cgroups."""
-    limits = [limit for level in cgroup.levels(cgroup_root, membership) if (limit := _limit_bytes(level)) is not None]
-    return min([psutil.virtual_memory().total, *limits])
+    limits = [_limit_bytes(level, files) for level, files in _levels(cgroup_root, membership)]
+    return min([psutil.virtual_memory().total, *(limit for limit in limits if limit is not None)])
 
 
-def _limit_bytes(level: Path) -> int | None:
+def _levels(root: Path, membership: Path) -> list[tuple[Path, _Files]]:
+    new = [(level, _V2) for level in cgroup.levels(root, membership)]
+    return new + [(level, _V1) for level in cgroup.levels_v1("memory", root, membership)]
+
+
+def _limit_bytes(level: Path, files: _Files) -> int | None:
     try:
-        limit = (level / "memory.max").read_text().strip()
+        limit = (level / files.limit).read_text().strip()
     except OSError:
-        return None
+        return None  # the root has no limit, and a controller may be off (Raspberry Pi OS ships so)
     return None if limit == "max" else int(limit)
 
 
-def _room_bytes(level: Path) -> int | None:
+def _room_bytes(level: Path, files: _Files) -> int | None:
+    limit_bytes = _limit_bytes(level, files)
+    if limit_bytes is None:
+        return None
     try:
-        limit = (level / "memory.max").read_text().strip()
-        used = int((level / "memory.current").read_text())
+        used = int((level / files.used).read_text())
         statistics = dict(line.split() for line in (level / "memory.stat").read_text().splitlines())
     except OSError:
-        return None  # the root has no limit, and a controller may be off (Raspberry Pi OS ships so)
-    if limit == "max":
         return None
-    return int(limit) - used + int(statistics.get("inactive_file", 0))
+    return limit_bytes - used + int(statistics.get(files.inactive, 0))

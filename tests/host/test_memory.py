@@ -64,6 +64,20 @@ def test_all_memory_is_what_the_machine_has_within_its_limits(limit: str, expect
     assert total_bytes(tmp_path / "sys", member(tmp_path, "0::/a\n")) == expected
 
 
+@pytest.mark.parametrize("line", ["4:memory:/a/b\n0::/\n", "4:cpu,memory:/a/b\n", "0::/\n4:memory:/a/b\n1:cpu:/x\n"])
+def test_a_limit_of_version_1_counts_as_well(line: str, tmp_path: Path) -> None:
+    """As where systemd mounts both, with memory in the older tree."""
+    own = tmp_path / "root/memory/a/b"
+    own.mkdir(parents=True)
+    for level, limit in ((own, 2**63 - 4096), (own.parent, 700)):
+        (level / "memory.limit_in_bytes").write_text(f"{limit}\n")
+        (level / "memory.usage_in_bytes").write_text("600\n")
+        (level / "memory.stat").write_text("inactive_file 1\ntotal_inactive_file 150\n")
+
+    assert available_bytes(tmp_path / "root", member(tmp_path, line)) == 250
+    assert total_bytes(tmp_path / "root", member(tmp_path, line)) == 700
+
+
 def test_without_proc_the_machine_counts(tmp_path: Path) -> None:
     assert available_bytes(tmp_path, tmp_path / "nowhere") == MACHINE
 
