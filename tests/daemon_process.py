@@ -172,11 +172,13 @@ def running(
     *,
     wait: bool = True,
     state: Path | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[DaemonProcess]:
     """`edged serve` on a free port with a state directory of its own, until the block ends.
 
     `models` are copied into its folder under their names; `config` is the text of its configuration file. With `wait`
-    it is ready, else it only listens. With `state` it finds there what an earlier one has left. At the end, unless the
+    it is ready, else it only listens. With `state` it finds there what an earlier one has left. `within` is a command
+    that becomes the one behind it. At the end, unless the
     test has already seen to that, it is told to stop, must exit with 0, and must leave no process.
     """
     with tempfile.TemporaryDirectory(prefix="edged-test-") as name:
@@ -187,7 +189,7 @@ def running(
         for model, file in (models or {}).items():
             if not (state / "models" / f"{model}.gguf").exists():
                 shutil.copyfile(file, state / "models" / f"{model}.gguf")
-        command = [sys.executable, "-m", "edged", "serve", "--port", "0"]
+        command = [*within, sys.executable, "-m", "edged", "serve", "--port", "0"]
         command += ["--state-dir", str(state), "--config", str(settings), *arguments]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
