@@ -214,14 +214,22 @@ class Store:
                 param=param,
             )
 
-    def touch_verified(self, name: str, now_s: int) -> None:
-        """Note that all files of `name` were just found to be as they should be. Nothing happens where it is gone.
+    def is_current(self, record: Record) -> bool:
+        """Whether the name still means those files. Raises `OSError`."""
+        try:
+            there = self._records.get(record.name)
+        except ValueError:
+            return False
+        return there is not None and there.pieces == record.pieces
+
+    def touch_verified(self, record: Record, now_s: int) -> None:
+        """Note that all files of it were just found to be as they should be. Nothing happens where it is not current.
 
         Raises `OSError`.
         """
-        with self._changing(), contextlib.suppress(ValueError):
-            if record := self._records.get(name):
-                self._records.put(replace(record, verified_s=now_s))
+        with self._changing():
+            if self.is_current(record) and (there := self._records.get(record.name)):
+                self._records.put(replace(there, verified_s=now_s))
 
     def copy(self, source: str, name: str) -> None:
         """Give the model called `source` another name, which takes no room of its own.
@@ -269,14 +277,17 @@ class Store:
                 f"The file of model {name} cannot be deleted: {error.strerror} ({found.path})."
             ) from error
 
-    def drop(self, piece: Piece) -> None:
-        """Delete a file that was found not to be what its name says; models that need it miss it from now on.
+    def drop(self, piece: Piece, record: Record) -> bool:
+        """Delete a file of it that was found not to be what its name says; models that need it miss it from now on.
 
-        Raises `OSError`.
+        Nothing happens, and False is returned, where the record is not current. Raises `OSError`.
         """
         with self._changing():
+            if not self.is_current(record):
+                return False
             self._blobs.remove(piece.sha256)
             durable.sync_folder(self._blobs.folder)
+            return True
 
     def sweep(self) -> None:
         """At the start: what an earlier run has left half done goes; what is on its way, and every model, stays."""
