@@ -152,10 +152,11 @@ class Store:
             self._blobs.adopt(partial, descriptor, piece)
 
     def enter(self, record: Record) -> None:
-        """Give a name to blobs that are all here; a record of that name is replaced. On the disk when this returns.
+        """Give a name to blobs that are all here; a record of that name and source is replaced. On the disk then.
 
-        Raises `InvalidRequest` where nothing can have that name or a loose file has it, `ModelInvalid` where a file
-        is missing or llama.cpp must not see it, `OSError`. Whatever is raised, the name means what it meant.
+        Raises `InvalidRequest` where nothing can have that name or a loose file has it, `Conflict` where another model
+        has it, `ModelInvalid` where a file is missing or llama.cpp must not see it, `OSError`. Whatever is raised, the
+        name means what it meant.
         """
         self.check_name(record.name)
         try:
@@ -165,6 +166,7 @@ class Store:
             raise ModelInvalid(f"The model {record.name} cannot be entered: a file of it is not here.") from error
         with self._changing():
             self.check_name(record.name)
+            self.check_origin(record.name, record.source, record.pieces)
             if not all(self.has_blob(piece) for piece in record.pieces):
                 raise ModelInvalid(f"The model {record.name} cannot be entered: a file of it is not here.")
             with contextlib.suppress(ValueError):  # a damaged record is replaced like any other
@@ -203,6 +205,10 @@ class Store:
         if there and there.pieces != record.pieces:
             raise Conflict(f"There is another model named {record.name!r} already. Delete it first.", param="model")
 
+    def check_origin(self, name: str, source: str, pieces: Sequence[Piece] | None) -> None:
+        """Whether what comes from `source` may take that name. Raises as `Records.check_origin` does."""
+        self._records.check_origin(name, source, pieces)
+
     def check_name(self, name: str, param: str = "model") -> None:
         """Whether something that comes may be called so. Raises `InvalidRequest`."""
         names.check(name, param)
@@ -216,11 +222,9 @@ class Store:
 
     def is_current(self, record: Record) -> bool:
         """Whether the name still means those files. Raises `OSError`."""
-        try:
-            there = self._records.get(record.name)
-        except ValueError:
-            return False
-        return there is not None and there.pieces == record.pieces
+        with contextlib.suppress(ValueError):
+            return (there := self._records.get(record.name)) is not None and there.pieces == record.pieces
+        return False
 
     def touch_verified(self, record: Record, now_s: int) -> None:
         """Note that all files of it were just found to be as they should be. Nothing happens where it is not current.
