@@ -71,11 +71,12 @@ OWN_SHAPES: dict[str, Schema] = {
     "Scrub": object_of(
         {
             "running": FLAG,
+            "failed": {**TEXT, "description": "Why it ended before its end; empty where it did not."},
             "models": list_of(
                 object_of(
                     {
                         "name": TEXT,
-                        "state": one_of("checking", "good", "mending", "mended", "bad"),
+                        "state": one_of("checking", "good", "mending", "mended", "replaced", "unchecked", "bad"),
                         "done_bytes": COUNT,
                         "size_bytes": COUNT,
                         "message": TEXT,

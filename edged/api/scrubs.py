@@ -44,4 +44,6 @@ class Scrubs:
                 yield None if checked is None else self._body(checked)
 
     def _body(self, checked: Sequence[Checked]) -> dict[str, Any]:
-        return {"running": self._scrubbing.is_running, "models": [asdict(one) for one in checked]}
+        scrubbing = self._scrubbing
+        models = [asdict(one) for one in checked]
+        return {"running": scrubbing.is_running, "failed": scrubbing.failed, "models": models}

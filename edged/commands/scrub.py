@@ -17,7 +17,7 @@ _SCRUB = "/edged/v1/scrub"
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 if all is well in the end, mended or not; 1 if something is bad."""
+    """0 if all is well in the end, mended or not; 1 if something is bad or could not be checked."""
     socket = config.control_socket(config.state_dir(options.state_dir))
     control.ask(socket, _SCRUB, "POST")
     try:
@@ -26,11 +26,16 @@ def run(options: argparse.Namespace) -> int:
         sys.stderr.write("\nThe daemon goes on checking. How far it is: edged scrub\n")
         return 1
     console.show(body, tables.scrubbed(body), as_json=options.json)
-    return 1 if any(model["state"] == "bad" for model in body["models"]) else 0
+    return 0 if is_well(body) else 1
+
+
+def is_well(body: Mapping[str, Any]) -> bool:
+    """Whether everything was reached and is as it should be."""
+    return not body["failed"] and all(model["state"] in ("good", "mended") for model in body["models"])
 
 
 def _watched(socket: Path, *, as_json: bool) -> Mapping[str, Any]:
-    body: Mapping[str, Any] = {"models": []}
+    body: Mapping[str, Any] = {"failed": "", "models": []}
     shown = progress.silent() if as_json else progress.shown(Console(highlight=False))
     with shown as tell:
         for body in control.follow(socket, _SCRUB):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +21,12 @@ _MARKS = {
     "no_disk": Text("no room", style="red"),
     "unverified": Text("unchecked", style="dim"),
 }
+_CHECKED = {
+    "good": Text("good", style="green"),
+    "mended": Text("mended", style="green"),
+    "bad": Text("BAD", style="bold red"),
+}
+_CHECKED_WORDS = {"good": "as it was when it came", "checking": "not read to its end", "mending": "not fetched yet"}
 
 
 class Recommended:
@@ -62,13 +68,16 @@ def pulls(body: Mapping[str, Any]) -> RenderableType:
 
 
 def scrubbed(body: Mapping[str, Any]) -> RenderableType:
-    """`edged scrub`: every file that was looked at."""
-    if not body["models"]:
-        return Text("There is nothing to check: no model here has a checksum. Those that were fetched or imported do.")
+    """`edged scrub`: every model that was looked at, and why not all were."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for model in body["models"]:
-        mark = Text("BAD", style="bold red") if model["state"] == "bad" else Text(model["state"], style="green")
-        table.add_row(mark, Text(model["name"]), Text(model["message"] or "as it was when it came"))
+        state = model["state"]
+        mark = _CHECKED.get(state, Text(state, style="yellow"))
+        table.add_row(mark, Text(model["name"]), Text(model["message"] or _CHECKED_WORDS.get(state, "not known")))
+    if body["failed"]:
+        return Group(table, Text(body["failed"], style="bold red"))
+    if not body["models"]:
+        return Text("There is nothing to check: no model here has a checksum. Those that were fetched or imported do.")
     return table
 
 

@@ -30,20 +30,28 @@ class Arrived:
 async def holding(store: Store, pieces: Sequence[Piece]) -> AsyncIterator[None]:
     """While a model is gathered, what of it is here already stays."""
     held = store.holding(pieces)
+    is_cancelled = await through(held.__enter__)
     try:
-        await through(held.__enter__)
+        if is_cancelled:
+            raise asyncio.CancelledError
         yield
     finally:
         await through(held.__exit__, None, None, None)
 
 
-async def through(call: Callable[..., object], *arguments: object) -> None:
-    """Have it done in a thread, and done before this returns: it cannot be stopped, so it is too late to cancel it."""
-    work = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
+async def through(call: Callable[..., object], *arguments: object) -> bool:
+    """Have it done in a thread, and done before this returns: it cannot be stopped.
+
+    Whether somebody wanted to cancel it meanwhile: whoever has begun nothing that must be ended raises that again.
+    """
+    work, is_cancelled = asyncio.ensure_future(asyncio.to_thread(call, *arguments)), False
     while not work.done():
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             await asyncio.wait([work])
+        except asyncio.CancelledError:
+            is_cancelled = True
     work.result()
+    return is_cancelled
 
 
 def check_room(store: Store, found: Found, reserve_bytes: int | None) -> None:

@@ -159,10 +159,10 @@ class Pulls:
         pull = self._pull(id)
         if pull.progress.state in ("done", "cancelled"):
             return pull.progress
-        pull.is_unwanted = True
+        was_unwanted, pull.is_unwanted = pull.is_unwanted, True
         if pull is self._running:
-            assert self._work is not None
-            self._work.cancel()
+            if self._work is not None and not was_unwanted:  # a second time would interrupt the clearing away
+                self._work.cancel()
             return pull.progress
         if pull in self._line:
             self._line.remove(pull)
@@ -195,6 +195,8 @@ class Pulls:
             self._work = self._tasks.create_task(self._run(pull), name=f"fetch {pull.progress.name}")
             await asyncio.wait([self._work])
             self._work = None
+            if self._running is pull:  # it was cancelled before its first step
+                await self._end_unwanted(pull)
 
     async def _run(self, pull: _Pull) -> None:
         """One pull to its end; only the end of the daemon interrupts it."""
@@ -203,9 +205,7 @@ class Pulls:
         except asyncio.CancelledError:
             if not pull.is_unwanted:
                 raise
-            await self._clear(pull)
-            self._close(pull, state="cancelled")
-            self._tell("pull_cancelled", model=pull.progress.name, reference=pull.order.reference)
+            await self._end_unwanted(pull)
         except EdgedError as error:
             self._fail(pull, error.code, str(error))
         except Exception:  # a pull is kept over restarts: one that could end the daemon would do so each time
@@ -216,6 +216,11 @@ class Pulls:
             size = record.size_bytes
             self._close(pull, state="done", done_bytes=size, total_bytes=size)
             self._tell("pull_done", model=record.name, source=record.source, size_bytes=size, duration_s=took_s)
+
+    async def _end_unwanted(self, pull: _Pull) -> None:
+        await self._clear(pull)
+        self._close(pull, state="cancelled")
+        self._tell("pull_cancelled", model=pull.progress.name, reference=pull.order.reference)
 
     def _fail(self, pull: _Pull, code: str, message: str) -> None:
         self._close(pull, state="failed", code=code, message=message)
@@ -235,6 +240,9 @@ class Pulls:
         found = await self._find(pull)
         name = order.name or found.name
         await asyncio.to_thread(store.check_name, name, "name")
+        known = [Piece(one.sha256, one.size_bytes) for one in found.pieces if one.sha256 and one.size_bytes is not None]
+        all_known = known if len(known) == len(found.pieces) else None
+        await asyncio.to_thread(store.check_origin, name, found.source, all_known)
         pull.keys = tuple(piece.key for piece in found.pieces)
         pull.change(name=name, total_bytes=found.size_bytes)
         self._changed.set()
@@ -242,7 +250,6 @@ class Pulls:
             "pull_started", model=name, source=found.source, size_bytes=found.size_bytes, left=" ".join(found.left)
         )
         await asyncio.to_thread(installing.check_room, store, found, self._settings.reserve_bytes)
-        known = [Piece(one.sha256, one.size_bytes) for one in found.pieces if one.sha256 and one.size_bytes is not None]
         async with installing.holding(store, known), AsyncExitStack() as life:
             come = [await self._one(pull, found, number, life) for number in range(len(found.pieces))]
             pull.change(state="verifying", reason="", bytes_per_s=None, eta_s=None)

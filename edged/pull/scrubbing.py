@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from types import TracebackType
 
+from edged.errors import EdgedError
 from edged.pull.scrub import Checked, Scrub
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ class Scrubbing:
     def __init__(self, scrub: Scrub) -> None:
         self._scrub = scrub
         self._checked: dict[str, Checked] = {}
+        self._failed = ""
         self._work: asyncio.Task[None] | None = None
         self._tasks = asyncio.TaskGroup()
         self._changed = asyncio.Event()
@@ -45,10 +47,15 @@ class Scrubbing:
         """What is known of every model that was reached, in the order in which they were."""
         return [*self._checked.values()]
 
+    @property
+    def failed(self) -> str:
+        """Why the last one ended before its end; empty where it did not."""
+        return self._failed
+
     def start(self) -> None:
         """Begin one, unless one goes on: then that is the one."""
         if not self.is_running:
-            self._checked = {}
+            self._checked, self._failed = {}, ""
             self._work = self._tasks.create_task(self._run(), name="scrub")
 
     async def follow(self) -> AsyncIterator[list[Checked]]:
@@ -65,9 +72,17 @@ class Scrubbing:
         try:
             async for checked in self._scrub.run():
                 self._checked[checked.name] = checked
+                if checked.state == "gone":
+                    del self._checked[checked.name]
                 self._tell()
+        except OSError as error:
+            log.exception("checking what is installed failed")
+            self._failed = f"The check ended early: {error.strerror or error}."
+        except EdgedError as error:
+            self._failed = f"The check ended early: {error}"
         except Exception:  # a disk that fails in a new way must not end the daemon
             log.exception("checking what is installed failed")
+            self._failed = "The check ended early: something went wrong here; the log says what."
         finally:
             self._work = None
             self._tell()

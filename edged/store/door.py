@@ -152,10 +152,11 @@ class Store:
             self._blobs.adopt(partial, descriptor, piece)
 
     def enter(self, record: Record) -> None:
-        """Give a name to blobs that are all here; a record of that name is replaced. On the disk when this returns.
+        """Give a name to blobs that are all here; a record of that name and source is replaced. On the disk then.
 
-        Raises `InvalidRequest` where nothing can have that name or a loose file has it, `ModelInvalid` where a file
-        is missing or llama.cpp must not see it, `OSError`. Whatever is raised, the name means what it meant.
+        Raises `InvalidRequest` where nothing can have that name or a loose file has it, `Conflict` where another model
+        has it, `ModelInvalid` where a file is missing or llama.cpp must not see it, `OSError`. Whatever is raised, the
+        name means what it meant.
         """
         self.check_name(record.name)
         try:
@@ -165,6 +166,7 @@ class Store:
             raise ModelInvalid(f"The model {record.name} cannot be entered: a file of it is not here.") from error
         with self._changing():
             self.check_name(record.name)
+            self.check_origin(record.name, record.source, record.pieces)
             if not all(self.has_blob(piece) for piece in record.pieces):
                 raise ModelInvalid(f"The model {record.name} cannot be entered: a file of it is not here.")
             with contextlib.suppress(ValueError):  # a damaged record is replaced like any other
@@ -203,6 +205,10 @@ class Store:
         if there and there.pieces != record.pieces:
             raise Conflict(f"There is another model named {record.name!r} already. Delete it first.", param="model")
 
+    def check_origin(self, name: str, source: str, pieces: Sequence[Piece] | None) -> None:
+        """Whether what comes from `source` may take that name. Raises as `Records.check_origin` does."""
+        self._records.check_origin(name, source, pieces)
+
     def check_name(self, name: str, param: str = "model") -> None:
         """Whether something that comes may be called so. Raises `InvalidRequest`."""
         names.check(name, param)
@@ -214,14 +220,20 @@ class Store:
                 param=param,
             )
 
-    def touch_verified(self, name: str, now_s: int) -> None:
-        """Note that all files of `name` were just found to be as they should be. Nothing happens where it is gone.
+    def is_current(self, record: Record) -> bool:
+        """Whether the name still means those files. Raises `OSError`."""
+        with contextlib.suppress(ValueError):
+            return (there := self._records.get(record.name)) is not None and there.pieces == record.pieces
+        return False
+
+    def touch_verified(self, record: Record, now_s: int) -> None:
+        """Note that all files of it were just found to be as they should be. Nothing happens where it is not current.
 
         Raises `OSError`.
         """
-        with self._changing(), contextlib.suppress(ValueError):
-            if record := self._records.get(name):
-                self._records.put(replace(record, verified_s=now_s))
+        with self._changing():
+            if self.is_current(record) and (there := self._records.get(record.name)):
+                self._records.put(replace(there, verified_s=now_s))
 
     def copy(self, source: str, name: str) -> None:
         """Give the model called `source` another name, which takes no room of its own.
@@ -269,14 +281,17 @@ class Store:
                 f"The file of model {name} cannot be deleted: {error.strerror} ({found.path})."
             ) from error
 
-    def drop(self, piece: Piece) -> None:
-        """Delete a file that was found not to be what its name says; models that need it miss it from now on.
+    def drop(self, piece: Piece, record: Record) -> bool:
+        """Delete a file of it that was found not to be what its name says; models that need it miss it from now on.
 
-        Raises `OSError`.
+        Nothing happens, and False is returned, where the record is not current. Raises `OSError`.
         """
         with self._changing():
+            if not self.is_current(record):
+                return False
             self._blobs.remove(piece.sha256)
             durable.sync_folder(self._blobs.folder)
+            return True
 
     def sweep(self) -> None:
         """At the start: what an earlier run has left half done goes; what is on its way, and every model, stays."""

@@ -9,12 +9,14 @@ import json
 import os
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from edged import durable
 from edged.checked import fields_of, reader
+from edged.errors import Conflict
 from edged.store import names
 from edged.store.opening import open_file
 
@@ -137,6 +139,24 @@ class Records:
             return None
         return {piece.sha256 for record in found if record for piece in record.pieces}
 
+    def check_origin(self, name: str, source: str, pieces: Sequence[Piece] | None) -> None:
+        """Whether what comes from `source` may take that name: nobody has it, or a model from there, or the same files.
+
+        `pieces` is None while nobody knows them. Raises `Conflict`.
+        """
+        try:
+            there = self.get(name)
+        except ValueError:
+            return
+        if there is None or (pieces is not None and there.pieces == tuple(pieces)):
+            return
+        if _origin(there.source) != _origin(source):
+            whence = f"from {there.source}" if there.source else "which was imported"
+            raise Conflict(
+                f"There is another model named {name!r} already, {whence}. Delete it first, or give --name.",
+                param="name",
+            )
+
     def _forget(self, name: str) -> None:
         # Two files in a row may have one number, one size, and times in the same tick of the kernel's clock.
         with self._lock:
@@ -163,3 +183,8 @@ class Records:
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _origin(source: str) -> str:
+    """Where it comes from, whichever of the two hubs was at hand: what fails on the one is fetched from the other."""
+    return re.sub(r"^modelscope\.cn/", "hf.co/", source)

@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from edged.advice.adviser import body
 from edged.advice.choice import Device, Found, guessed_bytes, judge
 from edged.catalogue import entries
+from edged.commands.scrub import is_well
 from edged.commands.tables import Recommended, pulls, scrubbed
 
 BOARD = Device(int(7.2 * 2**30), 40 * 2**30, 11e9, line_bytes_per_s=6e6)
@@ -73,8 +74,19 @@ def test_downloads_are_listed_with_what_strangers_say_of_them() -> None:
 
 def test_what_is_bad_cannot_be_overlooked() -> None:
     bad = {"name": "[b]a[/b]", "state": "bad", "message": "Another SHA-256; import it again."}
-    text = shown(scrubbed({"models": [bad, {"name": "c", "state": "good", "message": ""}]}), 80)
+    text = shown(scrubbed({"failed": "", "models": [bad, {"name": "c", "state": "good", "message": ""}]}), 80)
     assert "BAD   [b]a[/b]" in text
     assert "import it again" in text
     assert "as it was" in text
-    assert "nothing to check" in shown(scrubbed({"models": []}), 80)
+    assert "nothing to check" in shown(scrubbed({"failed": "", "models": []}), 80)
+
+
+@pytest.mark.parametrize(("states", "failed", "expected"), [
+    (("good", "mended"), "", True), (("good", "bad"), "", False), (("unchecked",), "", False),
+    (("replaced",), "", False), (("checking",), "", False), (("good",), "The check ended early.", False),
+    ((), "", True), ((), "The check ended early.", False),
+])  # fmt: skip
+def test_a_check_is_well_only_where_all_of_it_was_done(states: tuple[str, ...], failed: str, expected: bool) -> None:
+    body = {"failed": failed, "models": [{"name": "a", "state": state, "message": ""} for state in states]}
+    assert is_well(body) is expected
+    assert failed in shown(scrubbed(body), 80)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from edged.errors import InvalidRequest, NotFound, QueueFull
 from edged.pull import installing
 from edged.pull.progress import Progress
 from edged.pull.throttle import Clock
+from edged.store import Piece, Record
 from tests.hub import COMMIT, Fault, model, sha256, split_model
 from tests.pull.conftest import SHORT, Bench, ended, until
 
@@ -162,6 +165,41 @@ async def test_a_model_is_replaced_only_by_a_whole_one(bench: Bench) -> None:
     assert [path.name for path in (bench.store.folder / "blobs").iterdir()] == [f"sha256-{sha256(model())}"]
 
 
+async def test_another_model_of_the_same_name_is_not_replaced(bench: Bench) -> None:
+    bench.hub.links = {"a/small.gguf": model(10), "b/small.gguf": model(20), "c/small.gguf": model(10)}
+    assert (await bench.pull(f"{bench.hub.files_url}/a/small.gguf")).state == "done"
+    fetched = len(bench.hub.fetched)
+
+    failed = await bench.pull(f"{bench.hub.files_url}/b/small.gguf")
+    assert failed.code == "conflict"
+    assert "another model named 'small' already" in failed.message
+    assert "/a/small.gguf. Delete it first, or give --name." in failed.message
+    assert len(bench.hub.fetched) == fetched
+    (record,) = await bench.records()
+    assert record.pieces[0].sha256 == sha256(model(10))
+    assert (await bench.pull(f"{bench.hub.files_url}/b/small.gguf", name="other")).state == "done"
+
+
+async def test_who_takes_the_name_meanwhile_keeps_it(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    bench.hub.faults = [Fault(stall_at=2**20)]
+    taken = Record("small", (Piece(sha256(model(10)), len(model(10))),))
+
+    def take() -> None:
+        partial = bench.store.partial_path("taken")
+        partial.write_bytes(model(10))
+        with partial.open("r+b") as file:
+            bench.store.adopt(partial, file.fileno(), taken.pieces[0])
+        bench.store.enter(taken)
+
+    async with bench.pulls() as pulls:
+        order = pulls.submit(f"{bench.hub.files_url}/small.gguf")
+        await until(pulls, order.id, lambda progress: progress.done_bytes > 0)
+        await asyncio.to_thread(take)
+        assert (await ended(pulls, order.id)).code == "conflict"
+    assert await bench.records() == [taken]
+
+
 async def test_a_file_of_the_owner_is_not_replaced(bench: Bench) -> None:
     (bench.store.folder / "small.gguf").write_bytes(model(10))
     bench.hub.links["small.gguf"] = model()
@@ -223,6 +261,61 @@ async def test_cancelling_ends_it_and_what_was_fetched_is_gone(bench: Bench) -> 
         again = pulls.submit(text)
         assert (await ended(pulls, again.id)).state == "done"
     assert not (bench.store.partials / "queue.json").exists()
+
+
+async def test_cancelling_twice_ends_it_once_and_the_next_goes_on(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    bench.hub.faults = [Fault(stall_at=2**20)]
+    text = f"{bench.hub.files_url}/small.gguf"
+    async with bench.pulls(replace(SHORT, stall_s=30.0)) as pulls:
+        running, waiting = pulls.submit(text), pulls.submit(text, name="other")
+        await until(pulls, running.id, lambda progress: progress.done_bytes > 0)
+        pulls.cancel(running.id)
+        await asyncio.sleep(0)  # it is being cleared away
+        for _ in range(3):
+            pulls.cancel(running.id)
+        assert (await ended(pulls, running.id)).state == "cancelled"
+        assert (await ended(pulls, waiting.id)).state == "done"
+
+
+async def test_what_is_cancelled_before_its_first_step_ends(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    text = f"{bench.hub.files_url}/small.gguf"
+    async with bench.pulls() as pulls:
+        for steps in range(4):  # one of them is between the making of the task and its first step
+            order = pulls.submit(text, name=f"n{steps}")
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            pulls.cancel(order.id)
+            pulls.cancel(order.id)
+            assert (await ended(pulls, order.id)).state == "cancelled"
+        assert (await ended(pulls, pulls.submit(text).id)).state == "done"
+    assert bench.partials() == []
+
+
+async def test_a_cancel_while_what_is_here_is_being_held_is_not_forgotten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.hub.links["small.gguf"] = model()
+    begun, may_go_on, given_back = threading.Event(), threading.Event(), threading.Event()
+
+    @contextmanager
+    def slowly(_: object) -> Iterator[None]:
+        begun.set()
+        assert may_go_on.wait(10)
+        yield
+        given_back.set()
+
+    async with bench.pulls() as pulls:
+        monkeypatch.setattr(bench.store, "holding", slowly)
+        order = pulls.submit(f"{bench.hub.files_url}/small.gguf")
+        assert await asyncio.to_thread(begun.wait, 10)
+        pulls.cancel(order.id)
+        await asyncio.sleep(0)
+        may_go_on.set()
+        assert (await ended(pulls, order.id)).state == "cancelled"
+    assert given_back.is_set()
+    assert bench.hub.fetched == []
 
 
 async def test_cancelling_what_has_failed_clears_its_partial_away(bench: Bench) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +15,8 @@ from edged.errors import QueueFull
 from edged.pull.scrub import Checked, Scrub
 from edged.pull.throttle import Clock
 from edged.store import Piece, Record
-from tests.hub import COMMIT, model, sha256
-from tests.pull.conftest import Bench, ended
+from tests.hub import COMMIT, Fault, model, sha256
+from tests.pull.conftest import SHORT, Bench, ended
 
 REPOSITORY = "maker/Small-GGUF"
 NAME = f"hf.co/{REPOSITORY}:Q4_K_M"
@@ -31,14 +35,26 @@ def bend(path: Path, at: int = 50_000) -> None:
 
 async def scrubbed(scrub: Scrub) -> list[Checked]:
     """The last word on every model."""
-    return [checked async for checked in scrub.run() if checked.state in ("good", "mended", "bad")]
+    return [checked async for checked in scrub.run() if checked.state not in ("checking", "mending")]
+
+
+async def imported(bench: Bench, name: str = "mine") -> Record:
+    """One without a source."""
+    data = model(10)
+    partial, piece = bench.store.partial_path("x"), Piece(sha256(data), len(data))
+    partial.write_bytes(data)
+    with partial.open("r+b") as file:
+        await asyncio.to_thread(bench.store.adopt, partial, file.fileno(), piece)
+    record = Record(name, (piece,))
+    await asyncio.to_thread(bench.store.enter, record)
+    return record
 
 
 async def test_what_is_as_it_was_is_noted(bench: Bench) -> None:
     bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model()}
     async with bench.pulls() as pulls:
         await ended(pulls, pulls.submit(f"hf.co/{REPOSITORY}").id)
-        await asyncio.to_thread(bench.store.touch_verified, NAME, 5)
+        await asyncio.to_thread(bench.store.touch_verified, (await bench.records())[0], 5)
         found = await scrubbed(Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False))
 
     assert found == [Checked(NAME, "good", len(model()), len(model()))]
@@ -81,14 +97,8 @@ async def test_a_bad_file_that_nobody_has_is_told(bench: Bench) -> None:
 
 
 async def test_what_was_imported_can_only_be_imported_again(bench: Bench) -> None:
-    data = model(10)
-    partial = bench.store.partial_path("x")
-    partial.write_bytes(data)
-    piece = Piece(sha256(data), len(data))
-    with partial.open("r+b") as file:
-        await asyncio.to_thread(bench.store.adopt, partial, file.fileno(), piece)
-    await asyncio.to_thread(bench.store.enter, Record("mine", (piece,)))
-    bend(bench.store.blob_path(piece.sha256), at=len(data) - 1)
+    (piece,) = (await imported(bench)).pieces
+    bend(bench.store.blob_path(piece.sha256), at=piece.size_bytes - 1)
     async with bench.pulls() as pulls:
         (found,) = await scrubbed(Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False))
 
@@ -131,3 +141,111 @@ async def test_it_reads_no_faster_than_it_may(bench: Bench) -> None:
         await scrubbed(scrub)
 
     assert sum(slept) == pytest.approx(len(model()) / 2**20)
+
+
+@pytest.mark.parametrize("is_bent", [False, True])
+async def test_what_is_deleted_while_it_is_read_stays_deleted(bench: Bench, is_bent: bool) -> None:
+    bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model()}
+    async with bench.pulls() as pulls:
+        await ended(pulls, pulls.submit(f"hf.co/{REPOSITORY}").id)
+        if is_bent:
+            bend(bench.store.blob_path(sha256(model())))
+        is_first = True
+
+        async def sleep(_: float) -> None:
+            nonlocal is_first
+            if is_first:
+                is_first = False
+                await asyncio.to_thread(bench.store.remove, NAME)
+
+        clock = Clock(now_s=lambda: 0.0, sleep=sleep)
+        scrub = Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False, bytes_per_s=2**20, clock=clock)
+        (found,) = await scrubbed(scrub)
+        assert len(pulls.list()) == 1
+
+    assert found.state == "gone"
+    assert await bench.records() == []
+
+
+async def test_what_is_deleted_while_it_is_mended_stays_deleted(bench: Bench) -> None:
+    bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model()}
+    states: list[str] = []
+    async with bench.pulls(replace(SHORT, stall_s=30.0)) as pulls:
+        await ended(pulls, pulls.submit(f"hf.co/{REPOSITORY}").id)
+        bend(bench.store.blob_path(sha256(model())))
+        bench.hub.faults = [Fault(stall_at=2**20)]
+        async with asyncio.timeout(20):
+            async for checked in Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False).run():
+                states.append(checked.state)
+                if checked.state == "mending" and len(await bench.records()) == 1:
+                    await asyncio.to_thread(bench.store.remove, NAME)
+
+    assert states[-1] == "gone"
+    assert await bench.records() == []
+
+
+async def test_what_cannot_be_opened_now_is_not_damaged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    (piece,) = (await imported(bench)).pieces
+    path, really = bench.store.blob_path(piece.sha256), os.open
+
+    def refuse(file: Any, *arguments: Any, **more: Any) -> int:
+        if file == path:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return really(file, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    async with bench.pulls() as pulls:
+        (found,) = await scrubbed(Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False))
+
+    assert found.state == "unchecked"
+    assert "Too many open files" in found.message
+    assert path.exists()
+
+
+async def test_what_was_misread_once_is_good(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    (piece,) = (await imported(bench)).pieces
+    really, misread = os.pread, [b"x"]
+
+    def once(descriptor: int, count: int, at: int) -> bytes:
+        came = really(descriptor, count, at)
+        is_blob = Path(f"/proc/self/fd/{descriptor}").readlink().name.endswith(piece.sha256)
+        return misread.pop() + came[1:] if is_blob and misread else came
+
+    async with bench.pulls() as pulls:
+        monkeypatch.setattr(os, "pread", once)
+        (found,) = await scrubbed(Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False))
+
+    assert (found.state, misread) == ("good", [])
+
+
+async def test_a_disk_that_takes_nothing_is_told_and_does_not_end_the_check(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = await imported(bench, "good")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(bench.store, "touch_verified", full)
+    monkeypatch.setattr(bench.store, "drop", full)
+    async with bench.pulls() as pulls:
+        scrub = Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False)
+        assert [one.state for one in await scrubbed(scrub)] == ["good"]
+        bend(bench.store.blob_path(good.pieces[0].sha256), at=good.size_bytes - 1)
+        (found,) = await scrubbed(scrub)
+
+    assert found.state == "bad"
+    assert "cannot be taken away: Read-only file system" in found.message
+
+
+async def test_another_version_does_not_mend_what_was_bad(bench: Bench) -> None:
+    bench.hub.registry["library/small:1b"] = [("model", model())]
+    async with bench.pulls() as pulls:
+        await ended(pulls, pulls.submit("small:1b").id)
+        bend(bench.store.blob_path(sha256(model())))
+        bench.hub.registry["library/small:1b"] = [("model", model(10))]
+        (found,) = await scrubbed(Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False))
+
+    assert found.state == "bad"
+    assert sha256(model(10)) in found.message
+    assert (await bench.records())[0].pieces[0].sha256 == sha256(model())

@@ -111,10 +111,23 @@ def test_a_newer_record_replaces_an_older_one_and_its_files(store: Store) -> Non
 
     assert store.records() == [newer]
     assert blobs(store) == {newer.pieces[0].sha256}
-    store.touch_verified("a", 77)
+    store.touch_verified(newer, 77)
     assert store.find("a").record == Record("a", newer.pieces, verified_s=77)
-    store.touch_verified("gone", 77)
+    store.touch_verified(Record("gone", newer.pieces), 77)
     assert names(store) == ["a"]
+
+
+def test_what_was_exchanged_meanwhile_is_neither_verified_nor_dropped(store: Store) -> None:
+    older = installed(store, "a", straight())
+    newer = installed(store, "a", named("bend"))
+
+    store.touch_verified(older, 77)
+    assert store.records() == [newer]
+    assert not store.drop(newer.pieces[0], older)
+    assert not store.drop(newer.pieces[0], Record("gone", newer.pieces))
+    assert blobs(store) == {newer.pieces[0].sha256}
+    assert store.drop(newer.pieces[0], newer)
+    assert blobs(store) == set()
 
 
 def test_what_is_held_stays_until_it_is_let_go(store: Store) -> None:
