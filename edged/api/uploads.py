@@ -133,7 +133,7 @@ class Imports:
 
 
 async def _next(content: StreamReader) -> bytes:
-    """What comes next; nothing at the end. Raises `InvalidRequest`: who has vanished keeps nobody else from going on."""
+    """What comes next; nothing at the end. Raises `InvalidRequest` for silence: who vanished keeps nobody waiting."""
     try:
         async with asyncio.timeout(_STALL_S):
             return await content.readany()
@@ -155,7 +155,7 @@ async def _to_its_end(work: Callable[[], Result]) -> Result:
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(task)
-    except asyncio.InvalidRequestError:
+    except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
 
