@@ -65,7 +65,8 @@ OWN_SHAPES: dict[str, Schema] = {
             "offset": COUNT,
             "installed": FLAG,
         },
-        about="A model on its way here; it goes on at its offset.",
+        about="A model on its way here; it goes on at its offset. Where all is here and `installed` is false, a PATCH "
+        "of no bytes at the last offset finishes it.",
     ),
     "Imports": object_of({"imports": list_of(ref("Import"))}),
     "Scrub": object_of(

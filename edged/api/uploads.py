@@ -1,7 +1,8 @@
 """The handlers of models that are brought here over HTTP: announced, sent from where they stopped, installed.
 
     POST   /edged/v1/imports       what will come: name, size, checksum if it is known    → id, offset
-    PATCH  /edged/v1/imports/ID    bytes from `Upload-Offset` on; the last one installs the model
+    PATCH  /edged/v1/imports/ID    bytes from `Upload-Offset` on; the last one installs the model, and so does none at
+                                   all where every byte is here and the answer to the last one was lost
     GET    /edged/v1/imports/ID    how far it is, for whoever was cut off
     DELETE /edged/v1/imports/ID    it is called off
 
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from pydantic import Field, StringConstraints
 
 from edged.api import body
@@ -28,6 +29,7 @@ from edged.store import Piece
 from edged.store.uploads import Upload, Writing
 
 _CHUNK_BYTES = 2**20
+_STALL_S = 30.0
 _TYPES = ("application/offset+octet-stream", "application/octet-stream")
 _EXAMPLE = {"name": "mine", "size_bytes": 4096}
 _OFFSET = "Upload-Offset"
@@ -68,7 +70,9 @@ class Imports:
         """Announce a model. The answer says at which byte it goes on; the same announcement goes on where it was."""
         wanted = await body.read(request, UploadBody)
         if await asyncio.to_thread(self._is_here, wanted):
-            return web.json_response(_told("", wanted.name, wanted.size_bytes, wanted.sha256, wanted.size_bytes))
+            return web.json_response(
+                _told("", wanted.name, wanted.size_bytes, wanted.sha256, wanted.size_bytes, is_installed=True)
+            )
         upload = await asyncio.to_thread(self._uploads.begin, wanted.name, wanted.size_bytes, wanted.sha256)
         return web.json_response(_body(upload), status=201, headers={"Location": f"/edged/v1/imports/{upload.id}"})
 
@@ -81,16 +85,22 @@ class Imports:
         return web.json_response(_body(await asyncio.to_thread(self._uploads.find, request.match_info["id"])))
 
     async def send(self, request: web.Request) -> web.StreamResponse:
-        """Bytes of a model. What has come is kept when they break off; the last one has it checked and installed."""
+        """Bytes of a model. What has come is kept when they break off; the last one has it checked and installed.
+
+        No bytes at the last offset do the same: that is for whoever was cut off when all was here.
+        """
         if request.content_type not in _TYPES:
             raise UnsupportedMediaType(f"The body must be {_TYPES[0]}, not {request.content_type[:80]!r}.")
         id = request.match_info["id"]
         upload = await asyncio.to_thread(self._uploads.find, id)
         offset_bytes = await self._receive(request, id, _offset(request.headers.get(_OFFSET, "")))
-        if offset_bytes == upload.total_bytes:
+        is_whole = offset_bytes == upload.total_bytes
+        if is_whole:
             file = await _to_its_end(lambda: self._uploads.finish(id))
             self._exposed.journal.tell("model_uploaded", model=file.name, size_bytes=file.size_bytes)
-        return web.json_response(_told(id, upload.name, upload.total_bytes, upload.sha256, offset_bytes))
+        return web.json_response(
+            _told(id, upload.name, upload.total_bytes, upload.sha256, offset_bytes, is_installed=is_whole)
+        )
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """Call an upload off; what has come of it is deleted."""
@@ -103,7 +113,7 @@ class Imports:
         writing = await _to_its_end(held.__enter__)
         batch = bytearray()
         try:
-            async for chunk in request.content.iter_any():
+            while chunk := await _next(request.content):
                 batch += chunk
                 if len(batch) >= _CHUNK_BYTES:
                     await _written(writing, batch)
@@ -120,6 +130,17 @@ class Imports:
             record = self._exposed.store.find(wanted.name).record
             return record is not None and record.pieces == (Piece(wanted.sha256, wanted.size_bytes),)
         return False
+
+
+async def _next(content: StreamReader) -> bytes:
+    """What comes next; nothing at the end. Raises `InvalidRequest` for silence: who vanished keeps nobody waiting."""
+    try:
+        async with asyncio.timeout(_STALL_S):
+            return await content.readany()
+    except TimeoutError as error:
+        raise InvalidRequest(
+            f"Nothing came for {_STALL_S:.0f} s. What came before is kept: ask how far it is and go on there."
+        ) from error
 
 
 async def _written(writing: Writing, batch: bytearray) -> None:
@@ -140,17 +161,17 @@ async def _to_its_end(work: Callable[[], Result]) -> Result:
 
 
 def _body(upload: Upload) -> dict[str, Any]:
-    return _told(upload.id, upload.name, upload.total_bytes, upload.sha256, upload.offset_bytes)
+    return _told(upload.id, upload.name, upload.total_bytes, upload.sha256, upload.offset_bytes, is_installed=False)
 
 
-def _told(id: str, name: str, size_bytes: int, sha256: str, offset: int) -> dict[str, Any]:
+def _told(id: str, name: str, size_bytes: int, sha256: str, offset: int, *, is_installed: bool) -> dict[str, Any]:
     return {
         "id": id,
         "name": name,
         "size_bytes": size_bytes,
         "sha256": sha256 or None,
         "offset": offset,
-        "installed": offset == size_bytes,
+        "installed": is_installed,
     }
 
 

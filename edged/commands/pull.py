@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from edged.commands import progress, tables
 from edged.errors import InvalidRequest
 
 _PULLS = "/edged/v1/pulls"
+_ENDED = ("done", "failed", "cancelled")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -54,7 +56,8 @@ def run(options: argparse.Namespace) -> int:
 def _watch(socket: Path, begun: Mapping[str, Any], *, as_json: bool) -> int:
     began_s, last = time.monotonic(), begun
     try:
-        with _shown(as_json=as_json) as tell:
+        # A daemon that was there a moment ago and is not: what becomes of the model is said below.
+        with _shown(as_json=as_json) as tell, suppress(control.NotRunning):
             for last in control.follow(socket, _path(begun)):
                 tell(last)
     except KeyboardInterrupt:
@@ -62,6 +65,9 @@ def _watch(socket: Path, begun: Mapping[str, Any], *, as_json: bool) -> int:
             f"\n{last['name']} is still being fetched by the daemon. How far it is: edged pull. To end it: edged pull "
             f"--cancel {begun['reference']}\n"
         )
+        return 1
+    if last["state"] not in _ENDED:
+        sys.stderr.write(f"edged: The daemon stopped; {last['name']} goes on when it starts again: edged pull\n")
         return 1
     is_done = last["state"] == "done"
     if not as_json:

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edged.errors import ModelInvalid, ModelNotFound
+from edged.store.records import MOST_PIECES
 
 _USUAL = ("Q4_K_M", "Q8_0")
-_SPLIT = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})", re.IGNORECASE)
+_SPLIT = re.compile(r"-([0-9]{5})-of-([0-9]{5})", re.IGNORECASE)
+_SPLIT_CHARACTERS = len("-00001-of-00003")
 _QUANTISATION = re.compile(r"[-.]([A-Z0-9_]+)$", re.IGNORECASE)
 # Projectors, importance matrices, and models that only guess ahead for others.
 _NO_MODELS = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
-_MOST_PIECES = 256
 _SHOWN = 12
 
 
@@ -53,17 +54,17 @@ class Split:
 def split_of(path: str) -> Split:
     """What a name says about pieces. Raises `ModelInvalid` for a number that cannot be."""
     prefix = path[: -len(".gguf")] if path.lower().endswith(".gguf") else path
-    found = _SPLIT.fullmatch(prefix)
-    if not found:
+    name, found = prefix[:-_SPLIT_CHARACTERS], _SPLIT.fullmatch(prefix[-_SPLIT_CHARACTERS:])
+    if not name or not found:
         return Split(prefix, 1, 1)
-    number, count = int(found[2]), int(found[3])
-    if not 1 <= number <= count <= _MOST_PIECES:
-        raise ModelInvalid(f"{path} cannot be piece {number} of {count}; at most {_MOST_PIECES} make a model.")
-    return Split(found[1], number, count)
+    number, count = int(found[1]), int(found[2])
+    if not 1 <= number <= count <= MOST_PIECES:
+        raise ModelInvalid(f"{path} cannot be piece {number} of {count}; at most {MOST_PIECES} make a model.")
+    return Split(name, number, count)
 
 
 def choose(files: Iterable[Listed], wanted: str, place: str) -> tuple[str, tuple[Listed, ...]]:
-    """What the chosen one is called (a quantisation or a file's name), and its pieces in order.
+    """What the chosen one is called (a quantisation, or a file's name or path), and its pieces in order.
 
     `place` is where the files are, for the errors: `ModelNotFound` where none is meant, `ModelInvalid` where pieces are
     missing.
@@ -84,8 +85,15 @@ def choose(files: Iterable[Listed], wanted: str, place: str) -> tuple[str, tuple
     return wanted or split.quantisation or _file_name(split.prefix), _pieces(models, chosen, split, place)
 
 
+def tag_of(called: str) -> str:
+    """What of it can stand behind the colon of a model's name: of a file in a folder, its own name."""
+    return _file_name(called)
+
+
 def _is_model(path: str) -> bool:
     name = _file_name(path)
+    if not path.isprintable():  # a name is shown on terminals, which must not be told anything by it
+        return False
     return name.lower().endswith(".gguf") and not any(mark in name.lower() for mark in _NO_MODELS)
 
 

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 _PORTS = {"http": 80, "https": 443}
 # RFC 6052: an IPv4 address written as an IPv6 one, which a network without IPv4 translates back.
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+# IANA's registry of the IPv6 address space: all that is given out of it for machines to be reached at.
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ def is_public(address: str) -> bool:
             return is_public(str(found.ipv4_mapped))
         if found in _TRANSLATED:
             return is_public(str(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)))
+        if found not in _GLOBAL_UNICAST:
+            return False
         if found.sixtofour is not None or found.teredo is not None:
             return False  # tunnels, which nobody serves files through
     return found.is_global and not found.is_multicast

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from edged.errors import ProviderAuth
-from edged.pull.choice import Listed, choose
+from edged.pull.choice import Listed, choose, tag_of
 from edged.pull.found import Answer, Found, Remote
 from edged.pull.hosts import origin_of
 from edged.pull.web import Web
@@ -68,7 +68,7 @@ async def find(web: Web, endpoint: str, repository: str, wanted: str, revision: 
     license = model.cardData.license if model.cardData else None
     base = f"{base}/{repository}/resolve/{model.sha}"
     return Found(
-        name=f"hf.co/{repository}:{quantisation}",
+        name=f"hf.co/{repository}:{tag_of(quantisation)}",
         pieces=tuple(Remote(f"{base}/{quote(file.path)}", file.size_bytes, file.sha256, file.path) for file in files),
         source=f"hf.co/{repository}:{quantisation}",
         revision=model.sha,

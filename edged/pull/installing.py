@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edged import durable
-from edged.errors import DiskFull
 from edged.pull import partial
 from edged.pull.found import Found, Remote
 from edged.store import Piece, Record, Store, room
@@ -60,6 +59,7 @@ def check_room(store: Store, found: Found, reserve_bytes: int | None) -> None:
     for remote in found.pieces:
         if remote.size_bytes is not None and here(store, remote) is None:
             path = store.partial_path(remote.key)
+            partial.recover(path)
             wanted += remote.size_bytes - (path.stat().st_size if path.exists() else 0)
     room.check(store.partials, wanted, reserve_bytes)
 
@@ -84,20 +84,13 @@ def install(store: Store, record: Record, arrived: Sequence[Arrived]) -> None:
     Where the disk does not take the record, or the plug is pulled before it does, the files are still where they were
     gathered: they are whole, and nobody shall have to fetch them again because a few bytes more found no room.
     """
-    with store.holding(record.pieces):
-        try:
-            for one in arrived:
-                partial.keep(one.path)
-            durable.sync_folder(store.partials)
-            for one in arrived:
-                store.adopt(one.path, one.descriptor, one.piece)
-            store.enter(record)
-        except OSError as error:
-            raise DiskFull(
-                f"The disk of {store.folder} does not take the record of {record.name}: {error.strerror}. What was "
-                "fetched is kept.",
-                retry_after_s=60.0,
-            ) from error
+    with store.holding(record.pieces), room.writing(store.folder):
+        for one in arrived:
+            partial.keep(one.path)
+        durable.sync_folder(store.partials)
+        for one in arrived:
+            store.adopt(one.path, one.descriptor, one.piece)
+        store.enter(record)
 
 
 def clear(paths: Sequence[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from edged import durable
 from edged.checked import fields_of, reader
 from edged.pull import link
 from edged.pull.reference import Reference, Registered, Repository
+
+log = logging.getLogger(__name__)
 
 _FILE = "queue.json"
 _MOST_BYTES = 256 * 1024
@@ -41,7 +44,10 @@ def read(folder: Path) -> list[Order]:
     try:
         raw = (folder / _FILE).read_bytes()
         found: tuple[Order, ...] = reader(tuple[Order, ...])(json.loads(raw) if len(raw) <= _MOST_BYTES else [])
-    except (FileNotFoundError, ValueError, TypeError):
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        log.warning("%s cannot be read, and what it had to be fetched is forgotten: %s", folder / _FILE, error)
         return []
     return list(found)
 

@@ -14,7 +14,7 @@ from urllib.parse import quote_plus
 
 from pydantic import Field
 
-from edged.pull.choice import Listed, choose
+from edged.pull.choice import Listed, choose, tag_of
 from edged.pull.found import Answer, Found, Remote
 from edged.pull.hosts import origin_of
 from edged.pull.web import Web
@@ -48,7 +48,7 @@ async def find(web: Web, endpoint: str, repository: str, wanted: str) -> Found:
     ]
     quantisation, files = choose(listed, wanted, f"{host}/{repository}")
     return Found(
-        name=f"modelscope.cn/{repository}:{quantisation}",
+        name=f"modelscope.cn/{repository}:{tag_of(quantisation)}",
         pieces=tuple(
             Remote(
                 f"{base}?Revision={_REVISION}&FilePath={quote_plus(file.path)}", file.size_bytes, file.sha256, file.path

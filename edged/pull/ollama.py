@@ -27,7 +27,7 @@ _LONGEST_LICENSE = 100  # characters
 
 
 class _Layer(Answer):
-    mediaType: str
+    mediaType: str = Field(pattern=r"^[!-~]{1,200}$")
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
     size: int = Field(ge=0)
 
@@ -74,5 +74,5 @@ async def _license(web: Web, base: str, manifest: _Manifest) -> str:
         except EdgedError:
             return ""
         lines = [line.strip() for line in body.decode(errors="replace").splitlines()]
-        return next((line for line in lines if line), "")[:_LONGEST_LICENSE]
+        return next((line for line in lines if line and line.isprintable()), "")[:_LONGEST_LICENSE]
     return ""

@@ -19,6 +19,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -30,12 +31,15 @@ from edged import durable
 from edged.errors import DiskFull
 from edged.store import room
 
+log = logging.getLogger(__name__)
+
 # With what comes in one go beyond it, no more than 64 MiB.
 SAFE_EVERY_BYTES = 63 * 2**20
 _READ_BYTES = 2**20
 _AGAIN = ".again.part"
 _LOWEST = 19
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+_NO_SECOND_NAME = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 
 
 def file_thread() -> ThreadPoolExecutor:
@@ -80,13 +84,23 @@ class Partial:
         self.has_earlier = self.state.safe_bytes > 0
 
     def rehash(self, end_bytes: int) -> bool:
-        """Read the safe part again, up to `end_bytes` more; whether that was all of it."""
+        """Read the safe part again, up to `end_bytes` more; whether that was all of it.
+
+        What the disk has lost of it meanwhile is fetched again, from the beginning.
+        """
         end = min(self.state.safe_bytes, self.done_bytes + end_bytes)
         with _taking(self.path):
             while self.done_bytes < end:
-                piece = os.pread(self.descriptor, min(_READ_BYTES, end - self.done_bytes), self.done_bytes)
+                try:
+                    piece = os.pread(self.descriptor, min(_READ_BYTES, end - self.done_bytes), self.done_bytes)
+                except OSError as error:
+                    if error.errno != errno.EIO:
+                        raise
+                    piece = b""
                 if not piece:
-                    raise OSError(errno.EIO, "it became shorter")
+                    log.warning("%s cannot be read at byte %d and begins again", self.path, self.done_bytes)
+                    self.restart()
+                    return True
                 self._hash.update(piece)
                 self.done_bytes += len(piece)
             os.posix_fadvise(self.descriptor, 0, self.done_bytes, os.POSIX_FADV_DONTNEED)
@@ -159,9 +173,17 @@ class Partial:
 
 
 def keep(path: Path) -> None:
-    """Give a whole partial a second name: a file that becomes a blob, and then has no record, is swept away."""
-    with contextlib.suppress(FileExistsError):
+    """Give a whole partial a second name: a file that becomes a blob, and then has no record, is swept away.
+
+    A disk that knows no second names does without: what is lost there by a power cut at that moment is fetched again.
+    """
+    try:
         os.link(path, path.with_suffix(_AGAIN), follow_symlinks=False)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_SECOND_NAME:
+            raise
 
 
 def recover(path: Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -238,7 +238,16 @@ class Transfer:
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
         means = self._means
-        self._partial = await self._thread(Partial, self._path, means.reserve_bytes, means.safe_every_bytes)
+        opening = asyncio.ensure_future(self._thread(Partial, self._path, means.reserve_bytes, means.safe_every_bytes))
+        try:
+            self._partial = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            while not opening.done():  # nobody else would ever close what it opens
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([opening])
+            if not opening.exception():
+                await asyncio.shield(self._thread(opening.result().close))
+            raise
         try:
             yield
         except (ModelInvalid, ChecksumMismatch):

@@ -213,7 +213,8 @@ def _target(url: str, response: ClientResponse) -> str:
 
 def _check_status(response: ClientResponse, url: str) -> None:
     status, host = response.status, origin_of(url).host
-    said = (response.headers.get("X-Error-Message") or response.reason or "")[:200]
+    words = (response.headers.get("X-Error-Message") or response.reason or "")[:200]
+    said = "".join(each if each.isprintable() else " " for each in words)  # it is shown on terminals
     if 200 <= status < 300 or status == 416:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise ProviderUnavailable(f"{host} sends what is compressed, though it was asked not to.")

@@ -122,7 +122,8 @@ class Records:
         return known.record
 
     def put(self, record: Record) -> None:
-        """Write it, in place of an older one. Raises `OSError`."""
+        """Write it, in place of an older one. Raises `OSError`, and `ValueError` for what could not be read again."""
+        check(record)
         durable.write(self.folder / names.record_file(record.name), json.dumps(record, default=fields_of, indent=1))
         self._forget(record.name)
 

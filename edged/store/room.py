@@ -22,17 +22,27 @@ _RETRY_S = 60.0
 
 
 def room_bytes(folder: Path, reserve_bytes: int | None = None) -> int:
-    """How much may still be written there; below zero where the reserve is touched already. Raises `OSError`."""
-    found = os.statvfs(folder)
+    """How much may still be written there; below zero where the reserve is touched already. Raises `OSError`.
+
+    A folder that is not there yet will be where its nearest parent is.
+    """
+    while True:
+        try:
+            found = os.statvfs(folder)
+            break
+        except FileNotFoundError:
+            if folder == folder.parent:
+                raise
+            folder = folder.parent
     size_bytes = found.f_blocks * found.f_frsize
     reserve = min(_MOST_RESERVED_BYTES, size_bytes // _RESERVED_SHARE) if reserve_bytes is None else reserve_bytes
     return found.f_bavail * found.f_frsize - reserve
 
 
 def check(folder: Path, wanted_bytes: int, reserve_bytes: int | None = None) -> None:
-    """Whether so much may be written there. Raises `DiskFull`."""
+    """Whether so much may be written there; nothing always may. Raises `DiskFull`."""
     left = room_bytes(folder, reserve_bytes)
-    if wanted_bytes > left:
+    if wanted_bytes > max(0, left):
         raise DiskFull(
             f"{_mb(wanted_bytes)} MB are to be written to {folder}, and there is room for {_mb(max(0, left))} MB. "
             "Delete a model or something else.",

@@ -83,6 +83,8 @@ class Writing:
         if self.offset_bytes > self._upload.offset_bytes:
             with room.writing(self._uploads.store.partials):
                 os.fsync(self._descriptor)
+                # The weights of a running model are to stay in memory, not these.
+                os.posix_fadvise(self._descriptor, 0, self.offset_bytes, os.POSIX_FADV_DONTNEED)
                 self._upload = self._uploads.note(replace(self._upload, offset_bytes=self.offset_bytes))
 
 

@@ -53,3 +53,7 @@ def test_what_residents_take_and_what_must_stay_free_is_counted(tmp_path: Path) 
         alone, memory_bytes=0, disk_bytes=0
     )
     assert alone.share == ASSUMED_SHARE
+
+
+def test_a_device_is_known_before_anything_was_started_on_it(tmp_path: Path) -> None:
+    assert device(tmp_path / "state" / "models", None, 0, 0, None).disk_bytes > 0

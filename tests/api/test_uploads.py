@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from edged.api import listening
 from edged.api.server import build_app
@@ -101,6 +102,46 @@ async def test_whoever_was_cut_off_asks_how_far_it_is_and_goes_on(tmp_path: Path
 
         assert 2**20 <= offset <= 2_000_000
         assert (await send(client, upload["id"], DATA[offset:], offset))[1]["installed"]
+
+
+async def test_who_was_cut_off_at_the_very_end_finishes_it_with_nothing_more(tmp_path: Path) -> None:
+    async with device(tmp_path) as client:
+        _, upload = await announce(client)
+        part = tmp_path / "partial" / f"upload-{upload['id']}.part"
+        await asyncio.to_thread(part.write_bytes, DATA)  # as after a power cut behind the last note
+        note = part.with_suffix(".json")
+        text = json.dumps({**json.loads(note.read_text()), "offset_bytes": len(DATA)})
+        await asyncio.to_thread(note.write_text, text)
+        async with client.get(f"{IMPORTS}/{upload['id']}") as response:
+            told = await response.json()
+
+        assert (told["offset"], told["installed"]) == (len(DATA), False)
+        assert (await announce(client))[1]["installed"] is False
+        assert await names(client) == ["guide"]
+        assert (await send(client, upload["id"], b"", len(DATA)))[1]["installed"] is True
+        assert sorted(await names(client)) == ["guide", "mine"]
+
+
+async def test_who_vanishes_without_a_word_keeps_nobody_from_going_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edged.api.uploads._STALL_S", 0.2)
+    async with device(tmp_path) as client:
+        _, upload = await announce(client)
+        assert client._base_url is not None
+        reader, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
+        head = (
+            f"PATCH {IMPORTS}/{upload['id']} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BYTES}\r\n"
+            f"Upload-Offset: 0\r\nContent-Length: {len(DATA)}\r\n\r\n"
+        )
+        writer.write(head.encode() + DATA[:100_000])
+        await writer.drain()
+        assert b"200 OK" not in await reader.readline()
+
+        assert (await announce(client))[1]["offset"] == 100_000
+        assert (await send(client, upload["id"], DATA[100_000:], 100_000))[1]["installed"]
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_another_offset_is_a_conflict_that_says_the_right_one(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ REFUSALS: dict[str, tuple[Any, int]] = {
     "the same, streamed": (lambda client: list(client.chat("nobody", ASKED, stream=True)), 404),
     "show": (lambda client: client.show("nobody"), 404),
     "delete": (lambda client: client.delete("nobody"), 404),
-    "pull": (lambda client: client.pull("nobody"), 404),
+    "pull": (lambda client: client.pull("somewhere.example/nobody/nothing"), 403),
     "create": (lambda client: client.create("mine", from_="tiny"), 404),
     "an option that is none": (lambda client: client.chat("tiny", ASKED, options={"colour": 1}), 400),
     "a suffix": (lambda client: client.generate("tiny", "def", suffix="end"), 400),

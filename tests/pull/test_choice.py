@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from edged.errors import ModelInvalid, ModelNotFound
-from edged.pull.choice import Listed, choose, split_of
+from edged.pull.choice import Listed, choose, split_of, tag_of
+from edged.store.names import is_name
+from edged.store.records import MOST_PIECES
 
 
 def chosen(paths: list[str], wanted: str = "") -> tuple[str, list[str]]:
@@ -60,3 +62,21 @@ def test_what_is_not_there_is_told_with_what_is() -> None:
 def test_a_piece_that_cannot_be_is_refused(path: str) -> None:
     with pytest.raises(ModelInvalid, match="cannot be piece"):
         split_of(path)
+
+
+def test_no_more_pieces_are_chosen_than_a_model_may_have() -> None:
+    assert split_of(f"a-00001-of-{MOST_PIECES:05}.gguf").count == MOST_PIECES
+    with pytest.raises(ModelInvalid, match=str(MOST_PIECES)):
+        split_of(f"a-00001-of-{MOST_PIECES + 1:05}.gguf")
+
+
+def test_a_file_in_a_folder_is_called_by_its_own_name() -> None:
+    name, files = chosen(["low/a-Q4_K_M.gguf", "high/a-Q8_0.gguf"], "high/a-Q8_0.gguf")
+    assert (name, files) == ("high/a-Q8_0.gguf", ["high/a-Q8_0.gguf"])
+    assert is_name(f"hf.co/org/repo:{tag_of(name)}")
+
+
+def test_a_name_that_would_speak_to_a_terminal_is_no_model() -> None:
+    with pytest.raises(ModelNotFound) as refused:
+        chosen(["a\x1b[2J-Q4_K_M.gguf"])
+    assert str(refused.value).isprintable()
