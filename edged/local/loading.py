@@ -198,7 +198,7 @@ class Loader:
         tuned = Tuned(engine.threads)
         if engine.threads is None and tuning is not None:  # a number that was set is not to be taken for a measured one
             tuned = tuning.known(file, how, threads)
-            resident.process.on_tuned = partial(tuning.remember, file, how, threads)
+            resident.process.on_tuned = partial(_remember, tuning, file, how, threads)
         return Load(
             name=file.name,
             context_tokens=way.context_tokens,
@@ -214,6 +214,12 @@ class Loader:
             kv_type=way.kv_type,
             snapshot_bytes=found.snapshot_bytes,
         )
+
+
+def _remember(tuning: Tuning, file: ModelFile, how: Loading, threads: int, tuned: Tuned) -> None:
+    """Nobody is kept waiting by the card that it is written to."""
+    if tuning.note(file, how, threads, tuned):
+        asyncio.get_running_loop().run_in_executor(None, tuning.write)
 
 
 def renew(resident: Resident, spawn: Callable[[], WorkerProcess]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,3 +68,14 @@ def test_it_holds_so_many_and_no_more(tmp_path: Path) -> None:
 
     known = [model.name for model in models if Calibration(file, "Pi 5").known(model) == FOUND]
     assert known == [model.name for model in models[6:]]
+
+
+def test_loads_that_end_together_are_all_remembered(tmp_path: Path) -> None:
+    file = tmp_path / "memory.json"
+    calibration = Calibration(file, "Pi 5")
+    models = [replace(MODEL, name=f"m{number}") for number in range(60)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda model: calibration.note_success(model, FOUND), models))
+
+    again = Calibration(file, "Pi 5")
+    assert all(again.known(model) == FOUND for model in models)
