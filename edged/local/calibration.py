@@ -1,7 +1,8 @@
 """What loads have really taken, remembered: the next forecast of the same file on the same machine begins there.
 
 It stands in `cache/memory.json` beside `tuning.json`, and is a cache as well: without it the arithmetic stands alone.
-What a load that failed for memory teaches is only that it took more than there was.
+What a load that failed for memory teaches is only that it took more than there was, which may have been others' doing:
+it is forgotten when the daemon starts anew.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class Calibration:
 
 def _read(file: Path) -> dict[str, Learned]:
     try:
-        return {key: _check(reader(Learned)(value)) for key, value in json.loads(file.read_text()).items()}
+        found = {key: _check(reader(Learned)(value)) for key, value in json.loads(file.read_text()).items()}
+        return {key: replace(learned, missing_bytes=0) for key, learned in found.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -59,6 +59,16 @@ def test_what_was_missing_is_forgotten_by_halves(tmp_path: Path) -> None:
     assert left == [2, 1, 0]
 
 
+def test_what_was_missing_is_forgotten_by_the_next_daemon(tmp_path: Path) -> None:
+    file = tmp_path / "memory.json"
+    calibration = Calibration(file, "Pi 5")
+    calibration.note_success(MODEL, FOUND)
+    calibration.note_failure(MODEL, 4 * MIB)
+
+    assert calibration.known(MODEL) == replace(FOUND, missing_bytes=4 * MIB)
+    assert Calibration(file, "Pi 5").known(MODEL) == FOUND
+
+
 def test_it_holds_so_many_and_no_more(tmp_path: Path) -> None:
     file = tmp_path / "memory.json"
     calibration = Calibration(file, "Pi 5")
