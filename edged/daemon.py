@@ -13,7 +13,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,9 +28,11 @@ from edged.errors import ConfigError, ShuttingDown
 from edged.host import hardware
 from edged.local.backend import Local
 from edged.local.calibration import Calibration
+from edged.local.fit import Ease
 from edged.local.keeping import Keeping
 from edged.local.loads import LoadTimes
 from edged.local.pool import Pool
+from edged.local.resident import taken_bytes
 from edged.local.room import judge
 from edged.local.shelf import Shelf
 from edged.local.tuning import Tuning
@@ -94,13 +96,17 @@ async def run(config: Config, state: Path) -> None:
         metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)
 
+        def eased() -> Callable[[ModelFile], Ease]:
+            # Asked in a thread: the copy is made at once, and who comes meanwhile comes too late.
+            return judge(engine, calibration, taken_bytes(list(pool.memory.all.values())))
+
         def default(installed: Sequence[ModelFile]) -> str:
             given = [file for file in installed if pool.memory.quarantine.case_of(file.name) is None]
-            return default_model(config.models.default, given, judge(engine, calibration), pool.residents.keys())
+            return default_model(config.models.default, given, eased(), pool.residents.keys())
 
         def best(able: Sequence[ModelFile]) -> ModelFile | None:
             given = [file for file in able if pool.memory.quarantine.case_of(file.name) is None]
-            return largest(given, judge(engine, calibration), pool.residents.keys())
+            return largest(given, eased(), pool.residents.keys())
 
         local = Local(pool, store, config.limits, config.engine.shared_prompts)
         router = Router(Several(local), store.models, config.routing.aliases, default, best)
@@ -127,7 +133,7 @@ async def run(config: Config, state: Path) -> None:
         journal.tell("listening", address=" ".join(exposed.addresses))
         life.push_async_callback(drain, pool, journal, keeping, config.limits.drain_s)
         if config.models.preload:
-            pool.warm(default(await asyncio.to_thread(store.models)))
+            pool.warm(await asyncio.to_thread(lambda: default(store.models())))
         if config.models.ensure:
             pool.ensure(config.models.ensure, partial(fetch, pulls))
         await stop.wait()

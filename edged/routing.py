@@ -47,8 +47,9 @@ def default_model(
     """The configured default, else the largest model for words that fits into memory as wished, else the largest that
     fits with less, else `guide`.
 
-    A resident model fits: it is there, and must not lose its place to the memory that it takes. A model for vectors or
-    scores, a part of one, and a file that cannot be read would refuse every chat.
+    `ease` judges against the room that there were without those in memory, or the default would change with whoever
+    was asked last; a resident model fits at least somehow, as it is there. A model for vectors or scores, a part of
+    one, and a file that cannot be read would refuse every chat.
     """
     if configured is not None:
         return configured
@@ -60,13 +61,19 @@ def largest(
     files: Sequence[ModelFile], ease: Callable[[ModelFile], Ease], resident: Collection[str] = ()
 ) -> ModelFile | None:
     """The largest of `files` that fits into memory as wished, else the largest that fits with less, where any does."""
-    eases = {file.name: Ease.AS_WISHED if file.name in resident else ease(file) for file in files}
+    least = {name: Ease.LOWERED for name in resident}
+    eases = {file.name: max(ease(file), least.get(file.name, Ease.NOT_AT_ALL)) for file in files}
     fitting = [file for file in files if eases[file.name]]
     return max(fitting, key=lambda file: (eases[file.name], file.size_bytes), default=None)
 
 
-def resolve(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: str) -> Route:
-    """Who answers a request for `wanted`: one of `installed`. Raises `ModelNotFound` with what there is."""
+def resolve(
+    wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: Callable[[], str]
+) -> Route:
+    """Who answers a request for `wanted`: one of `installed`; the `default` is asked for where it matters.
+
+    Raises `ModelNotFound` with what there is.
+    """
     route = _route(wanted, installed, aliases, default)
     if route is None or route.model not in installed:
         named, why = (wanted, "") if route is None else (route.model, _WHY[route.reason].format(wanted))
@@ -76,16 +83,19 @@ def resolve(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, 
     return route
 
 
-def _route(wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: str) -> Route | None:
+def _route(
+    wanted: str | None, installed: Sequence[str], aliases: Mapping[str, str], default: Callable[[], str]
+) -> Route | None:
     if not wanted:
-        return Route(_installed(default, installed) or default, "default", is_open=True)
+        meant = default()
+        return Route(_installed(meant, installed) or meant, "default", is_open=True)
     if (found := _installed(wanted, installed)) is not None:
         return Route(found, "named")
     names = (wanted, wanted.removesuffix(_TAG))
     target = next((target for pattern, target in aliases.items() for name in names if fnmatchcase(name, pattern)), None)
     if target is None:
         return None
-    meant = default if target == _DEFAULT else target
+    meant = default() if target == _DEFAULT else target
     return Route(_installed(meant, installed) or meant, "alias", is_open=target == _DEFAULT)
 
 
@@ -106,7 +116,10 @@ class Router:
         default: Callable[[Sequence[ModelFile]], str],
         best: Best,
     ) -> None:
-        """`default` names the default model among what is installed, `best` picks one of several that can."""
+        """`default` names the default model among what is installed, `best` picks one of several that can.
+
+        All three are asked in a thread, as they read files.
+        """
         self._local = local
         self._installed = installed
         self._aliases = aliases
@@ -144,9 +157,12 @@ class Router:
         Raises `ModelNotFound`, `CapabilityMissing` for a model that cannot, and `ModelInvalid` for a file that cannot
         be loaded, before another model leaves memory for it.
         """
-        files = await asyncio.to_thread(self._installed)
-        default = self._default(files)
-        route = resolve(wanted, [file.name for file in files], self._aliases, default)
+        return await asyncio.to_thread(self._find, wanted, demands)
+
+    def _find(self, wanted: str | None, demands: Demands | None) -> Route:
+        """The same; reads files."""
+        files = self._installed()
+        route = resolve(wanted, [file.name for file in files], self._aliases, lambda: self._default(files))
         file = next(file for file in files if file.name == route.model)
         if demands is not None and route.is_open:
             file = chosen(file, files, demands, self._best)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -59,20 +60,20 @@ def router_of(backend: ScriptedBackend, files: Sequence[ModelFile], default: str
 )
 def test_names(wanted: str | None, aliases: Mapping[str, str], route: Route) -> None:
     tagged = ["llama3.2:1b", "hf.co/org/repo-GGUF:Q4_0", "smollm:latest"]
-    assert resolve(wanted, [*INSTALLED, *tagged], aliases, "qwen") == route
+    assert resolve(wanted, [*INSTALLED, *tagged], aliases, lambda: "qwen") == route
 
 
 def test_an_alias_to_a_model_that_is_not_there_says_that_it_was_an_alias() -> None:
     with pytest.raises(ModelNotFound, match=r"named 'gone' here \(\[routing\] aliases makes it answer for 'gpt-4o'\)"):
-        resolve("gpt-4o", INSTALLED, {"gpt-*": "gone"}, "qwen")
+        resolve("gpt-4o", INSTALLED, {"gpt-*": "gone"}, lambda: "qwen")
     with pytest.raises(ModelNotFound, match=r"named 'gone' here \(\[models\] default\)"):
-        resolve(None, INSTALLED, {}, "gone")
+        resolve(None, INSTALLED, {}, lambda: "gone")
 
 
 @pytest.mark.parametrize("wanted", ["qwenn", "GPT-4o", "default", "../guide", "x" * 300])
 def test_an_unknown_name_is_not_found_and_told_what_there_is(wanted: str) -> None:
     with pytest.raises(ModelNotFound, match="Installed: qwen, gpt-oss, guide") as refused:
-        resolve(wanted, INSTALLED, ALIASES, "qwen")
+        resolve(wanted, INSTALLED, ALIASES, lambda: "qwen")
 
     assert refused.value.param == "model"
 
@@ -105,6 +106,29 @@ def test_what_cannot_talk_is_no_default_however_large(made_for: MadeFor | None) 
     assert default_model(None, [other, small, guide], within(8 * GIB), resident=["other"]) == "small"
     assert default_model(None, [other, guide], within(8 * GIB)) == "guide"
     assert default_model("other", [other, small, guide], within(8 * GIB)) == "other", "the owner knows best"
+
+
+def test_a_small_model_in_memory_is_no_default_while_a_larger_one_would_fit_in_its_place() -> None:
+    small, large = file("small", 2 * GIB), file("large", 5 * GIB)
+
+    assert default_model(None, [small, large], within(8 * GIB), resident=["small"]) == "large"
+    assert default_model(None, [small, large], within(4 * GIB), resident=["small"]) == "small"
+    assert default_model(None, [small, large], within(0), resident=["small"]) == "small", "it is there, so it fits"
+
+
+async def test_a_named_model_is_found_without_asking_which_one_is_the_default_and_never_on_the_loop() -> None:
+    asked, loop_thread = list[int](), threading.get_ident()
+
+    def default(_installed: Sequence[ModelFile]) -> str:
+        asked.append(threading.get_ident())
+        return "guide"
+
+    router = Router(ScriptedBackend(), lambda: [file("guide", 1)], ALIASES, default, lambda able: None)
+    assert await router.route("guide") == Route("guide", "named")
+    assert asked == []
+    assert await router.route(None) == Route("guide", "default")
+    assert len(asked) == 1
+    assert loop_thread not in asked
 
 
 async def test_a_router_asks_for_the_model_that_was_meant_and_says_why() -> None:

@@ -1,12 +1,14 @@
 """How much memory this process may still use: the machine's, cut to what its cgroups leave.
 
-The limits of cgroups nest, so every level up to the root is asked. File pages are counted there as used although they
-can be given back, so they are added again. Kernel: Documentation/admin-guide/cgroup-v2.rst, "memory.max", and
+The limits of cgroups nest, so every level up to the root is asked. File pages and the kernel's caches are counted there
+as used although they can be given back, so they are added again. Kernel: Documentation/admin-guide/cgroup-v2.rst,
+"memory.max"; above "memory.high" a process is slowed down until it hardly moves, so that is a limit as well. And
 cgroup-v1/memory.rst: there a group's own numbers are without its children's, `total_` says that they are with them.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +19,17 @@ from edged.host import cgroup
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """What a version of cgroups calls a limit, what is used of it, and of that the file pages that nobody uses."""
+    """What a version of cgroups calls its limits, what is used, and what of that the kernel gives back before it kills
+    anybody (in `memory.stat`)."""
 
-    limit: str
+    limits: tuple[str, ...]
     used: str
-    inactive: str
+    given_back: tuple[str, ...]
 
 
-_V2 = _Files("memory.max", "memory.current", "inactive_file")
+_V2 = _Files(("memory.max", "memory.high"), "memory.current", ("inactive_file", "active_file", "slab_reclaimable"))
 # Without a limit it holds the largest number that there is, more than any machine has.
-_V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_V1 = _Files(("memory.limit_in_bytes",), "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
 
 
 def available_bytes(cgroup_root: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSHIP) -> int:
@@ -47,11 +50,12 @@ def _levels(root: Path, membership: Path) -> list[tuple[Path, _Files]]:
 
 
 def _limit_bytes(level: Path, files: _Files) -> int | None:
-    try:
-        limit = (level / files.limit).read_text().strip()
-    except OSError:
-        return None  # the root has no limit, and a controller may be off (Raspberry Pi OS ships so)
-    return None if limit == "max" else int(limit)
+    """The lowest limit; None where there is none, or the controller is off (Raspberry Pi OS ships so)."""
+    limits = []
+    for name in files.limits:
+        with suppress(OSError):
+            limits.append((level / name).read_text().strip())
+    return min((int(limit) for limit in limits if limit != "max"), default=None)
 
 
 def _room_bytes(level: Path, files: _Files) -> int | None:
@@ -59,8 +63,8 @@ def _room_bytes(level: Path, files: _Files) -> int | None:
     if limit_bytes is None:
         return None
     try:
-        used = int((level / files.used).read_text())
+        used_bytes = int((level / files.used).read_text())
         statistics = dict(line.split() for line in (level / "memory.stat").read_text().splitlines())
     except OSError:
         return None
-    return limit_bytes - used + int(statistics.get(files.inactive, 0))
+    return limit_bytes - used_bytes + sum(int(statistics.get(name, 0)) for name in files.given_back)

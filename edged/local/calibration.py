@@ -1,7 +1,8 @@
 """What loads have really taken, remembered: the next forecast of the same file on the same machine begins there.
 
 It stands in `cache/memory.json` beside `tuning.json`, and is a cache as well: without it the arithmetic stands alone.
-What a load that failed for memory teaches is only that it took more than there was.
+What a load that failed for memory teaches is only that it took more than there was, which may have been others' doing:
+it is forgotten when the daemon starts anew.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import math
 from dataclasses import replace
 from pathlib import Path
+from threading import RLock
 
 from edged import durable
 from edged.checked import fields_of, reader
@@ -29,12 +31,16 @@ _LEAST_PROCESS_BYTES, _MOST_PROCESS_BYTES = 16 * 2**20, 4 * 2**30
 
 
 class Calibration:
-    """What was learnt, by model and machine. Reads its file once; writes it when something new is learnt."""
+    """What was learnt, by model and machine. Reads its file once; writes it when something new is learnt.
+
+    Several threads may write at once, as loads end together; who reads never waits for them.
+    """
 
     def __init__(self, file: Path, machine: str) -> None:
         self._file = file
         self._machine = machine
         self._entries = _read(file)
+        self._writing = RLock()
 
     def known(self, model: ModelFile) -> Learned:
         """What loads of this file taught; nothing, for the first."""
@@ -48,24 +54,27 @@ class Calibration:
             log.warning("what the load of %s took is not kept: %s", model.name, error)
             return
         key = self._key(model)
-        if self._entries.get(key) == learned:
-            return
-        self._entries.pop(key, None)
-        self._entries[key] = learned
-        self._entries = dict(list(self._entries.items())[-_ENTRIES:])
-        try:
-            durable.write(self._file, json.dumps(self._entries, default=fields_of, indent=1))
-        except OSError as error:
-            log.warning("%s cannot be written, so the next load is forecast by arithmetic: %s", self._file, error)
+        with self._writing:
+            if self._entries.get(key) == learned:
+                return
+            others = [(other, known) for other, known in self._entries.items() if other != key]
+            self._entries = dict([*others, (key, learned)][-_ENTRIES:])
+            try:
+                durable.write(self._file, json.dumps(self._entries, default=fields_of, indent=1))
+            except OSError as error:
+                log.warning("%s cannot be written, so the next load is forecast by arithmetic: %s", self._file, error)
 
     def note_success(self, model: ModelFile, learned: Learned) -> None:
         """A load has taken so much. What was missing before is forgotten by halves: it may have been others' doing."""
-        left_bytes = self.known(model).missing_bytes // 2
-        self.remember(model, replace(learned, missing_bytes=left_bytes if left_bytes >= _LEAST_MISSING_BYTES else 0))
+        with self._writing:
+            left_bytes = self.known(model).missing_bytes // 2
+            left_bytes = left_bytes if left_bytes >= _LEAST_MISSING_BYTES else 0
+            self.remember(model, replace(learned, missing_bytes=left_bytes))
 
     def note_failure(self, model: ModelFile, missing_bytes: int) -> None:
         """A load took at least so much more than was forecast."""
-        self.remember(model, replace(self.known(model), missing_bytes=max(0, missing_bytes)))
+        with self._writing:
+            self.remember(model, replace(self.known(model), missing_bytes=max(0, missing_bytes)))
 
     def _key(self, model: ModelFile) -> str:
         return f"{model.name} {model.size_bytes} {model.modified_s} | {self._machine}"
@@ -73,7 +82,8 @@ class Calibration:
 
 def _read(file: Path) -> dict[str, Learned]:
     try:
-        return {key: _check(reader(Learned)(value)) for key, value in json.loads(file.read_text()).items()}
+        found = {key: _check(reader(Learned)(value)) for key, value in json.loads(file.read_text()).items()}
+        return {key: replace(learned, missing_bytes=0) for key, learned in found.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

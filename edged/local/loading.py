@@ -33,6 +33,8 @@ from edged.wire import Load, Loaded, Tuned
 
 # A way that takes less than one that failed: the arithmetic is right within a tenth.
 _LESS = 0.9
+# A forecast is never off by so much (`calibration.py` believes no more of the cells that it does not know).
+_FAR_ABOVE = 4.0
 
 log = logging.getLogger(__name__)
 
@@ -159,12 +161,12 @@ class Loader:
     def _note_failure(self, file: ModelFile, found: Fit, available_bytes: int) -> None:
         """The same way shall not seem to fit into the same room again.
 
-        No more than it was said to need can have been missing: somebody else may have killed it, in any room.
+        In a room that was far larger it was not the room: somebody killed it, or took the memory and gave it back.
         """
-        if self._calibration is not None:
-            known_bytes, failed_bytes = self._calibration.known(file).missing_bytes, found.needs.total_bytes
-            missing_bytes = known_bytes + available_bytes - failed_bytes + 1
-            self._calibration.note_failure(file, min(missing_bytes, failed_bytes))
+        failed_bytes = found.needs.total_bytes
+        if self._calibration is not None and available_bytes < failed_bytes * _FAR_ABOVE:
+            missing_bytes = found.needs.missing_bytes + available_bytes - failed_bytes + 1
+            self._calibration.note_failure(file, missing_bytes)
 
     async def _load(self, wanted: Load, resident: Resident) -> Loaded:
         with ExitStack() as opened:
@@ -198,7 +200,7 @@ class Loader:
         tuned = Tuned(engine.threads)
         if engine.threads is None and tuning is not None:  # a number that was set is not to be taken for a measured one
             tuned = tuning.known(file, how, threads)
-            resident.process.on_tuned = partial(tuning.remember, file, how, threads)
+            resident.process.on_tuned = partial(_remember, tuning, file, how, threads)
         return Load(
             name=file.name,
             context_tokens=way.context_tokens,
@@ -214,6 +216,12 @@ class Loader:
             kv_type=way.kv_type,
             snapshot_bytes=found.snapshot_bytes,
         )
+
+
+def _remember(tuning: Tuning, file: ModelFile, how: Loading, threads: int, tuned: Tuned) -> None:
+    """Nobody is kept waiting by the card that it is written to."""
+    if tuning.note(file, how, threads, tuned):
+        asyncio.get_running_loop().run_in_executor(None, tuning.write)
 
 
 def renew(resident: Resident, spawn: Callable[[], WorkerProcess]) -> None:

@@ -176,6 +176,11 @@ def too_many(model: str, wanted: int, slots: int) -> InvalidRequest:
     )
 
 
+def taken_bytes(residents: Iterable[Resident]) -> int:
+    """What would be free again if all of them left."""
+    return sum(resident.needs_bytes - resident.outstanding_bytes for resident in residents)
+
+
 async def share_prompts(system_prompts: Iterable[str], renderer: Renderer, process: WorkerProcess) -> None:
     """Have `process` read each of `system_prompts`, as far as the model's template takes them."""
     for text in system_prompts:

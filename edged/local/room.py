@@ -19,7 +19,7 @@ def this_machine() -> Machine:
     return Machine(hardware.features(), gpu.present() is not None)
 
 
-def judge(engine: Engine, calibration: Calibration | None = None) -> Callable[[ModelFile], Ease]:
-    """How well a model would fit into what is free now."""
-    machine, room_bytes = this_machine(), memory.available_bytes()
+def judge(engine: Engine, calibration: Calibration | None = None, taken_bytes: int = 0) -> Callable[[ModelFile], Ease]:
+    """How well a model would fit if those that take `taken_bytes` now left. Reads files."""
+    machine, room_bytes = this_machine(), memory.available_bytes() + taken_bytes
     return lambda file: ease(file, engine, room_bytes, machine, calibration.known(file) if calibration else UNLEARNED)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from edged import durable
 from edged.checked import fields_of, reader
@@ -89,6 +90,7 @@ class Tuning:
         self._file = file
         self._machine = machine
         self._entries = _read(file)
+        self._writing = Lock()
 
     def known(self, model: ModelFile, how: Loading, most_threads: int) -> Tuned:
         """What was found out about a model that is loaded in this way and runs on at most so many threads."""
@@ -96,19 +98,28 @@ class Tuning:
 
     def remember(self, model: ModelFile, how: Loading, most_threads: int, tuned: Tuned) -> None:
         """Keep what was found out, in place of what was known; what cannot be true is not kept."""
+        if self.note(model, how, most_threads, tuned):
+            self.write()
+
+    def note(self, model: ModelFile, how: Loading, most_threads: int, tuned: Tuned) -> bool:
+        """The same, but for the file: whether there is something to `write`. Waits for nobody."""
         try:
             _check(tuned)
         except ValueError as error:
             log.warning("what the worker of %s measured is not kept: %s", model.name, error)
-            return
+            return False
         key = self._key(model, how, most_threads)
-        self._entries.pop(key, None)
-        self._entries[key] = tuned
-        self._entries = dict(list(self._entries.items())[-_ENTRIES:])
-        try:
-            durable.write(self._file, json.dumps(self._entries, default=fields_of, indent=1))
-        except OSError as error:
-            log.warning("%s cannot be written, so the next start measures again: %s", self._file, error)
+        others = [(other, known) for other, known in self._entries.items() if other != key]
+        self._entries = dict([*others, (key, tuned)][-_ENTRIES:])
+        return True
+
+    def write(self) -> None:
+        """Write down what is known now; any thread may."""
+        with self._writing:
+            try:
+                durable.write(self._file, json.dumps(self._entries, default=fields_of, indent=1))
+            except OSError as error:
+                log.warning("%s cannot be written, so the next start measures again: %s", self._file, error)
 
     def _key(self, model: ModelFile, how: Loading, most_threads: int) -> str:
         loaded = "repacked" if how.repacks else "as it is"

@@ -43,6 +43,24 @@ def test_a_limit_leaves_what_is_not_used(
     assert available_bytes(tmp_path / "root", member(tmp_path, "0::/system.slice/edged.service\n")) == expected
 
 
+def test_whatever_can_be_given_back_is_room(tmp_path: Path) -> None:
+    cgroup(tmp_path / "root/a", "700", 650, inactive_file=100)
+    with (tmp_path / "root/a/memory.stat").open("a") as statistics:
+        statistics.write("active_file 30\nslab_reclaimable 7\n")
+
+    assert available_bytes(tmp_path / "root", member(tmp_path, "0::/a\n")) == 700 - 650 + 100 + 30 + 7
+
+
+@pytest.mark.parametrize(("high", "limit_bytes"), [("max", 700), ("300", 300), ("900", 700)])
+def test_where_a_process_is_slowed_down_it_has_no_room_either(high: str, limit_bytes: int, tmp_path: Path) -> None:
+    cgroup(tmp_path / "root/a", "700", 200)
+    (tmp_path / "root/a/memory.high").write_text(f"{high}\n")
+    membership = member(tmp_path, "0::/a\n")
+
+    assert available_bytes(tmp_path / "root", membership) == limit_bytes - 200
+    assert total_bytes(tmp_path / "root", membership) == limit_bytes
+
+
 def test_the_tightest_level_counts(tmp_path: Path) -> None:
     root = tmp_path / "root"
     cgroup(root, "300", 100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,16 @@ def test_what_was_missing_is_forgotten_by_halves(tmp_path: Path) -> None:
     assert left == [2, 1, 0]
 
 
+def test_what_was_missing_is_forgotten_by_the_next_daemon(tmp_path: Path) -> None:
+    file = tmp_path / "memory.json"
+    calibration = Calibration(file, "Pi 5")
+    calibration.note_success(MODEL, FOUND)
+    calibration.note_failure(MODEL, 4 * MIB)
+
+    assert calibration.known(MODEL) == replace(FOUND, missing_bytes=4 * MIB)
+    assert Calibration(file, "Pi 5").known(MODEL) == FOUND
+
+
 def test_it_holds_so_many_and_no_more(tmp_path: Path) -> None:
     file = tmp_path / "memory.json"
     calibration = Calibration(file, "Pi 5")
@@ -67,3 +78,14 @@ def test_it_holds_so_many_and_no_more(tmp_path: Path) -> None:
 
     known = [model.name for model in models if Calibration(file, "Pi 5").known(model) == FOUND]
     assert known == [model.name for model in models[6:]]
+
+
+def test_loads_that_end_together_are_all_remembered(tmp_path: Path) -> None:
+    file = tmp_path / "memory.json"
+    calibration = Calibration(file, "Pi 5")
+    models = [replace(MODEL, name=f"m{number}") for number in range(60)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda model: calibration.note_success(model, FOUND), models))
+
+    again = Calibration(file, "Pi 5")
+    assert all(again.known(model) == FOUND for model in models)

@@ -197,10 +197,12 @@ def long_one(folder: Path) -> Store:
     return Store(folder)
 
 
-async def starved(folder: Path, times: int, engine: Engine, calibration: Calibration | None = None) -> Starving:
+async def starved(
+    folder: Path, times: int, engine: Engine, calibration: Calibration | None = None, room_bytes: int = GIB
+) -> Starving:
     keeping, resident = Starving(times), Resident(process(), 8, 8)
     loader = Loader(long_one(folder), engine, None, keeping, calibration)
-    await loader.load("long", resident, process, lambda: GIB)
+    await loader.load("long", resident, process, lambda: room_bytes)
     assert (resident.slots, resident.free) == (keeping.tried[-1].sequences,) * 2
     return keeping
 
@@ -214,6 +216,24 @@ async def test_a_load_that_finds_no_memory_is_tried_once_in_a_way_that_takes_les
     assert (second.context_tokens, second.sequences, second.kv_type) == (8192, 8, "q8_0")
     learned = calibration.known(long_one(tmp_path).find("long"))
     assert learned.missing_bytes > 0, "it took more than was forecast"
+
+
+async def test_two_failures_do_not_count_what_was_missing_twice(tmp_path: Path) -> None:
+    calibration, resident = Calibration(tmp_path / "memory.json", "Pi 5"), Resident(process(), 8, 8)
+    loader = Loader(long_one(tmp_path), Engine(), None, Starving(2), calibration)
+    with pytest.raises(ModelTooLarge):
+        await loader.load("long", resident, process, lambda: GIB)
+
+    missing_bytes = calibration.known(long_one(tmp_path).find("long")).missing_bytes
+    assert resident.fit is not None
+    assert resident.fit.needs.total_bytes + missing_bytes == GIB + 1, "just more than there was"
+
+
+async def test_in_a_room_that_is_far_larger_nothing_is_taken_for_missing(tmp_path: Path) -> None:
+    calibration = Calibration(tmp_path / "memory.json", "Pi 5")
+    await starved(tmp_path, 1, Engine(), calibration, room_bytes=1000 * GIB)
+
+    assert calibration.known(long_one(tmp_path).find("long")).missing_bytes == 0
 
 
 async def test_the_second_time_it_is_refused_with_the_numbers(tmp_path: Path) -> None:
