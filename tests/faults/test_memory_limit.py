@@ -62,8 +62,8 @@ def test_a_model_that_fits_only_with_less_gets_less_and_says_so(group: MemoryGro
     with running({"long": long}, CONFIG.replace("guide", "long"), within=group.entering()) as daemon:
         answer = asked(daemon, "long")
 
-        fit = fit_of(daemon, "long")
         assert answer.status == 200, answer.body
+        fit = fit_of(daemon, "long")
         assert (fit["context_tokens"], fit["kv_type"]) == (CONTEXT_TOKENS, "q8_0")
         assert "kv_type q8_0 in place of f16" in fit["lowered"]
         assert fit["needs"]["total_bytes"] < 920 * MIB
