@@ -151,6 +151,22 @@ async def test_what_is_here_is_not_fetched_again(bench: Bench) -> None:
     assert [record.name for record in await bench.records()] == [NAME, "other"]
 
 
+async def test_only_what_came_and_was_announced_is_called_verified(bench: Bench) -> None:
+    bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model()}
+    bench.hub.links["small.gguf"] = model(10)
+    assert (await bench.pull(f"hf.co/{REPOSITORY}")).verified
+    (record,) = await bench.records()
+    assert record.verified_s == record.added_s > 0
+    await asyncio.to_thread(bench.store.touch_verified, record, 5)
+
+    assert not (await bench.pull(f"hf.co/{REPOSITORY}")).verified
+    assert not (await bench.pull(f"hf.co/{REPOSITORY}", name="other")).verified
+    assert [record.verified_s for record in await bench.records()] == [5, 5]
+
+    assert not (await bench.pull(f"{bench.hub.files_url}/small.gguf")).verified
+    assert (await bench.pull(f"{bench.hub.files_url}/small.gguf", name="x", sha256=sha256(model(10)))).state == "done"
+
+
 async def test_a_model_is_replaced_only_by_a_whole_one(bench: Bench) -> None:
     bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model(100)}
     await bench.pull(f"hf.co/{REPOSITORY}")
