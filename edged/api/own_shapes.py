@@ -17,6 +17,7 @@ _PULL = object_of(
         "reason": {**TEXT, "description": "Why it waits."},
         "code": {**TEXT, "description": "Why it failed, for programs."},
         "message": {**TEXT, "description": "Why it failed, for people."},
+        "verified": {**FLAG, "description": "Whether all of it came now and has the checksums that were announced."},
     },
     about="A model that is fetched, as it stands.",
 )

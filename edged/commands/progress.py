@@ -89,7 +89,8 @@ def ending(progress: Mapping[str, Any], took_s: float) -> str:
         case "done":
             speed = f", {size(progress['done_bytes'] / took_s)}/s" if took_s >= 1 and progress["done_bytes"] else ""
             took = f" in {clock(took_s)}{speed}" if took_s >= 1 else ""
-            return f"{progress['name']} is installed: {size(progress['total_bytes'] or 0)}{took}, checksum verified."
+            verified = ", checksum verified" if progress["verified"] else ""
+            return f"{progress['name']} is installed: {size(progress['total_bytes'] or 0)}{took}{verified}."
         case "cancelled":
             return f"{progress['name']} was cancelled."
         case _:

@@ -72,10 +72,15 @@ def here(store: Store, remote: Remote) -> Piece | None:
     return piece if store.has_blob(piece) else None
 
 
-def record(found: Found, name: str, pieces: Sequence[Piece]) -> Record:
-    """What the store will know of it."""
-    now_s = int(time.time())
-    return Record(name, tuple(pieces), found.source, found.revision, found.license, now_s, now_s)
+def record(store: Store, found: Found, name: str, pieces: Sequence[Piece], arrived: Sequence[Arrived]) -> Record:
+    """What the store will know of it. What was here already was not read again: it is as verified as it was."""
+    now_s, came = int(time.time()), {one.piece for one in arrived}
+    known = store.records() if came != set(pieces) else []
+    verified_s = min(
+        now_s if piece in came else max((one.verified_s for one in known if piece in one.pieces), default=0)
+        for piece in pieces
+    )
+    return Record(name, tuple(pieces), found.source, found.revision, found.license, now_s, verified_s)
 
 
 def install(store: Store, record: Record, arrived: Sequence[Arrived]) -> None:

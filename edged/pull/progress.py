@@ -17,7 +17,10 @@ _SPEED_OVER_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A pull as it stands. `reason` is why it waits, `code` and `message` why it failed."""
+    """A pull as it stands. `reason` is why it waits, `code` and `message` why it failed.
+
+    `verified`: all of it came now, and has the checksums that were announced.
+    """
 
     id: str
     reference: str
@@ -30,6 +33,7 @@ class Progress:
     reason: str = ""
     code: str = ""
     message: str = ""
+    verified: bool = False
 
     @property
     def has_ended(self) -> bool:

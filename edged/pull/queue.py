@@ -253,8 +253,13 @@ class Pulls:
         async with installing.holding(store, known), AsyncExitStack() as life:
             come = [await self._one(pull, found, number, life) for number in range(len(found.pieces))]
             pull.change(state="verifying", reason="", bytes_per_s=None, eta_s=None)
-            record = installing.record(found, name, [piece for piece, _ in come])
-            await installing.through(installing.install, store, record, [arrived for _, arrived in come if arrived])
+            arrived = [one for _, one in come if one]
+            record = await asyncio.to_thread(
+                installing.record, store, found, name, [piece for piece, _ in come], arrived
+            )
+            await installing.through(installing.install, store, record, arrived)
+            is_announced = all(remote.sha256 for remote in found.pieces)
+            pull.change(verified=is_announced and len(arrived) == len(come))
             await self._clear(pull)
         return record
 

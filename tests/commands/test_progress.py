@@ -16,6 +16,7 @@ from edged.commands.progress import Bar, as_json, clock, ending, of_total, shown
 BEGUN: dict[str, Any] = {
     "id": "1", "reference": "qwen3-4b", "name": "qwen3-4b", "state": "fetching", "total_bytes": 2_497_280_256,
     "done_bytes": 1_050_000_000, "bytes_per_s": 8.2e6, "eta_s": 177.0, "reason": "", "code": "", "message": "",
+    "verified": False,
 }  # fmt: skip
 LONG = "hf.co/bartowski/ibm-granite_granite-3.3-2b-instruct-GGUF:Q4_K_M"
 STATES = ("queued", "waiting", "resolving", "fetching", "verifying", "copying", "checking", "mending")
@@ -112,8 +113,9 @@ def test_a_program_gets_every_change_as_json() -> None:
 
 
 def test_how_it_ended_is_a_sentence() -> None:
-    done = BEGUN | {"state": "done", "done_bytes": 2_497_280_256}
+    done = BEGUN | {"state": "done", "done_bytes": 2_497_280_256, "verified": True}
     assert ending(done, 303) == "qwen3-4b is installed: 2.50 GB in 5:03, 8.24 MB/s, checksum verified."
     assert ending(done, 0.1) == "qwen3-4b is installed: 2.50 GB, checksum verified."
+    assert ending(done | {"verified": False}, 0.1) == "qwen3-4b is installed: 2.50 GB."
     assert ending(BEGUN | {"state": "cancelled"}, 1) == "qwen3-4b was cancelled."
     assert ending(BEGUN | {"state": "failed", "message": "No room."}, 1) == "No room."

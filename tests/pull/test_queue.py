@@ -151,6 +151,22 @@ async def test_what_is_here_is_not_fetched_again(bench: Bench) -> None:
     assert [record.name for record in await bench.records()] == [NAME, "other"]
 
 
+async def test_only_what_came_and_was_announced_is_called_verified(bench: Bench) -> None:
+    bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model()}
+    bench.hub.links["small.gguf"] = model(10)
+    assert (await bench.pull(f"hf.co/{REPOSITORY}")).verified
+    (record,) = await bench.records()
+    assert record.verified_s == record.added_s > 0
+    await asyncio.to_thread(bench.store.touch_verified, record, 5)
+
+    assert not (await bench.pull(f"hf.co/{REPOSITORY}")).verified
+    assert not (await bench.pull(f"hf.co/{REPOSITORY}", name="other")).verified
+    assert [record.verified_s for record in await bench.records()] == [5, 5]
+
+    assert not (await bench.pull(f"{bench.hub.files_url}/small.gguf")).verified
+    assert (await bench.pull(f"{bench.hub.files_url}/small.gguf", name="x", sha256=sha256(model(10)))).state == "done"
+
+
 async def test_a_model_is_replaced_only_by_a_whole_one(bench: Bench) -> None:
     bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model(100)}
     await bench.pull(f"hf.co/{REPOSITORY}")
@@ -263,17 +279,29 @@ async def test_cancelling_ends_it_and_what_was_fetched_is_gone(bench: Bench) -> 
     assert not (bench.store.partials / "queue.json").exists()
 
 
-async def test_cancelling_twice_ends_it_once_and_the_next_goes_on(bench: Bench) -> None:
+async def test_cancelling_twice_ends_it_once_and_the_next_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.hub.links["small.gguf"] = model()
     bench.hub.faults = [Fault(stall_at=2**20)]
     text = f"{bench.hub.files_url}/small.gguf"
+    begun, may_go_on = threading.Event(), threading.Event()
+    clear = installing.clear
+
+    def slowly(*arguments: Any) -> None:
+        begun.set()
+        assert may_go_on.wait(10)
+        clear(*arguments)
+
     async with bench.pulls(replace(SHORT, stall_s=30.0)) as pulls:
         running, waiting = pulls.submit(text), pulls.submit(text, name="other")
         await until(pulls, running.id, lambda progress: progress.done_bytes > 0)
+        monkeypatch.setattr(installing, "clear", slowly)
         pulls.cancel(running.id)
-        await asyncio.sleep(0)  # it is being cleared away
-        for _ in range(3):
-            pulls.cancel(running.id)
+        assert await asyncio.to_thread(begun.wait, 10)
+        pulls.cancel(running.id)
+        await asyncio.sleep(0)
+        may_go_on.set()
         assert (await ended(pulls, running.id)).state == "cancelled"
         assert (await ended(pulls, waiting.id)).state == "done"
 

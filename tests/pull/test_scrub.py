@@ -15,7 +15,7 @@ from edged.errors import QueueFull
 from edged.pull.scrub import Checked, Scrub
 from edged.pull.throttle import Clock
 from edged.store import Piece, Record
-from tests.hub import COMMIT, Fault, model, sha256
+from tests.hub import COMMIT, Fault, model, sha256, split_model
 from tests.pull.conftest import SHORT, Bench, ended
 
 REPOSITORY = "maker/Small-GGUF"
@@ -249,3 +249,19 @@ async def test_another_version_does_not_mend_what_was_bad(bench: Bench) -> None:
     assert found.state == "bad"
     assert sha256(model(10)) in found.message
     assert (await bench.records())[0].pieces[0].sha256 == sha256(model())
+
+
+async def test_what_came_as_another_version_is_not_called_mended(bench: Bench) -> None:
+    def offered(count: int) -> dict[str, bytes]:
+        return {f"big-Q4_K_M-{at:05}-of-{count:05}.gguf": data for at, data in enumerate(split_model(count), start=1)}
+
+    bench.hub.repositories[REPOSITORY] = offered(2)
+    async with bench.pulls() as pulls:
+        await ended(pulls, pulls.submit(f"hf.co/{REPOSITORY}").id)
+        (record,) = await bench.records()
+        bend(bench.store.blob_path(record.pieces[0].sha256), at=record.pieces[0].size_bytes - 1)
+        bench.hub.repositories[REPOSITORY] = offered(3)
+        (found,) = await scrubbed(Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False))
+
+    assert found.state == "replaced"
+    assert "another version" in found.message
