@@ -12,7 +12,7 @@ import pytest
 from edged.pull import line
 from edged.pull.found import Found, Remote
 from edged.pull.installing import check_room
-from edged.pull.partial import Partial, keep
+from edged.pull.partial import Partial, keep, sweep
 from edged.store import Store
 
 
@@ -60,6 +60,24 @@ def test_a_model_that_was_becoming_one_needs_no_room_again(tmp_path: Path) -> No
     check_room(store, found, 2**62)
 
     assert path.stat().st_size == 100
+
+
+def test_what_nobody_has_gone_on_with_for_weeks_is_deleted(tmp_path: Path) -> None:
+    for name in ("ordered", "left", "upload-known", "upload-lost"):
+        begun(tmp_path / f"{name}.part")
+    (tmp_path / "upload-lost.json").unlink()
+    keep(tmp_path / "left.part")
+    touched_s = (tmp_path / "left.part").stat().st_mtime
+    sweep(tmp_path, {"ordered"}, touched_s + 13 * 86400)
+    assert len(list(tmp_path.glob("*.part"))) == 5
+
+    sweep(tmp_path, {"ordered"}, touched_s + 15 * 86400)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "ordered.part",
+        "ordered.json",
+        "upload-known.part",
+        "upload-known.json",
+    }
 
 
 def test_orders_that_cannot_be_read_keep_nobody_from_starting(tmp_path: Path) -> None:
