@@ -22,7 +22,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 SAFE_EVERY_BYTES = 63 * 2**20
 _READ_BYTES = 2**20
 _AGAIN = ".again.part"
+_UPLOAD = "upload-"
+_KEPT_S = 14 * 86400
 _LOWEST = 19
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 _NO_SECOND_NAME = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
@@ -201,6 +203,26 @@ def delete(path: Path) -> None:
         file.unlink(missing_ok=True)
     with contextlib.suppress(FileNotFoundError):  # no folder, no partial in it
         durable.sync_folder(path.parent)
+
+
+def sweep(folder: Path, ordered: Collection[str], now_s: float) -> None:
+    """Delete what nobody orders (`ordered` are the keys that somebody does) and nothing was added to for two weeks.
+
+    An upload is ordered as long as its note is there: whoever sends it may go on.
+    """
+    for path in folder.glob("*.part"):
+        key = path.name.removesuffix(".part").removesuffix(".again")
+        whole = path.with_name(f"{key}.part")
+        note = whole.with_suffix(".json")
+        if key in ordered or (key.startswith(_UPLOAD) and note.exists()):
+            continue
+        try:
+            touched_s = max(file.lstat().st_mtime for file in (path, note) if file.exists())
+            if now_s - touched_s > _KEPT_S:
+                delete(whole)
+                log.info("%s was deleted: nobody has gone on with it for %d days", whole, _KEPT_S // 86400)
+        except (OSError, ValueError) as error:  # ValueError: it went meanwhile
+            log.warning("%s is left behind by a download and could not be deleted: %s", path, error)
 
 
 def _read(note: Path) -> State:

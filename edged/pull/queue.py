@@ -28,7 +28,7 @@ from edged.pull.finder import Finder, Hubs, tokens
 from edged.pull.found import Found
 from edged.pull.line import Order
 from edged.pull.pace import Patience, QuietHours
-from edged.pull.partial import SAFE_EVERY_BYTES, file_thread
+from edged.pull.partial import SAFE_EVERY_BYTES, file_thread, sweep
 from edged.pull.progress import Progress, Speed, Watched
 from edged.pull.throttle import Clock, Throttle
 from edged.pull.transfer import Means, Transfer
@@ -101,7 +101,10 @@ class Pulls:
         known = await asyncio.to_thread(tokens, self._settings, self._hubs, self._environ)
         self._web = await self._life.enter_async_context(Web(self._named, known, self._patience))
         self._finder = Finder(self._web, self._hubs)
-        self._line = [_Pull(order) for order in await asyncio.to_thread(line.read, self._store.partials)]
+        orders = await asyncio.to_thread(line.read, self._store.partials)
+        ordered = {key for order in orders for key in order.keys}
+        await asyncio.to_thread(sweep, self._store.partials, ordered, time.time())
+        self._line = [_Pull(order) for order in orders]
         await self._tasks.__aenter__()
         self._server = self._tasks.create_task(self._serve(), name="fetch models")
         self._tasks.create_task(self._note(), name="note what is to be fetched")
@@ -243,7 +246,9 @@ class Pulls:
         known = [Piece(one.sha256, one.size_bytes) for one in found.pieces if one.sha256 and one.size_bytes is not None]
         all_known = known if len(known) == len(found.pieces) else None
         await asyncio.to_thread(store.check_origin, name, found.source, all_known)
-        pull.keys = tuple(piece.key for piece in found.pieces)
+        keys = tuple(piece.key for piece in found.pieces)
+        await self._clear(pull, besides=keys)  # what an earlier version of it has left
+        pull.keys = keys
         pull.change(name=name, total_bytes=found.size_bytes)
         self._changed.set()
         self._tell(
@@ -317,8 +322,8 @@ class Pulls:
         descriptor, piece = await life.enter_async_context(transfer.verified())
         return piece, installing.Arrived(path, descriptor, piece)
 
-    async def _clear(self, pull: _Pull) -> None:
-        paths = [self._store.partial_path(key) for key in pull.keys]
+    async def _clear(self, pull: _Pull, besides: tuple[str, ...] = ()) -> None:
+        paths = [self._store.partial_path(key) for key in pull.keys if key not in besides]
         shared = {key for other in self._unended() if other is not pull for key in other.keys}
         await asyncio.to_thread(installing.clear, [path for path in paths if path.stem not in shared])
 
