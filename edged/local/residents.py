@@ -31,6 +31,7 @@ from edged.local.quarantine import Quarantine
 from edged.local.renderer import Renderer
 from edged.local.resident import Resident, share_prompts, too_many
 from edged.local.work import Work
+from edged.store import unusable
 from edged.template_wire import Template
 
 log = logging.getLogger(__name__)
@@ -92,8 +93,9 @@ class Residents:
 
     @property
     def needs(self) -> dict[str, int]:
-        """Bytes that every model takes that was ever asked for."""
-        return {model: known.needs_bytes for model, known in self._known.items()}
+        """Bytes that each model takes that is in memory, and those that others would like that were ever asked for."""
+        taken = {model: resident.needs_bytes for model, resident in self.all.items() if resident.needs_bytes}
+        return {model: known.needs_bytes for model, known in self._known.items()} | taken
 
     @property
     def room_bytes(self) -> int:
@@ -130,6 +132,8 @@ class Residents:
 
     def _look_up(self, model: str) -> Known:
         file = self._loader.find(model)
+        if file.problem:
+            raise unusable(model, file.problem, is_unsupported=file.is_unsupported)
         return Known(file.size_bytes, self._loader.needed_bytes(file), f"{file.size_bytes} {file.modified_s}")
 
     def loading_s(self, model: str) -> float | None:
@@ -192,6 +196,9 @@ class Residents:
         except (EdgedError, OSError) as error:
             failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
             self._fail(model, resident, failure)
+            return
+        if resident.process.error is not None:  # it died since it said so, while `_bury` left it to this
+            self._fail(model, resident, resident.process.error)
             return
         resident.renderer = Renderer(model, Template(card.template, card.bos, card.eos, card.controls))
         resident.become_ready()
