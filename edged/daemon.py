@@ -31,6 +31,7 @@ from edged.local.calibration import Calibration
 from edged.local.keeping import Keeping
 from edged.local.loads import LoadTimes
 from edged.local.pool import Pool
+from edged.local.quarantine import identity_of
 from edged.local.room import judge
 from edged.local.shelf import Shelf
 from edged.local.tuning import Tuning
@@ -95,11 +96,11 @@ async def run(config: Config, state: Path) -> None:
         journal.observers.append(metrics)
 
         def default(installed: Sequence[ModelFile]) -> str:
-            given = [file for file in installed if pool.memory.quarantine.case_of(file.name) is None]
+            given = [file for file in installed if pool.memory.quarantine.case_of(file.name, identity_of(file)) is None]
             return default_model(config.models.default, given, judge(engine, calibration), pool.residents.keys())
 
         def best(able: Sequence[ModelFile]) -> ModelFile | None:
-            given = [file for file in able if pool.memory.quarantine.case_of(file.name) is None]
+            given = [file for file in able if pool.memory.quarantine.case_of(file.name, identity_of(file)) is None]
             return largest(given, judge(engine, calibration), pool.residents.keys())
 
         local = Local(pool, store, config.limits, config.engine.shared_prompts)

@@ -177,10 +177,10 @@ class Pool:
     def keep(self, model: str, keep_s: float | None) -> None:
         """Let `model` leave memory once nobody has used it for `keep_s` seconds; None leaves it as it is.
 
-        Infinity keeps it for good, 0 lets it go at once, or as soon as whoever uses it now is done.
+        Infinity keeps it for good, 0 lets it go as soon as nobody uses it. What the owner wants in memory stays.
         """
         resident = self.residents.get(model)
-        if resident is None or keep_s is None:
+        if resident is None or keep_s is None or (model in self._memory.kept and keep_s < math.inf):
             return
         resident.keep_s = keep_s
         self._memory.expect_leave(resident)

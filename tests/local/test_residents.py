@@ -32,6 +32,7 @@ from edged.local.fit import Fit
 from edged.local.loading import Loader
 from edged.local.loads import LoadTimes
 from edged.local.pool import Pool
+from edged.local.quarantine import identity_of
 from edged.observe import Journal
 from edged.sampling import Sampling
 from edged.store import ModelFile, Store
@@ -363,6 +364,9 @@ async def test_another_file_under_the_same_name_starts_anew(
         (tmp_path / "one.gguf").unlink()
         (tmp_path / "one.gguf").write_bytes(nano_file.read_bytes() + bytes(32))
 
+        case_of, file = pool.memory.quarantine.case_of, await asyncio.to_thread(store.find, "one")
+        assert case_of("one") is not None
+        assert case_of("one", identity_of(file)) is None, "it may be the default model again before anybody names it"
         await use(pool, "one")
         assert pool.memory.quarantine.cases == []
 
@@ -481,3 +485,17 @@ async def test_nobody_leaves_for_a_file_that_cannot_be_used(
         assert isinstance(await failure_of(pool, "garbage"), ModelInvalid)
         assert pool.residents.keys() == {"one"}
         assert events(journal, "model_loading") == ["one"]
+
+
+async def test_nobody_but_the_owner_sends_away_what_he_wants_in_memory(store: Store, journal: Journal) -> None:
+    async with opened(store, journal) as pool:
+        pool.warm("one")
+        await use(pool, "one", "two")
+
+        pool.keep("one", 0)
+        pool.keep("two", 0)
+
+        await until(lambda: "two" not in pool.residents)
+        assert pool.residents["one"].state == "ready"
+        pool.memory.forget("one")
+        await until(lambda: "one" not in pool.residents)
