@@ -32,6 +32,7 @@ from edged.local.fit import Ease
 from edged.local.keeping import Keeping
 from edged.local.loads import LoadTimes
 from edged.local.pool import Pool
+from edged.local.quarantine import identity_of
 from edged.local.resident import taken_bytes
 from edged.local.room import judge
 from edged.local.shelf import Shelf
@@ -100,13 +101,14 @@ async def run(config: Config, state: Path) -> None:
             # Asked in a thread: the copy is made at once, and who comes meanwhile comes too late.
             return judge(engine, calibration, taken_bytes(list(pool.memory.all.values())))
 
+        def given(files: Sequence[ModelFile]) -> list[ModelFile]:
+            return [file for file in files if pool.memory.quarantine.case_of(file.name, identity_of(file)) is None]
+
         def default(installed: Sequence[ModelFile]) -> str:
-            given = [file for file in installed if pool.memory.quarantine.case_of(file.name) is None]
-            return default_model(config.models.default, given, eased(), pool.residents.keys())
+            return default_model(config.models.default, given(installed), eased(), pool.residents.keys())
 
         def best(able: Sequence[ModelFile]) -> ModelFile | None:
-            given = [file for file in able if pool.memory.quarantine.case_of(file.name) is None]
-            return largest(given, eased(), pool.residents.keys())
+            return largest(given(able), eased(), pool.residents.keys())
 
         local = Local(pool, store, config.limits, config.engine.shared_prompts)
         router = Router(Several(local), store.models, config.routing.aliases, default, best)

@@ -107,7 +107,7 @@ class Catalogue:
         asked = await body.read(request, DeleteBody)
         name = asked.found([card.name for card, _ in await self._installed()])
         await asyncio.to_thread(self._exposed.store.remove, name)
-        self._exposed.pool.keep(name, 0)
+        self._exposed.pool.memory.forget(name)
         return web.Response()
 
     async def version(self, _request: web.Request) -> web.StreamResponse:

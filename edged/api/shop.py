@@ -45,7 +45,7 @@ class Shop:
         name = request.match_info["name"]
         found = await asyncio.to_thread(self._exposed.store.find, name)
         await asyncio.to_thread(self._exposed.store.remove, name)
-        self._exposed.pool.keep(name, 0)
+        self._exposed.pool.memory.forget(name)
         self._exposed.journal.tell("model_deleted", model=name, size_bytes=found.size_bytes)
         return web.json_response({"name": name, "size_bytes": found.size_bytes})
 

@@ -18,6 +18,7 @@ from edged.local.manner import Counting, Manner, Thoughts, manner_of
 from edged.local.measuring import Measured, MeasureRefused, floats_of, shortened
 from edged.local.pool import Pool
 from edged.local.predict import Effort
+from edged.local.quarantine import identity_of
 from edged.local.resident import Lease
 from edged.speech.abilities import abilities
 from edged.store import Store
@@ -43,7 +44,7 @@ class Local:
         for file in self._store.models():
             resident = self._pool.residents.get(file.name)
             card = resident.process.card if resident else None
-            case = self._pool.memory.quarantine.case_of(file.name)
+            case = self._pool.memory.quarantine.case_of(file.name, identity_of(file))
             cards.append(
                 ModelCard(
                     name=file.name,

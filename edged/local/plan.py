@@ -124,7 +124,10 @@ class _Planner:
                 self._grant(index, want)
             else:
                 self._settled.add((want.model, want.is_guest))
-        some_wait = any(want.lane == "background" and not want.is_guest for want in self._waiting.values())
+        some_wait = any(
+            want.lane == "background" and (not want.is_guest or want.model not in self._seats)
+            for want in self._waiting.values()
+        )
         return Plan(tuple(self._grants), tuple(self._loads), self._evictions, self._passed if some_wait else 0)
 
     def _load_or_wait(self, model: str) -> None:

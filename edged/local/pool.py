@@ -150,6 +150,8 @@ class Pool:
             raise self._closed
         began, want = monotonic(), Want(model, slots, lane, caller)
         await self._memory.learn(model)
+        if self._closed is not None:  # meanwhile
+            raise self._closed
         self._refuse_to_load(model, deadline_s)
         expected = self.forecast(want, effort)
         if refusal := self._memory.crowded(want) or too_late(expected, deadline_s):
@@ -175,10 +177,10 @@ class Pool:
     def keep(self, model: str, keep_s: float | None) -> None:
         """Let `model` leave memory once nobody has used it for `keep_s` seconds; None leaves it as it is.
 
-        Infinity keeps it for good, 0 lets it go at once, or as soon as whoever uses it now is done.
+        Infinity keeps it for good, 0 lets it go as soon as nobody uses it. What the owner wants in memory stays.
         """
         resident = self.residents.get(model)
-        if resident is None or keep_s is None:
+        if resident is None or keep_s is None or (model in self._memory.kept and keep_s < math.inf):
             return
         resident.keep_s = keep_s
         self._memory.expect_leave(resident)
@@ -287,6 +289,8 @@ class Pool:
                 self._fail(waiter, refusal)
         self._called -= self.residents.keys()
         called = [Want(model, 0, "background") for model in sorted(self._called)]
+        # Asked before the plan: a turn that ends while it is made would have nobody look again.
+        turns_s = [resident.turn_s for resident in self.residents.values()]
         now = self._plan([*line.wants, *called], line.passed)
         line.passed = now.passed
         for waiter in [line.waiters[index] for index in now.grants]:
@@ -299,10 +303,11 @@ class Pool:
             self._memory.evict(model)
         for model in now.loads:
             self._memory.begin(model)
+        self._called.difference_update(now.loads)  # one that fails is not tried again for those who went away
         if self._memory.is_settled:
             self._called.clear()  # there is no room for them, and nobody waits
             self._restore()
-        self._look_again()
+        self._look_again([turn_s for turn_s in turns_s if turn_s > 0])
 
     def _plan(self, wants: Sequence[Want], passed: int = 0) -> Plan:
         is_room_asked = any(want.model not in self.residents for want in wants)
@@ -327,12 +332,11 @@ class Pool:
                     self._memory.begin(model)
                     return
 
-    def _look_again(self) -> None:
+    def _look_again(self, turns_s: Sequence[float]) -> None:
         """Somebody waits for the place of a model whose turn it still is: look when that may be over."""
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        turns_s = [resident.turn_s for resident in self.residents.values() if resident.turn_s > 0]
         if turns_s and any(want.model not in self.residents for want in self._line.wants):
             self._again = asyncio.get_running_loop().call_later(min(turns_s), self._dispatch)
 

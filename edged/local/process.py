@@ -105,6 +105,11 @@ class WorkerProcess:
         """The child's process id."""
         return self._child.pid if self._child else None
 
+    @property
+    def error(self) -> EdgedError | None:
+        """What it died of, or is about to; None while it lives."""
+        return self._error
+
     async def load(self, load: Load, descriptors: Sequence[int]) -> Loaded:
         """Start the child and have it load what is behind `descriptors`, which stay the caller's: the model, and the
         smaller one where `load` names it.

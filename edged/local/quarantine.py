@@ -14,9 +14,15 @@ from dataclasses import dataclass, field
 from time import monotonic, time
 
 from edged.errors import ModelQuarantined
+from edged.store import ModelFile
 
 WINDOW_S = 600.0
 DEATHS = 2
+
+
+def identity_of(file: ModelFile) -> str:
+    """What tells one file from another of the same name."""
+    return f"{file.size_bytes} {file.modified_s}"
 
 
 def is_too_many(deaths_s: Sequence[float], now_s: float) -> bool:
@@ -67,10 +73,10 @@ class Quarantine:
         self._cases[model] = (file, case)
         return case
 
-    def case_of(self, model: str) -> Case | None:
-        """Why `model` is not given, as far as its file is the same."""
+    def case_of(self, model: str, file: str | None = None) -> Case | None:
+        """Why `model` is not given; None where its file is known and is another by now."""
         found = self._cases.get(model)
-        return found[1] if found else None
+        return found[1] if found and file in (None, found[0]) else None
 
     def note_file(self, model: str, file: str) -> None:
         """This is the model's file now; a case about another one is closed."""

@@ -27,10 +27,11 @@ from edged.local.loading import Loader
 from edged.local.loads import LoadTimes, left_s, loading
 from edged.local.plan import Want
 from edged.local.process import WorkerProcess
-from edged.local.quarantine import Quarantine
+from edged.local.quarantine import Quarantine, identity_of
 from edged.local.renderer import Renderer
 from edged.local.resident import Resident, share_prompts, too_many
 from edged.local.work import Work
+from edged.store import unusable
 from edged.template_wire import Template
 
 log = logging.getLogger(__name__)
@@ -92,8 +93,9 @@ class Residents:
 
     @property
     def needs(self) -> dict[str, int]:
-        """Bytes that every model takes that was ever asked for."""
-        return {model: known.needs_bytes for model, known in self._known.items()}
+        """Bytes that each model takes that is in memory, and those that others would like that were ever asked for."""
+        taken = {model: resident.needs_bytes for model, resident in self.all.items() if resident.needs_bytes}
+        return {model: known.needs_bytes for model, known in self._known.items()} | taken
 
     @property
     def room_bytes(self) -> int:
@@ -130,7 +132,9 @@ class Residents:
 
     def _look_up(self, model: str) -> Known:
         file = self._loader.find(model)
-        return Known(file.size_bytes, self._loader.needed_bytes(file), f"{file.size_bytes} {file.modified_s}")
+        if file.problem:
+            raise unusable(model, file.problem, is_unsupported=file.is_unsupported)
+        return Known(file.size_bytes, self._loader.needed_bytes(file), identity_of(file))
 
     def loading_s(self, model: str) -> float | None:
         """How much longer a load will take, or one that began now; None for a model that is ready, or not known of."""
@@ -192,6 +196,9 @@ class Residents:
         except (EdgedError, OSError) as error:
             failure = error if isinstance(error, EdgedError) else WorkerCrashed(f"No process for {model}: {error}")
             self._fail(model, resident, failure)
+            return
+        if resident.process.error is not None:  # it died since it said so, while `_bury` left it to this
+            self._fail(model, resident, resident.process.error)
             return
         resident.renderer = Renderer(model, Template(card.template, card.bos, card.eos, card.controls))
         resident.become_ready()
@@ -269,6 +276,14 @@ class Residents:
             resident.state = "leaving"
             self._tasks.create_task(self._stop(resident), name=f"stop {resident.process.name}")
 
+    def forget(self, model: str) -> None:
+        """Its file was deleted: it goes as soon as nobody uses it, and nothing is held against another of its name."""
+        self.quarantine.release(model)
+        self.displaced.discard(model)
+        if resident := self.all.get(model):
+            resident.keep_s = 0.0
+            self.expect_leave(resident)
+
     def expect_leave(self, resident: Resident) -> None:
         """Somebody is done with it, or it was told how long to stay: it goes when nobody has used it for that long."""
         resident.expect_leave(partial(self._expire, resident))
@@ -307,6 +322,7 @@ class Residents:
         case = self.quarantine.note_death(model, known.identity, reason)
         if case is None:
             return None
+        self.displaced.discard(model)
         log.error("%s", case.error)
         self._tell("model_quarantined", model=model, reason=reason)
         return case.error

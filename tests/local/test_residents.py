@@ -17,21 +17,27 @@ from edged.config import Engine, Limits
 from edged.errors import (
     EdgedError,
     LoadTimeout,
+    ModelInvalid,
     ModelLoading,
     ModelNotFound,
     ModelQuarantined,
+    ShuttingDown,
     WorkerCrashed,
 )
 from edged.gguf import vocabulary
 from edged.host import memory
 from edged.local import loads
 from edged.local.ensuring import Fetch
+from edged.local.fit import Fit
+from edged.local.loading import Loader
 from edged.local.loads import LoadTimes
 from edged.local.pool import Pool
+from edged.local.quarantine import identity_of
 from edged.observe import Journal
 from edged.sampling import Sampling
-from edged.store import Store
+from edged.store import ModelFile, Store
 from edged.template_wire import Span
+from edged.wire import Loaded
 from tests.fakes import until
 
 ENGINE = Engine(context_tokens=64, sequences=2, threads=1, gpu_layers=0)
@@ -358,6 +364,9 @@ async def test_another_file_under_the_same_name_starts_anew(
         (tmp_path / "one.gguf").unlink()
         (tmp_path / "one.gguf").write_bytes(nano_file.read_bytes() + bytes(32))
 
+        case_of, file = pool.memory.quarantine.case_of, await asyncio.to_thread(store.find, "one")
+        assert case_of("one") is not None
+        assert case_of("one", identity_of(file)) is None, "it may be the default model again before anybody names it"
         await use(pool, "one")
         assert pool.memory.quarantine.cases == []
 
@@ -416,3 +425,77 @@ async def test_who_would_not_wait_finds_the_model_in_the_place_of_an_idle_one(
 
         await until(lambda: "two" in pool.residents and pool.residents["two"].state == "ready")
         assert "one" not in pool.residents
+
+
+async def test_a_load_that_fails_is_not_begun_again_for_who_went_away(store: Store, journal: Journal) -> None:
+    async with opened(store, journal, times=slow_disk()) as pool:
+        assert isinstance(await failure_of(pool, "one", deadline_s=5.0), ModelLoading)
+        await until(lambda: pool.residents["one"].process.pid is not None)
+        os.kill(pool.residents["one"].process.pid or 0, signal.SIGABRT)
+        await until(lambda: events(journal, "model_load_failed") == ["one"])
+
+        pool._dispatch()
+
+        assert "one" not in pool.residents
+        assert events(journal, "model_loading") == ["one"]
+
+
+async def test_a_worker_that_dies_in_the_moment_of_its_readiness_is_none(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its word that it is loaded and the end of what is learned from it."""
+    learn = Loader._learn
+
+    async def die_and_learn(loader: Loader, file: ModelFile, found: Fit, card: Loaded) -> Loaded:
+        process = pool.residents["one"].process
+        os.kill(process.pid or 0, signal.SIGABRT)
+        await until(lambda: process.error is not None)
+        return await learn(loader, file, found, card)
+
+    async with opened(store, journal) as pool:
+        monkeypatch.setattr(Loader, "_learn", die_and_learn)
+        assert isinstance(await failure_of(pool, "one"), WorkerCrashed)
+        assert "one" not in pool.residents
+
+        monkeypatch.undo()
+        await use(pool, "one")
+
+
+async def test_who_comes_while_the_daemon_closes_is_refused(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(store, journal) as pool:
+        learn = pool.memory.learn
+
+        async def close_meanwhile(model: str) -> None:
+            await learn(model)
+            pool.close(ShuttingDown("Closed."))
+
+        monkeypatch.setattr(pool.memory, "learn", close_meanwhile)
+        async with asyncio.timeout(5):
+            assert isinstance(await failure_of(pool, "one"), ShuttingDown)
+
+
+async def test_nobody_leaves_for_a_file_that_cannot_be_used(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(store, journal) as pool:
+        await holds(pool, 1, monkeypatch)
+        await use(pool, "one")
+        assert isinstance(await failure_of(pool, "garbage"), ModelInvalid)
+        assert pool.residents.keys() == {"one"}
+        assert events(journal, "model_loading") == ["one"]
+
+
+async def test_nobody_but_the_owner_sends_away_what_he_wants_in_memory(store: Store, journal: Journal) -> None:
+    async with opened(store, journal) as pool:
+        pool.warm("one")
+        await use(pool, "one", "two")
+
+        pool.keep("one", 0)
+        pool.keep("two", 0)
+
+        await until(lambda: "two" not in pool.residents)
+        assert pool.residents["one"].state == "ready"
+        pool.memory.forget("one")
+        await until(lambda: "one" not in pool.residents)
