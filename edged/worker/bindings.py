@@ -21,7 +21,7 @@ _ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR in ggml.h
 _OFFLOADED = re.compile(rb"offloaded (\d+)/\d+ layers to GPU")
 # What is said of every buffer that is allocated: `load_tensors` in src/llama-model.cpp, src/llama-kv-cache.cpp,
 # src/llama-memory-recurrent.cpp, and `sched_reserve` and the constructor in src/llama-context.cpp.
-_BUFFER = re.compile(rb"(\S+) +(model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
+_BUFFER = re.compile(rb"(?<!\S)(\S+) +(model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
 _CONTINUED_LEVEL = 5  # GGML_LOG_LEVEL_CONT
 # llama_model_load_from_file_impl in src/llama.cpp says this behind the reason, and nothing more.
 _NO_REASON = b"failed to load model"
