@@ -74,7 +74,6 @@ class _ErrorLog:
         self.buffers: list[Buffer] = []
         self._is_error = False
         self.callback = lib.llama_log_callback(self._receive)
-        lib.llama_log_set(self.callback, None)
 
     def _receive(self, level: int, text: bytes, _user_data: object) -> None:
         if level != _CONTINUED_LEVEL:
@@ -98,8 +97,11 @@ def _error_log() -> _ErrorLog:
 
 
 def listen() -> None:
-    """Initialise llama.cpp, and keep what it complains of from here on. Calling it again changes nothing."""
-    _error_log()
+    """Initialise llama.cpp, and keep what it complains of from here on, also if another listened meanwhile.
+
+    The package's own `_logger` puts itself in this place wherever somebody imports it.
+    """
+    lib.llama_log_set(_error_log().callback, None)
     lib.llama_backend_init()
 
 
