@@ -21,7 +21,7 @@ _ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR in ggml.h
 _OFFLOADED = re.compile(rb"offloaded (\d+)/\d+ layers to GPU")
 # What is said of every buffer that is allocated: `load_tensors` in src/llama-model.cpp, src/llama-kv-cache.cpp,
 # src/llama-memory-recurrent.cpp, and `sched_reserve` and the constructor in src/llama-context.cpp.
-_BUFFER = re.compile(rb"(\S+) +(model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
+_BUFFER = re.compile(rb"(?<!\S)(\S+) +(model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
 _CONTINUED_LEVEL = 5  # GGML_LOG_LEVEL_CONT
 # llama_model_load_from_file_impl in src/llama.cpp says this behind the reason, and nothing more.
 _NO_REASON = b"failed to load model"
@@ -74,7 +74,6 @@ class _ErrorLog:
         self.buffers: list[Buffer] = []
         self._is_error = False
         self.callback = lib.llama_log_callback(self._receive)
-        lib.llama_log_set(self.callback, None)
 
     def _receive(self, level: int, text: bytes, _user_data: object) -> None:
         if level != _CONTINUED_LEVEL:
@@ -98,8 +97,11 @@ def _error_log() -> _ErrorLog:
 
 
 def listen() -> None:
-    """Initialise llama.cpp, and keep what it complains of from here on. Calling it again changes nothing."""
-    _error_log()
+    """Initialise llama.cpp, and keep what it complains of from here on, also if another listened meanwhile.
+
+    The package's own `_logger` puts itself in this place wherever somebody imports it.
+    """
+    lib.llama_log_set(_error_log().callback, None)
     lib.llama_backend_init()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.sampling import Sampling
-from edged.worker.bindings import EngineError
+from edged.worker.bindings import EngineError, lib
 from edged.worker.context import Context
 from edged.worker.model import Model
 
@@ -51,6 +51,17 @@ def test_a_file_that_is_no_model_is_an_engine_error_with_llama_cpps_words(tmp_pa
 
     with pytest.raises(EngineError, match=r"\w+ \w+"):
         Model(str(tmp_path / "bad.gguf"))
+
+
+def test_its_words_are_heard_also_where_another_listened_meanwhile(tmp_path: Path) -> None:
+    """As the package does that llama.cpp comes in, once somebody imports it."""
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(60))
+    silent = lib.llama_log_callback(lambda level, text, user_data: None)
+    lib.llama_log_set(silent, None)
+
+    with pytest.raises(EngineError) as told:
+        Model(str(tmp_path / "broken.gguf"))
+    assert "did not say why" not in str(told.value)
 
 
 def test_a_vocabulary_alone_knows_its_control_tokens(engine_models: Path) -> None:
