@@ -188,7 +188,7 @@ class Pool:
     def warm(self, model: str) -> None:
         """Load `model` before anybody asks for it, and keep it."""
         self._memory.kept.add(model)
-        self._memory.warming = self._memory.begin(model)
+        self._memory.warming = self.residents.get(model) or self._memory.begin(model)
 
     def ensure(self, models: Sequence[str], fetch: Fetch | None = None) -> None:
         """Have `models` in memory as far as they fit beside what is there, one after another; `fetch` gets the missing.

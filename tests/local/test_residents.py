@@ -135,6 +135,16 @@ async def test_what_the_owner_wants_in_memory_comes_back_when_there_is_room_agai
         await until(lambda: "one" in pool.residents and pool.residents["one"].state == "ready")
 
 
+async def test_who_asks_before_the_start_is_through_causes_no_second_load(store: Store, journal: Journal) -> None:
+    async with opened(store, journal) as pool:
+        asking = asyncio.ensure_future(use(pool, "one"))
+        await until(lambda: "one" in pool.residents)
+        pool.warm("one")
+        await asking
+
+        assert events(journal, "model_loading") == ["one"]
+
+
 async def test_unless_told_otherwise_a_model_leaves_after_a_while_but_not_one_that_is_kept(
     store: Store, journal: Journal
 ) -> None:
