@@ -206,7 +206,7 @@ class Loader:
             context_tokens=way.context_tokens,
             sequences=way.sequences,
             threads=threads,
-            gpu_layers=engine.gpu_layers,
+            gpu_layers=way.gpu_layers,
             longest_gap_steps=engine.longest_gap_steps,
             tuned=tuned,
             follow_neighbours=engine.follow_neighbours,
