@@ -306,7 +306,6 @@ async def test_a_model_that_is_not_there_is_not_found(store: Store, journal: Jou
 async def test_a_failed_load_does_not_hold_up_those_behind_it(store: Store, journal: Journal) -> None:
     async with opened(store, journal) as pool:
         failing = asyncio.create_task(failure_of(pool, "garbage"))
-        await until_queued(pool, 1)
         async with pool.lease("one") as lease:
             assert lease.process.name == "one"
         assert isinstance(await failing, ModelInvalid)
@@ -393,7 +392,7 @@ async def test_a_model_leaves_when_nobody_has_used_it_for_as_long_as_was_said(
 ) -> None:
     async with opened(store, journal) as pool:
         if when == "while it is loaded":
-            pool.warm("one")
+            pool.memory.begin("one")
             pool.keep("one", 0)
         else:
             async with pool.lease("one"):
