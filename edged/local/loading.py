@@ -102,7 +102,8 @@ class Loader:
                 most_bytes = min(available_bytes, int(failed.needs.total_bytes * _LESS))
                 found = self._fit(file, installed, resident, most_bytes)
             except ModelTooLarge:
-                if failed.needs.total_bytes <= available_bytes:  # it was not memory, as far as can be seen from here
+                if resident.process.was_killed and failed.needs.total_bytes <= available_bytes:
+                    # It was not memory, as far as can be seen from here: anybody can kill.
                     raise WorkerCrashed(f"{error} The next request starts a new one.") from error
                 raise too_large(model, failed.way, failed.needs, available_bytes) from error
             finally:

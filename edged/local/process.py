@@ -80,6 +80,7 @@ class WorkerProcess:
         self.name = name
         self.work = Work()
         self.progress = 0.0
+        self.was_killed = False  # by force, which the kernel uses too
         self.card: Loaded | None = None
         self.outlook = Outlook()
         self.on_tuned: Callable[[Tuned], None] = lambda tuned: None
@@ -343,7 +344,8 @@ class WorkerProcess:
         assert self._child is not None
         doing = "while answering" if self._owed else "while loading" if self.card is None else "while idle"
         told = f"The process of model {self.name} {cause} {doing}"
-        if self._error is None and self.card is None and self._child.was_killed:
+        self.was_killed = self._child.was_killed
+        if self._error is None and self.card is None and self.was_killed:
             self._error = WorkerStarved(f"{told}, as the kernel does where memory is short.")
         self._error = self._error or WorkerCrashed(
             f"{told}; the next request starts a new one.", by_itself=self._child.ended_by_itself
