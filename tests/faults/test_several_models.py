@@ -85,7 +85,8 @@ def test_who_would_not_wait_for_a_load_is_told_how_far_it_is_in_every_dialect(
     assert post(daemon, {"model": "tiny", "messages": HI, "max_tokens": 1}).status == 200
 
 
-def test_an_unused_model_leaves_as_soon_as_any_dialect_says_so(pair: DaemonProcess) -> None:
+def test_an_unused_model_leaves_as_soon_as_any_dialect_says_so(start_daemon: StartDaemon, tiny: Path) -> None:
+    pair = start_daemon({"tiny": tiny, "other": tiny}, '[models]\ndefault = "tiny"\n')
     for path, body in DIALECTS.items():
         assert post(pair, {"model": "other", **body, "keep_alive": 0}, path).status == 200, path
         until(lambda: pair.resident("other") is None, f"it has left after {path}")
