@@ -37,9 +37,7 @@ class Http(Section):
 
     host: str | None = Field(None, description="Address to listen on; else 127.0.0.1, or every interface when open.")
     port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 lets the system choose one.")
-    open: bool = Field(
-        False, description="Let everybody who can reach this machine use it. There are no passwords yet."
-    )
+    open: bool = Field(False, description="Listen on every interface. Until somebody owns it, it serves nobody else.")
     allowed_hosts: tuple[str, ...] = Field((), description="Further host names that this device is called by.")
     hold_status_s: float = Field(
         10.0,
@@ -54,6 +52,31 @@ class Http(Section):
         """Where to listen: what was said, else this machine alone, or everywhere for an open device."""
         everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
         return self.host or (everywhere if self.open else "127.0.0.1")
+
+
+Origin = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.-]*://[^\s/?#@]+$")]
+
+# As `edged claim --hash` prints it (`access/pairing.py`).
+ClaimHash = Annotated[str, StringConstraints(pattern=r"^scrypt:[A-Za-z0-9+/]{22}==:[A-Za-z0-9+/]{86}==$")]
+
+
+class Access(Section):
+    """`[access]`: who may use this device. What is not set here the owner can choose on the page."""
+
+    lan_chat: bool | None = Field(None, description="Let everybody who reaches the device chat, unless they abuse it.")
+    supervised: bool | None = Field(None, description="Tell on every screen that the owner can read what is written.")
+    url_keys: bool | None = Field(
+        None, description="Let programs that take nothing but an address send their key in it: http://BOX/k/KEY/v1."
+    )
+    origins: tuple[Origin, ...] = Field(
+        (), description="Pages of other sites that may use this device with a key, such as https://app.example."
+    )
+    claim_hash: ClaimHash | None = Field(
+        None, description="Hash of a code printed on the device, as `edged claim --hash` makes it; else one is shown."
+    )
+    issue_file: Path | None = Field(
+        None, description="File in /etc/issue.d where the console shows the code until the device is claimed."
+    )
 
 
 class Models(Section):
@@ -202,6 +225,7 @@ class Config(Section):
     """Everything that can be set."""
 
     http: Http = Http()
+    access: Access = Access()
     models: Models = Models()
     downloads: Downloads = Downloads()
     engine: Engine = Engine()

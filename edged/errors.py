@@ -9,7 +9,9 @@
     │   ├── CapabilityMissing        the model cannot do that (no vision, no chat template)
     │   ├── GrammarInvalid           the schema, regex or grammar of the answer cannot be used
     │   ├── Cancelled                somebody asked for it to stop
-    │   ├── Forbidden                this origin may not ask
+    │   ├── Unauthorized             who asks has not said who that is, or not truly
+    │   ├── Forbidden                this caller or origin may not ask that
+    │   │   └── ClaimRequired        nobody owns the device yet
     │   ├── HostNotAllowed           the Host header names somebody else
     │   ├── NotFound                 no such path
     │   │   └── ModelNotFound        no such model
@@ -124,6 +126,18 @@ class Forbidden(RequestError):
     """This caller, or the page it came from, may not do this."""
 
     code = "forbidden"
+
+
+class ClaimRequired(Forbidden):
+    """The device has no owner yet, and until it has it serves nobody else."""
+
+    code = "claim_required"
+
+
+class Unauthorized(RequestError):
+    """It takes a proof of who asks, and there is none, or one that does not hold."""
+
+    code = "unauthorized"
 
 
 class HostNotAllowed(RequestError):

@@ -14,6 +14,7 @@ Dialect: TypeAlias = Literal["openai", "anthropic", "ollama"]
 # Most derived class first is not needed: the nearest ancestor in the table wins.
 _STATUS: dict[type[EdgedError], int] = {
     errors.RequestError: 400,
+    errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
@@ -105,6 +106,8 @@ def headers_of(error: EdgedError) -> dict[str, str]:
     """Headers that an error brings: when to come back, which methods there are."""
     if isinstance(error, errors.Unavailable):
         return {"Retry-After": str(math.ceil(error.retry_after_s))}
+    if isinstance(error, errors.Unauthorized):
+        return {"WWW-Authenticate": 'Bearer realm="edged"'}  # RFC 9110, 11.6.1: a 401 says how
     if isinstance(error, errors.MethodNotAllowed):
         return {"Allow": ", ".join(error.allowed)}
     return {}

@@ -1,0 +1,285 @@
+"""`Access`: who there is and who asks. What the register on disk holds is here in memory as well.
+
+A request is judged without a disk and without waiting. What is granted counts once it is on the disk; what is taken
+away counts at once, and a disk that fails is told of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+
+from edged.access.credential import Credential, Issued, is_ours, issue, read, same
+from edged.access.decision import Situation, anybody
+from edged.access.failures import Failures
+from edged.access.meter import Meter
+from edged.access.people import (
+    Ceiling,
+    Key,
+    Quota,
+    Role,
+    Scope,
+    Session,
+    User,
+    Visitor,
+    of_key,
+    of_session,
+)
+from edged.access.quota import DAY_S
+from edged.access.register import Register
+from edged.config import Access as Chosen
+from edged.errors import Conflict, DiskFull, NotFound
+
+# A browser that is used once a month stays; what was forgotten in a drawer is forgotten here, too. A guest's is
+# forgotten after a day.
+_SESSION_S: dict[Role, float] = {"owner": 30 * DAY_S, "member": 30 * DAY_S, "guest": DAY_S}
+# How often the secret in a cookie is exchanged, and how long the one before still counts: a page asks several things
+# at once, and the answer that brings the new one may be lost.
+_RENEW_S = DAY_S
+_PREVIOUS_S = 60.0
+MOST_USERS = 256
+MOST_SESSIONS = 1024
+MOST_KEYS = 256
+
+
+class Access:
+    """People, sessions and keys. `reaches_beyond` says whether other machines can reach this one's sockets."""
+
+    def __init__(
+        self,
+        register: Register,
+        chosen: Chosen,
+        tell: Callable[..., None],
+        *,
+        reaches_beyond: bool,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._register = register
+        self._set = chosen
+        self._tell = tell
+        self._reaches_beyond = reaches_beyond
+        self._now_s = clock
+        found = register.read()
+        self.users, self.sessions, self.keys = found.users, found.sessions, found.keys
+        self._chosen = found.chosen
+        self.meter = Meter(register, self.keys, found.used, clock)
+        self._failures = Failures(clock)
+        self._previous: dict[str, tuple[bytes, float]] = {}
+        self._works: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def keeping(self) -> AsyncIterator[Access]:
+        """While the block runs, what has to be written is; at its end all of it is."""
+        async with self.meter.saving():
+            try:
+                yield self
+            finally:
+                await asyncio.gather(*self._works, return_exceptions=True)
+
+    # How things stand
+
+    @property
+    def situation(self) -> Situation:
+        """Who may be served at all."""
+        return Situation(self.is_claimed, self._reaches_beyond, self.chosen("lan_chat"))
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether somebody owns this device."""
+        return any(user.role == "owner" for user in self.users.values())
+
+    def chosen(self, name: str) -> bool:
+        """What the file says, else what the owner chose on the page, else no."""
+        of_file: bool | None = getattr(self._set, name)
+        return self._chosen.get(name, False) if of_file is None else of_file
+
+    def is_locked(self, name: str) -> bool:
+        """Whether the file says it, so that nobody can choose."""
+        return getattr(self._set, name) is not None
+
+    async def choose(self, name: str, value: bool) -> None:
+        """What the owner wants. Raises `Conflict` where the file has the say."""
+        if self.is_locked(name):
+            raise Conflict(f"[access] {name} is set in the configuration; change it there.", param=name)
+        await self._kept(self._register.choose, name, value)
+        self._chosen[name] = value
+        self._tell("access_changed", **{name: value})
+
+    # Who asks
+
+    def identify(self, presented: Sequence[str], cookie: str | None, address: str) -> Visitor:
+        """Who asks with these keys and this cookie. What proves nothing, and was not made here, is as good as nothing:
+        programs send other servers' keys out of habit.
+
+        Raises `Unauthorized` for a key of ours that opens nothing (any more), `RateLimited` where `address` failed often.
+        """
+        texts = set(presented)
+        if len(texts) > 1:
+            raise self._failures.refusal(address, "This request carries several different keys. Send one.")
+        for text in texts:
+            credential = read(text)
+            if credential is not None and (key := self._key(credential)):
+                return of_key(key)
+            if is_ours(text) or not anybody(self.situation).scopes:
+                raise self._failures.refusal(
+                    address, "This key is not valid here: it is wrong, has expired or was revoked."
+                )
+        if cookie is not None and not texts and (session := self._session(read(cookie))):
+            return of_session(session, self.users[session.user_id])
+        return anybody(self.situation)
+
+    def renewed(self, session: Session) -> bool:
+        """Whether the secret of this session is to be exchanged."""
+        return self._now_s() - session.renewed_s >= _RENEW_S
+
+    async def renew(self, session: Session) -> Issued:
+        """A new secret for a session, which lives on from now; the one before counts for a minute."""
+        now_s = self._now_s()
+        issued = issue("eds", session.id)
+        life_s = _SESSION_S[self.users[session.user_id].role]
+        newer = replace(session, digest=issued.credential.digest, renewed_s=now_s, expires_s=now_s + life_s)
+        self.sessions[session.id] = newer  # at once: of several requests at a time one renews
+        self._previous[session.id] = session.digest, now_s + _PREVIOUS_S
+        await self._kept(self._register.put_session, newer)
+        return issued
+
+    # People and their browsers
+
+    async def add_user(self, name: str, role: Role, label: str) -> tuple[User, Issued]:
+        """Somebody new, with the browser that they came with."""
+        if len(self.users) >= MOST_USERS:
+            raise Conflict(f"There are {MOST_USERS} people already. Remove one first.")
+        now_s = self._now_s()
+        user = User(secrets.token_hex(8), name, role, now_s)
+        issued, session = self._new_session(user, label, now_s)
+        await self._kept(self._register.put_user, user, session, then=lambda: self._enter(user, session))
+        self._tell("paired", user=user.id, role=role)
+        return user, issued
+
+    async def add_session(self, user: User, label: str) -> Issued:
+        """One more browser of somebody's."""
+        issued, session = self._new_session(user, label, self._now_s())
+        await self._kept(self._register.put_session, session, then=lambda: self._enter(user, session))
+        self._tell("paired", user=user.id, role=user.role)
+        return issued
+
+    async def change_user(self, id: str, name: str | None, role: Role | None) -> User:
+        """Another name or role. Raises `Conflict` where nobody would own the device any more."""
+        user = self._user(id)
+        changed = replace(user, name=name or user.name, role=role or user.role)
+        if changed.role != "owner":
+            self._keep_an_owner(user)
+        await self._kept(self._register.put_user, changed)
+        self.users[id] = changed
+        self._tell("user_changed", user=id, role=changed.role)
+        return changed
+
+    async def remove_user(self, id: str) -> None:
+        """Somebody leaves, with all their browsers. Raises `Conflict` for the last owner."""
+        self._keep_an_owner(self._user(id))
+        del self.users[id]
+        for session in [session for session in self.sessions.values() if session.user_id == id]:
+            del self.sessions[session.id]
+        await self._kept(self._register.remove_user, id)
+        self._tell("user_removed", user=id)
+
+    async def end_session(self, id: str) -> None:
+        """A browser is forgotten. Raises `NotFound`."""
+        if self.sessions.pop(id, None) is None:
+            raise NotFound(f"There is no session {id!r}.")
+        self._previous.pop(id, None)
+        await self._kept(self._register.remove_session, id)
+        self._tell("session_ended", session=id)
+
+    # Keys
+
+    async def add_key(
+        self,
+        name: str,
+        scopes: frozenset[Scope],
+        life_s: float | None,
+        quota: Quota,
+        ceiling: Ceiling,
+    ) -> tuple[Key, Issued]:
+        """A key for a program."""
+        if len(self.keys) >= MOST_KEYS:
+            raise Conflict(f"There are {MOST_KEYS} keys already. Revoke one first.")
+        now_s, issued = self._now_s(), issue("edk")
+        expires_s = None if life_s is None else now_s + life_s
+        key = Key(issued.credential.id, name, issued.credential.digest, scopes, now_s, expires_s, quota, ceiling)
+        await self._kept(self._register.put_key, key, then=lambda: self.keys.update({key.id: key}))
+        self._tell("key_created", key=key.id, scopes=" ".join(sorted(scopes)))
+        return key, issued
+
+    async def revoke_key(self, id: str) -> None:
+        """A key opens nothing any more. Raises `NotFound`."""
+        if self.keys.pop(id, None) is None:
+            raise NotFound(f"There is no key {id!r}.")
+        self.meter.forget(id)
+        await self._kept(self._register.remove_key, id)
+        self._tell("key_revoked", key=id)
+
+    # Inside
+
+    def _key(self, credential: Credential) -> Key | None:
+        key = self.keys.get(credential.id) if credential.kind == "edk" else None
+        # Compared also where nothing was found, so that the answer takes as long.
+        is_right = same(key.digest if key else bytes(32), credential.digest)
+        is_alive = key is not None and (key.expires_s is None or key.expires_s > self._now_s())
+        return key if is_right and is_alive else None
+
+    def _session(self, credential: Credential | None) -> Session | None:
+        session = self.sessions.get(credential.id) if credential and credential.kind == "eds" else None
+        if session is None or credential is None:
+            return None
+        now_s = self._now_s()
+        previous, until_s = self._previous.get(session.id, (b"", 0.0))
+        is_right = same(session.digest, credential.digest) or (until_s > now_s and same(previous, credential.digest))
+        if not is_right or session.expires_s <= now_s:
+            return None
+        used = replace(session, used_s=now_s)
+        self.sessions[session.id] = used
+        return used
+
+    def _new_session(self, user: User, label: str, now_s: float) -> tuple[Issued, Session]:
+        if len(self.sessions) >= MOST_SESSIONS:
+            oldest = min(self.sessions.values(), key=lambda session: session.expires_s)
+            del self.sessions[oldest.id]
+        issued = issue("eds")
+        id, digest = issued.credential.id, issued.credential.digest
+        expires_s = now_s + _SESSION_S[user.role]
+        return issued, Session(id, user.id, digest, label, now_s, now_s, now_s, expires_s)
+
+    def _enter(self, user: User, session: Session) -> None:
+        self.users[user.id] = user
+        self.sessions[session.id] = session
+
+    def _user(self, id: str) -> User:
+        if user := self.users.get(id):
+            return user
+        raise NotFound(f"There is no user {id!r}.")
+
+    def _keep_an_owner(self, user: User) -> None:
+        if user.role == "owner" and sum(other.role == "owner" for other in self.users.values()) == 1:
+            raise Conflict(f"{user.name} is the only owner of this device. Make somebody else an owner first.")
+
+    async def _kept(self, write: Callable[..., None], *values: object, then: Callable[[], None] | None = None) -> None:
+        """Write, then do `then`, both even where whoever asked has gone meanwhile. Raises `DiskFull`."""
+
+        async def work() -> None:
+            try:
+                await asyncio.to_thread(write, *values)
+            except sqlite3.Error as error:
+                raise DiskFull(f"It cannot be kept: {error}. Is the disk full?") from error
+            if then is not None:
+                then()
+
+        task = asyncio.create_task(work())
+        self._works.add(task)
+        task.add_done_callback(self._works.discard)
+        await asyncio.shield(task)
