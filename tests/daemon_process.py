@@ -76,6 +76,11 @@ class DaemonProcess:
         """The socket of its owner."""
         return self.state_dir / "edged.sock"
 
+    def owners_key(self) -> str:
+        """A new key that may do everything."""
+        asked = {"name": "tests", "scopes": ["chat", "admin", "metrics"]}
+        return str(control.ask(self.control, "/edged/v1/keys", "POST", asked)["key"])
+
     def log(self) -> str:
         """Everything it has written to standard error."""
         return self.log_file.read_text(errors="replace")

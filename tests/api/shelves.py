@@ -8,7 +8,9 @@ from pathlib import Path
 
 from edged import config
 from edged.access.claiming import Claiming
+from edged.access.credential import issue
 from edged.access.door import Access
+from edged.access.people import SCOPES, Key
 from edged.access.register import STEPS, Register
 from edged.advice import hub
 from edged.advice.adviser import Adviser
@@ -38,3 +40,11 @@ def shelves(
     access = Access(register, config.Access(), journal.tell, reaches_beyond=False)
     claiming = Claiming(access, None, None)
     return pulls, Uploads(store, downloads.reserve_bytes), scrubbing, adviser, access, claiming
+
+
+def owners_headers(access: Access) -> dict[str, str]:
+    """What a program sends that may do everything."""
+    issued = issue("edk")
+    known = Key(issued.credential.id, "tests", issued.credential.digest, frozenset(SCOPES), 0.0)
+    access.keys[known.id] = known
+    return {"Authorization": f"Bearer {issued.text}"}

@@ -16,6 +16,7 @@ import pytest
 
 from edged.api import listening
 from edged.api.server import build_app
+from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
 from tests.daemon_process import until
 from tests.hub import model, sha256
@@ -32,7 +33,7 @@ async def device(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     async with (
         asyncio.timeout(20),
         listening.serving(build_app(exposed), "127.0.0.1", 0, tmp_path / "sock") as addresses,
-        aiohttp.ClientSession(addresses[0]) as client,
+        aiohttp.ClientSession(addresses[0], headers=owners_headers(exposed.access)) as client,
     ):
         yield client
 

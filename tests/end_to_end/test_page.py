@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Iterator
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -45,10 +44,7 @@ def page(driver: Chrome, edged_daemon: Daemon) -> Iterator[Page]:
 
 def requests_of(page: Page) -> list[dict[str, Any]]:
     """The daemon's own record of what it was asked."""
-    with urlopen(page.url + "edged/v1/requests") as response:
-        body: dict[str, Any] = json.load(response)
-    found: list[dict[str, Any]] = body["requests"]
-    return found
+    return page.daemon.requests()
 
 
 def overflow_px(page: Page) -> int:
