@@ -75,7 +75,7 @@ def test_foreign_variables_are_nothing_to_us() -> None:
         ("[http]\nzzz = 1\n", "line 2: [http] zzz is not a setting; known are allowed_hosts, "),
         (
             "zzz = 1\n",
-            "line 1: [zzz] is not a setting; known are access, downloads, engine, http, limits, models, routing",
+            "line 1: [zzz] is not a setting; known are access, downloads, engine, http, limits, models, ",
         ),
         (
             "[limits]\n[http]\nport = 70000\n",

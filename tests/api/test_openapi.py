@@ -27,6 +27,7 @@ from edged.chat import Caller, ChatRequest, TokenizeRequest
 from edged.completion import CallDelta, Delta, Finish, TextTokens, Thought, TokenLogprob
 from edged.local.backend import Local
 from edged.observe import Observed
+from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
 from tests.fakes import Script, ScriptedBackend
 
@@ -278,8 +279,9 @@ async def test_whatever_is_asked_the_answer_is_one_that_was_described(
     phases: str, choice: str, paths: str, checks: str, tmp_path: Path
 ) -> None:
     async with served(tmp_path) as (address, key):
+        owners = key["Authorization"]
         asking = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("schemathesis")), "run", f"{address}/openapi.json", "--header", f"Authorization: {key['Authorization']}",
+            str(Path(sys.executable).with_name("schemathesis")), "run", f"{address}/openapi.json", "--header", f"Authorization: {owners}",
             "--checks", checks, "--phases", phases, choice, paths, "--max-examples", "5",
             "--generation-deterministic", "--suppress-health-check", "all", "--continue-on-failure", "--no-shrink",
             "--no-color", "--warnings", "off",

@@ -473,7 +473,7 @@ async def test_text_beyond_the_limit_is_too_large(tmp_path: Path) -> None:
 )
 async def test_only_our_names_are_answered_to(host: str, status: int, tmp_path: Path) -> None:
     async with serving(tmp_path) as box:
-        told, body = await box.raw(f"GET /edged/v1/status HTTP/1.1\n{host}")
+        told, body = await box.raw(f"GET /v1/models HTTP/1.1\n{host}")
 
         assert told == status or (host == "" and told == 400)
         assert status == 200 or body is None or body["error"]["code"] in ("host_not_allowed", "invalid_request")

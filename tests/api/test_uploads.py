@@ -88,6 +88,7 @@ async def test_whoever_was_cut_off_asks_how_far_it_is_and_goes_on(tmp_path: Path
         _, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
         head = (
             f"PATCH {IMPORTS}/{upload['id']} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BYTES}\r\n"
+            f"Authorization: {client.headers['Authorization']}\r\n"
             f"Upload-Offset: 0\r\nContent-Length: {len(DATA)}\r\n\r\n"
         )
         writer.write(head.encode() + DATA[:2_000_000])
@@ -133,6 +134,7 @@ async def test_who_vanishes_without_a_word_keeps_nobody_from_going_on(
         reader, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
         head = (
             f"PATCH {IMPORTS}/{upload['id']} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BYTES}\r\n"
+            f"Authorization: {client.headers['Authorization']}\r\n"
             f"Upload-Offset: 0\r\nContent-Length: {len(DATA)}\r\n\r\n"
         )
         writer.write(head.encode() + DATA[:100_000])
