@@ -1,8 +1,6 @@
 """`edged.db`: what must outlive the daemon and is no file of its own.
 
-SQLite in WAL mode with `synchronous=FULL`: what a call of `change` wrote is on the disk when it returns
-(sqlite.org/pragma.html).
-
+SQLite in WAL mode with `synchronous=FULL` (sqlite.org/pragma.html): what a `change` wrote is on the disk when it ends.
 The schema grows in steps. Each step leaves in the database how it is undone, so that the release before it, started
 again after an update that failed, can take it back without ever having heard of it.
 """
@@ -13,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,19 +73,16 @@ def opened(file: Path, steps: tuple[Step, ...]) -> Iterator[Database]:
         connection = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"{file} cannot be opened: {error}.") from error
-    database = Database(connection)
-    try:
-        connection.row_factory = sqlite3.Row
+    with closing(connection):
         try:
             _refuse_a_strangers(connection, file)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
                 connection.execute(f"PRAGMA {pragma}")
-            _migrate(database, file, steps)
+            database = migrated(connection, file, steps)
         except sqlite3.Error as error:
             raise ConfigError(f"{file} cannot be used: {error}. {_advice(error)}") from error
-        yield database
-    finally:
-        database.close()
+        with closing(database):
+            yield database
 
 
 def _refuse_a_strangers(connection: sqlite3.Connection, file: Path) -> None:
@@ -101,6 +96,14 @@ def _advice(error: sqlite3.Error) -> str:
     if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return "Restore it from a backup, or move it away."
     return "See that its disk has room and can be written to, and that no other program uses it; then start again."
+
+
+def migrated(connection: sqlite3.Connection, file: Path, steps: tuple[Step, ...]) -> Database:
+    """The database behind `connection`, with the schema of `steps`. Raises `ConfigError`, naming `file`."""
+    connection.row_factory = sqlite3.Row
+    database = Database(connection)
+    _migrate(database, file, steps)
+    return database
 
 
 def _migrate(database: Database, file: Path, steps: tuple[Step, ...]) -> None:
