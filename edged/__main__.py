@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from edged import __version__, config, console, control
-from edged.commands import pull, scrub, stock
+from edged.commands import claim, key, pull, scrub, stock
 from edged.config import Config
 from edged.errors import EdgedError
 from edged.local.room import judge
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = _command(commands, "serve", _serve, "run the daemon", "edged serve --open")
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on (default 8080; 0: any free one)")
-    serve.add_argument("--open", action="store_true", help="listen on every interface; there are no passwords yet")
+    serve.add_argument("--open", action="store_true", help="listen on every interface; the owner claims it with a code")
     serve.add_argument("--verbose", action="store_true", help="log more")
 
     status = _command(commands, "status", _status, "what the daemon is doing", "edged status --json")
@@ -48,6 +48,21 @@ def _parser() -> argparse.ArgumentParser:
     bench = _command(commands, "bench", _bench, "how fast this device is", "edged bench")
     bench.add_argument("--model", help="model to measure (default: the default model)")
     for command in (status, doctor, bench, *_about_models(commands)):
+        command.add_argument("--json", action="store_true", help="for programs")
+
+    summary = "show a code with which a browser becomes this device's owner, or a member's"
+    let_in = _command(commands, "claim", claim.run, summary, "edged claim")
+    claim.add_arguments(let_in)
+    keys = _command(commands, "key", None, "keys for programs", "edged key create phone")
+    kinds = keys.add_subparsers(required=True, metavar="create|list|revoke")
+    create = _command(kinds, "create", key.create, "make a key; it is shown once", "edged key create phone")
+    key.add_create_arguments(create)
+    listed = _command(kinds, "list", key.list_all, "which keys there are", "edged key list")
+    revoke = _command(
+        kinds, "revoke", key.revoke, "have a key open nothing any more", "edged key revoke 0123456789abcdef"
+    )
+    revoke.add_argument("id", metavar="ID", help="the key's id; see edged key list")
+    for command in (let_in, create, listed):
         command.add_argument("--json", action="store_true", help="for programs")
 
     check = _command(commands, "config", None, "check or show the configuration", "edged config check")

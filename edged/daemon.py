@@ -19,11 +19,15 @@ from functools import partial
 from pathlib import Path
 
 from edged import catalogue
+from edged.access.claiming import Claiming
+from edged.access.door import Access
+from edged.access.register import DATABASE, STEPS, Register
 from edged.advice import hub
 from edged.advice.adviser import Adviser
 from edged.api import guard, listening, server
 from edged.api.exposed import Exposed
 from edged.config import Config, control_socket
+from edged.database import opened
 from edged.errors import ConfigError, ShuttingDown
 from edged.host import hardware
 from edged.local.backend import Local
@@ -65,7 +69,6 @@ _RESTART_S = 30.0
 async def run(config: Config, state: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises `ConfigError` when it cannot start as configured."""
     started_s = time.monotonic()
-    refuse_open_by_accident(config)
     async with AsyncExitStack() as life:
         life.enter_context(only_one(state))
         stop = life.enter_context(stop_signals())
@@ -93,6 +96,14 @@ async def run(config: Config, state: Path) -> None:
         pulls = await life.enter_async_context(Pulls(store, downloads, journal.tell, catalogue.reference_of))
         scrub = Scrub(store, pulls, journal.tell, lambda: journal.running > 0)
         scrubbing = await life.enter_async_context(Scrubbing(scrub))
+        reaches_beyond = not guard.is_loopback(config.http.address)
+        database = life.enter_context(opened(state / DATABASE, STEPS))
+        access = await asyncio.to_thread(
+            partial(Access, Register(database), config.access, journal.tell, reaches_beyond=reaches_beyond)
+        )
+        await life.enter_async_context(access.keeping())
+        journal.observers.append(access.meter)
+        claiming = Claiming(access, config.access.claim_hash, config.access.issue_file)
         adviser = Adviser(state / _CACHE, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
         metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)
@@ -125,6 +136,8 @@ async def run(config: Config, state: Path) -> None:
             uploads=Uploads(store, downloads.reserve_bytes),
             scrubbing=scrubbing,
             adviser=adviser,
+            access=access,
+            claiming=claiming,
             default_model=lambda: default(store.models()),
             started_s=started_s,
         )
@@ -134,21 +147,13 @@ async def run(config: Config, state: Path) -> None:
         exposed.addresses = await life.enter_async_context(serving)
         journal.tell("listening", address=" ".join(exposed.addresses))
         life.push_async_callback(drain, pool, journal, keeping, config.limits.drain_s)
+        await claiming.show()
         if config.models.preload:
             pool.warm(await asyncio.to_thread(lambda: default(store.models())))
         if config.models.ensure:
             pool.ensure(config.models.ensure, partial(fetch, pulls))
         await stop.wait()
         journal.tell("stopping", running=journal.running, drain_s=config.limits.drain_s)
-
-
-def refuse_open_by_accident(config: Config) -> None:
-    """Without access control, listening beyond this machine takes a decision. Raises `ConfigError`."""
-    if not guard.is_loopback(config.http.address) and not config.http.open:
-        raise ConfigError(
-            f"Listening on {config.http.address} lets everybody on the network use this device: there are no passwords "
-            "yet. If that is what you want, say --open (or [http] open = true)."
-        )
 
 
 async def drain(pool: Pool, journal: Journal, keeping: Keeping, drain_s: float) -> None:

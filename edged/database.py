@@ -1,6 +1,6 @@
 """`edged.db`: what must outlive the daemon and is no file of its own.
 
-SQLite in WAL mode with `synchronous=FULL`: what a call of `change` wrote is on the disk when it returns (sqlite.org/pragma.html).
+SQLite in WAL mode with `synchronous=FULL` (sqlite.org/pragma.html): what a `change` wrote is on the disk when it ends.
 The schema grows in steps. Each step leaves in the database how it is undone, so that the release before it, started
 again after an update that failed, can take it back without ever having heard of it.
 """
@@ -67,17 +67,23 @@ def opened(file: Path, steps: tuple[Step, ...]) -> Iterator[Database]:
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"{file} cannot be opened: {error}.") from error
     try:
-        connection.row_factory = sqlite3.Row
         try:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
                 connection.execute(f"PRAGMA {pragma}")
-            database = Database(connection)
-            _migrate(database, file, steps)
+            database = migrated(connection, file, steps)
         except sqlite3.Error as error:
             raise ConfigError(f"{file} cannot be used: {error}. Restore it from a backup, or move it away.") from error
         yield database
     finally:
         connection.close()
+
+
+def migrated(connection: sqlite3.Connection, file: Path, steps: tuple[Step, ...]) -> Database:
+    """The database behind `connection`, with the schema of `steps`. Raises `ConfigError`, naming `file`."""
+    connection.row_factory = sqlite3.Row
+    database = Database(connection)
+    _migrate(database, file, steps)
+    return database
 
 
 def _migrate(database: Database, file: Path, steps: tuple[Step, ...]) -> None:
@@ -91,8 +97,8 @@ def _migrate(database: Database, file: Path, steps: tuple[Step, ...]) -> None:
             version -= 1
         if version > len(steps):
             raise ConfigError(
-                f"{file} has version {version} of the schema, and this edged knows {len(steps)}. Install the newer edged "
-                "again, or restore a backup."
+                f"{file} has version {version} of the schema, and this edged knows {len(steps)}. Install the newer "
+                "edged again, or restore a backup."
             )
         for number, step in enumerate(steps[version:], start=version + 1):
             _execute(connection, step.up)

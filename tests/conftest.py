@@ -49,6 +49,7 @@ def _nothing_blocks_the_event_loop(request: pytest.FixtureRequest) -> Iterator[N
     with blockbuster_ctx(["edged"]) as blockbuster:
         for call in blockbuster.functions.values():
             call.can_block_in("edged/api/page.py", {"assets"})  # at the start and the end, when nobody is served
+            call.can_block_in("tests/api/shelves.py", {"shelves"})  # before anybody is served
             call.can_block_in("edged/api/listening.py", {"_owners_socket"})
             call.can_block_in("edged/local/loading.py", {"load"})  # opens files, once for each model
             call.can_block_in("edged/local/residents.py", {"_load"})  # looks for a GPU, which is memory as well

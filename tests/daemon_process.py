@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -17,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import URLError
-from urllib.request import urlopen
 
 import psutil
+
+from edged import control
 
 ROOT = Path(__file__).parents[1]
 # Everything here takes well under a second on an idle machine; a test that waits longer than this has found a defect.
@@ -71,14 +71,18 @@ class DaemonProcess:
         assert found, f"no address in the log:\n{self.log()}"
         return found[1]
 
+    @property
+    def control(self) -> Path:
+        """The socket of its owner."""
+        return self.state_dir / "edged.sock"
+
     def log(self) -> str:
         """Everything it has written to standard error."""
         return self.log_file.read_text(errors="replace")
 
     def get(self, path: str) -> Any:
         """The JSON at `path`."""
-        with urlopen(self.url + path, timeout=PATIENCE_S) as response:
-            return json.load(response)
+        return control.ask(self.control, path, timeout_s=PATIENCE_S)
 
     def status(self) -> dict[str, Any]:
         """`/edged/v1/status`."""

@@ -52,16 +52,20 @@ class Claiming:
     ) -> None:
         self._access = access
         self._issue_file = issue_file
-        self._now_s = clock
+        self._clock = clock
         self._salt, hashed = pairing.preset(claim_hash) if claim_hash else (b"", b"")
         codes = (Code(hashed, "owner", math.inf),) if hashed and not access.is_claimed else ()
         self._pairing = Pairing(codes)
         self._knocks: dict[str, Knock] = {}
         self._shown_s = -math.inf
 
+    def now_s(self) -> float:
+        """Unix time."""
+        return self._clock()
+
     async def show(self) -> None:
         """Have a code that can be entered while nobody owns the device, on its console and in its log."""
-        now_s = self._now_s()
+        now_s = self.now_s()
         recently = now_s - self._shown_s < _SHOW_AGAIN_S or now_s < self._pairing.paused_until_s
         if self._access.is_claimed or self._pairing.has_code(now_s) or recently:
             return
@@ -72,7 +76,7 @@ class Claiming:
 
     def new_code(self, role: Role, name: str = "") -> str:
         """One more code, for whoever enters it first within ten minutes."""
-        text, now_s = pairing.new_code(), self._now_s()
+        text, now_s = pairing.new_code(), self.now_s()
         code = Code(pairing.digest_of(text), role, now_s + LIFE_S, name)
         self._pairing = pairing.offer(self._pairing, code, now_s)
         return text
@@ -83,10 +87,10 @@ class Claiming:
         Raises `Forbidden` for a wrong one, `RateLimited` after too many.
         """
         digests = [pairing.digest_of(typed)]
-        if any(code.is_preset for code in self._pairing.codes) and self._now_s() >= self._pairing.paused_until_s:
+        if any(code.is_preset for code in self._pairing.codes) and self.now_s() >= self._pairing.paused_until_s:
             digests.append(await asyncio.to_thread(pairing.preset_digest, typed, self._salt))
         # From here to the next await nobody else has a turn: the code is gone before anybody is let in by it.
-        self._pairing, code = pairing.attempt(self._pairing, digests, self._now_s())
+        self._pairing, code = pairing.attempt(self._pairing, digests, self.now_s())
         if code is None:
             raise Forbidden("That is not the code, or no longer. It is the newest that the device has shown.")
         was_claimed = self._access.is_claimed
@@ -98,7 +102,7 @@ class Claiming:
 
     def knock(self, label: str, address: str) -> Knock:
         """A browser asks to be let in; an owner compares the number. Raises `RateLimited`: one at a time each."""
-        now_s = self._now_s()
+        now_s = self.now_s()
         self._knocks = {id: knock for id, knock in self._knocks.items() if knock.until_s > now_s}
         mine = [knock for knock in self._knocks.values() if group_of(knock.address) == group_of(address)]
         if mine or len(self._knocks) >= _MOST_KNOCKS:
@@ -112,7 +116,7 @@ class Claiming:
 
     def waiting(self) -> list[Knock]:
         """Who knocks."""
-        now_s = self._now_s()
+        now_s = self.now_s()
         return [knock for knock in self._knocks.values() if knock.until_s > now_s and knock.role is None]
 
     def answer(self, number: str, role: Role | None, name: str) -> None:
@@ -128,7 +132,7 @@ class Claiming:
     async def look(self, id: str) -> tuple[User, Issued] | None:
         """What became of a knock: None while nobody has answered. Raises `NotFound` where the answer was no."""
         knock = self._knocks.get(id)
-        if knock is None or knock.until_s <= self._now_s():
+        if knock is None or knock.until_s <= self.now_s():
             raise NotFound("This request to be let in is over: it was refused, or nobody answered in ten minutes.")
         if knock.role is None:
             return None

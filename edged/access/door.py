@@ -116,7 +116,8 @@ class Access:
         """Who asks with these keys and this cookie. What proves nothing, and was not made here, is as good as nothing:
         programs send other servers' keys out of habit.
 
-        Raises `Unauthorized` for a key of ours that opens nothing (any more), `RateLimited` where `address` failed often.
+        Raises `Unauthorized` for a key of ours that opens nothing (any more), `RateLimited` where `address` failed
+        often.
         """
         texts = set(presented)
         if len(texts) > 1:

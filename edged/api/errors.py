@@ -57,7 +57,9 @@ def defect(request_id: str) -> errors.Internal:
 
 
 def dialect_of(path: str) -> Dialect:
-    """Whose error a program expects that asked for `path`."""
+    """Whose error a program expects that asked for `path`, which may begin with a key."""
+    if path.startswith("/k/"):
+        path = "/" + path.removeprefix("/k/").partition("/")[2]
     if path.startswith("/api/"):
         return "ollama"
     return "anthropic" if path.startswith("/v1/messages") else "openai"

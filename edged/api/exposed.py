@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
+from edged.access.claiming import Claiming
+from edged.access.decision import Need
+from edged.access.door import Access
 from edged.advice.adviser import Adviser
 from edged.api.replay import Stops, Tapes
 from edged.chat import ModelCard
@@ -24,7 +27,6 @@ from edged.routing import Router
 from edged.store import ModelFile, Store
 from edged.store.uploads import Uploads
 
-Scope: TypeAlias = Literal["public", "chat", "metrics", "admin"]
 REQUEST_ID = web.RequestKey("id", str)
 
 
@@ -53,14 +55,14 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One path and method. `scope` is what a caller needs: today everybody has all of them.
+    """One path and method. `scope` is what a caller needs (`access/decision.py`).
 
     What is `told` of it makes the description; None: it is a file of the page, or there only to refuse.
     """
 
     method: str
     path: str
-    scope: Scope
+    scope: Need
     handler: Handler
     told: Told | None
 
@@ -81,6 +83,8 @@ class Exposed:
     uploads: Uploads
     scrubbing: Scrubbing
     adviser: Adviser
+    access: Access
+    claiming: Claiming
     default_model: Callable[[], str]
     started_s: float
     addresses: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from edged.errors import Forbidden, HostNotAllowed
@@ -39,16 +39,24 @@ def check_host(host_header: str, names: frozenset[str]) -> None:
         )
 
 
+def is_welcome(origin: str | None, origins: Collection[str]) -> bool:
+    """Whether a window of this origin may ask: an installed program's, or one of the pages that the owner lists."""
+    return is_program(origin) or (origin is not None and origin.lower() in origins)
+
+
 def is_program(origin: str | None) -> bool:
     """Whether this is the window of an installed program, and no page of the web."""
     scheme, separator, _ = (origin or "").partition("://")
     return bool(separator) and scheme in _PROGRAMS
 
 
-def cross_origin_headers(asked: Mapping[str, str]) -> dict[str, str]:
-    """What an answer says to the window of a program that asked with these headers; nothing to anybody else."""
+def cross_origin_headers(asked: Mapping[str, str], origins: Collection[str] = ()) -> dict[str, str]:
+    """What an answer says to a welcome window that asked with these headers; nothing to anybody else.
+
+    Credentials are never allowed (fetch.spec.whatwg.org): such a window brings a key, and no cookie of our page's.
+    """
     origin = asked.get("Origin")
-    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if origin and is_program(origin) else {}
+    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if origin and is_welcome(origin, origins) else {}
 
 
 def preflight_headers(asked: Mapping[str, str]) -> dict[str, str]:
@@ -61,9 +69,9 @@ def preflight_headers(asked: Mapping[str, str]) -> dict[str, str]:
     return told
 
 
-def check_origin(origin: str | None, fetch_site: str | None, host_header: str) -> None:
+def check_origin(origin: str | None, fetch_site: str | None, host_header: str, origins: Collection[str] = ()) -> None:
     """Raises `Forbidden` for a request that a page of another origin caused."""
-    if is_program(origin):
+    if is_welcome(origin, origins):
         return
     if origin is not None and origin.partition("://")[2].lower() != host_header.lower():
         raise Forbidden(f"A page on {origin!r} may not use this device.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edged.api.access_shapes import ACCESS_SHAPES
 from edged.api.schema import ANY, COUNT, FLAG, NUMBER, TEXT, Schema, list_of, object_of, one_of, or_null, ref
 
 _PULL = object_of(
@@ -55,6 +56,7 @@ _JUDGED = object_of(
 )
 
 OWN_SHAPES: dict[str, Schema] = {
+    **ACCESS_SHAPES,
     "Pull": _PULL,
     "Pulls": object_of({"pulls": list_of(ref("Pull"))}, about="Running, waiting, and the last that ended."),
     "Import": object_of(

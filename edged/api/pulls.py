@@ -48,15 +48,15 @@ class Downloads:
         """Where they are found."""
         return [
             Route(
-                "POST", "/edged/v1/pulls", "admin", self.submit, Told({202: "Pull"}, Wanted, _REFERENCE, fails=(503,))
+                "POST", "/edged/v1/pulls", "owner", self.submit, Told({202: "Pull"}, Wanted, _REFERENCE, fails=(503,))
             ),
-            Route("GET", "/edged/v1/pulls", "admin", self.list, Told({200: "Pulls"})),
-            Route("GET", "/edged/v1/pulls/{id}", "admin", self.watch, Told({200: "Pull"}, streams=SSE)),
-            Route("DELETE", "/edged/v1/pulls/{id}", "admin", self.cancel, Told({200: "Pull"})),
+            Route("GET", "/edged/v1/pulls", "owner", self.list, Told({200: "Pulls"})),
+            Route("GET", "/edged/v1/pulls/{id}", "owner", self.watch, Told({200: "Pull"}, streams=SSE)),
+            Route("DELETE", "/edged/v1/pulls/{id}", "owner", self.cancel, Told({200: "Pull"})),
             Route(
                 "POST",
                 "/api/pull",
-                "admin",
+                "owner",
                 self.ollama,
                 Told({200: "Pulled"}, PullBody, {"model": "guide", "stream": False}, streams=NDJSON, fails=(503,)),
             ),

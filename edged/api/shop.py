@@ -30,9 +30,9 @@ class Shop:
     def routes(self) -> list[Route]:
         """Where they are found."""
         return [
-            Route("GET", "/edged/v1/models", "admin", self.models, Told({200: "Installed"})),
-            Route("DELETE", "/edged/v1/models/{name}", "admin", self.delete, Told({200: "Deleted"}, fails=(400, 422))),
-            Route("GET", "/edged/v1/catalogue", "admin", self.catalogue, Told({200: "Catalogue"})),
+            Route("GET", "/edged/v1/models", "owner", self.models, Told({200: "Installed"})),
+            Route("DELETE", "/edged/v1/models/{name}", "owner", self.delete, Told({200: "Deleted"}, fails=(400, 422))),
+            Route("GET", "/edged/v1/catalogue", "owner", self.catalogue, Told({200: "Catalogue"})),
         ]
 
     async def models(self, _request: web.Request) -> web.StreamResponse:

@@ -59,11 +59,11 @@ class Imports:
         announced = Told({200: "Import", 201: "Import"}, UploadBody, _EXAMPLE, fails=(409, 503, 507))
         sent = Told({200: "Import"}, params=(_OFFSET,), fails=(409, 415, 422, 507))
         return [
-            Route("POST", "/edged/v1/imports", "admin", self.announce, announced),
-            Route("GET", "/edged/v1/imports", "admin", self.list, Told({200: "Imports"})),
-            Route("GET", "/edged/v1/imports/{id}", "admin", self.state, Told({200: "Import"})),
-            Route("PATCH", "/edged/v1/imports/{id}", "admin", self.send, sent),
-            Route("DELETE", "/edged/v1/imports/{id}", "admin", self.cancel, Told({204: ""}, fails=(409,))),
+            Route("POST", "/edged/v1/imports", "owner", self.announce, announced),
+            Route("GET", "/edged/v1/imports", "owner", self.list, Told({200: "Imports"})),
+            Route("GET", "/edged/v1/imports/{id}", "owner", self.state, Told({200: "Import"})),
+            Route("PATCH", "/edged/v1/imports/{id}", "owner", self.send, sent),
+            Route("DELETE", "/edged/v1/imports/{id}", "owner", self.cancel, Told({204: ""}, fails=(409,))),
         ]
 
     async def announce(self, request: web.Request) -> web.StreamResponse:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 from functools import partial
+from pathlib import Path
 
+from edged import config
+from edged.access.claiming import Claiming
+from edged.access.door import Access
+from edged.access.register import STEPS, Register
 from edged.advice import hub
 from edged.advice.adviser import Adviser
 from edged.catalogue import reference_of
 from edged.config import Downloads
+from edged.database import migrated
 from edged.observe import Journal
 from edged.pull.queue import Pulls
 from edged.pull.scrub import Scrub
@@ -21,9 +28,13 @@ NOWHERE = Downloads(huggingface="http://127.0.0.1:1", modelscope="", ollama="htt
 
 def shelves(
     store: Store, journal: Journal, downloads: Downloads = NOWHERE
-) -> tuple[Pulls, Uploads, Scrubbing, Adviser]:
+) -> tuple[Pulls, Uploads, Scrubbing, Adviser, Access, Claiming]:
     """All of them; whoever has the pulls or the scrub work enters them."""
     pulls = Pulls(store, downloads, journal.tell, reference_of)
     scrubbing = Scrubbing(Scrub(store, pulls, journal.tell, lambda: False))
     adviser = Adviser(store.folder / "cache", store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
-    return pulls, Uploads(store, downloads.reserve_bytes), scrubbing, adviser
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    register = Register(migrated(connection, Path(":memory:"), STEPS))
+    access = Access(register, config.Access(), journal.tell, reaches_beyond=False)
+    claiming = Claiming(access, None, None)
+    return pulls, Uploads(store, downloads.reserve_bytes), scrubbing, adviser, access, claiming
