@@ -39,10 +39,10 @@ class KnockBody(Strict):
 
 
 class AnswerBody(Strict):
-    """An owner's word about a browser that waits: a role, or null for no."""
+    """An owner's word about a browser that waits: a role, or none for no."""
 
     number: Number
-    role: Role | None
+    role: Role | None = None
     name: Name | None = None
 
 

@@ -38,8 +38,8 @@ export async function listModels() {
 /** null when a question sent now would be answered, else what the daemon says about its loading. */
 export async function readiness() {
   const response = await request("readyz", { cache: "no-store" });
+  const body = await response.json().catch(() => ({})); // read also if it says nothing: else the connection stays taken
   if (response.ok) return null;
-  const body = await response.json().catch(() => ({}));
   const code = body.error?.code ?? body.code ?? "model_loading";
   const { progress = null, eta_s: etaSeconds = null } = { ...body, ...body.error };
   return { code, progress, etaSeconds, retryAfterSeconds: retryAfter(response) };
