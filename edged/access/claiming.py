@@ -18,7 +18,7 @@ from edged.access.door import Access
 from edged.access.failures import group_of
 from edged.access.pairing import LIFE_S, Code, Pairing
 from edged.access.people import Role, User
-from edged.errors import Forbidden, NotFound, RateLimited
+from edged.errors import EdgedError, Forbidden, NotFound, RateLimited
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class Claiming:
         self._pairing = Pairing(codes)
         self._knocks: dict[str, Knock] = {}
         self._shown_s = -math.inf
+        self._turn = asyncio.Lock()
 
     def now_s(self) -> float:
         """Unix time."""
@@ -87,16 +88,22 @@ class Claiming:
         Raises `Forbidden` for a wrong one, `RateLimited` after too many.
         """
         digests = [pairing.digest_of(typed)]
-        if any(code.is_preset for code in self._pairing.codes) and self.now_s() >= self._pairing.paused_until_s:
-            digests.append(await asyncio.to_thread(pairing.preset_digest, typed, self._salt))
-        # From here to the next await nobody else has a turn: the code is gone before anybody is let in by it.
-        self._pairing, code = pairing.attempt(self._pairing, digests, self.now_s())
-        if code is None:
-            raise Forbidden("That is not the code, or no longer. It is the newest that the device has shown.")
-        was_claimed = self._access.is_claimed
-        user, issued = await self._access.add_user(name or code.name or code.role, code.role, label)
+        async with self._turn:  # one claims, and whoever comes after the last try costs no slow hash
+            if self._access.is_claimed:
+                self._pairing = pairing.without_presets(self._pairing)
+            if any(code.is_preset for code in self._pairing.codes) and self.now_s() >= self._pairing.paused_until_s:
+                digests.append(await asyncio.to_thread(pairing.preset_digest, typed, self._salt))
+            # The code is gone before anybody is let in by it, and out again where nobody was.
+            self._pairing, code = pairing.attempt(self._pairing, digests, self.now_s())
+            if code is None:
+                raise Forbidden("That is not the code, or no longer. It is the newest that the device has shown.")
+            was_claimed = self._access.is_claimed
+            try:
+                user, issued = await self._access.add_user(name or code.name or code.role, code.role, label)
+            except EdgedError:
+                self._pairing = replace(self._pairing, codes=(*self._pairing.codes, code))
+                raise
         if not was_claimed:
-            self._pairing = Pairing(tuple(code for code in self._pairing.codes if not code.is_preset))
             await self._post("")
         return user, issued
 

@@ -1,7 +1,8 @@
 """`Access`: who there is and who asks. What the register on disk holds is here in memory as well.
 
 A request is judged without a disk and without waiting. What is granted counts once it is on the disk; what is taken
-away counts at once, and a disk that fails is told of.
+away counts at once, and a disk that fails is told of. Changes go to the disk one after the other, in the order in which
+they were made, so memory and disk agree whatever comes together and whoever hangs up.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import contextlib
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from edged.access.credential import Credential, Issued, is_ours, issue, read, same
 from edged.access.decision import Situation, anybody
 from edged.access.failures import Failures
 from edged.access.meter import Meter
 from edged.access.people import (
+    OF_ROLE,
     Ceiling,
     Key,
     Quota,
@@ -34,6 +37,8 @@ from edged.access.quota import DAY_S
 from edged.access.register import Register
 from edged.config import Access as Chosen
 from edged.errors import Conflict, DiskFull, NotFound
+
+T = TypeVar("T")
 
 # A browser that is used once a month stays; what was forgotten in a drawer is forgotten here, too. A guest's is
 # forgotten after a day.
@@ -70,7 +75,10 @@ class Access:
         self.meter = Meter(register, self.keys, found.used, clock)
         self._failures = Failures(clock)
         self._previous: dict[str, tuple[bytes, float]] = {}
-        self._works: set[asyncio.Task[None]] = set()
+        self._works: set[asyncio.Task[Any]] = set()
+        self._turn = asyncio.Lock()
+        # What opens nothing any more, but would after a restart: its removal is not on the disk.
+        self._unremoved: dict[str, Callable[[str], None]] = {}
 
     @contextlib.asynccontextmanager
     async def keeping(self) -> AsyncIterator[Access]:
@@ -80,6 +88,9 @@ class Access:
                 yield self
             finally:
                 await asyncio.gather(*self._works, return_exceptions=True)
+                for id, remove in list(self._unremoved.items()):
+                    with contextlib.suppress(DiskFull):  # it was told of when it was taken away
+                        await self._removed(remove, id)
 
     # How things stand
 
@@ -106,8 +117,9 @@ class Access:
         """What the owner wants. Raises `Conflict` where the file has the say."""
         if self.is_locked(name):
             raise Conflict(f"[access] {name} is set in the configuration; change it there.", param=name)
-        await self._kept(self._register.choose, name, value)
-        self._chosen[name] = value
+        if not value:
+            self._chosen[name] = value
+        await self._kept(self._register.choose, name, value, then=lambda: self._chosen.update({name: value}))
         self._tell("access_changed", **{name: value})
 
     # Who asks
@@ -135,19 +147,31 @@ class Access:
         return anybody(self.situation)
 
     def renewed(self, session: Session) -> bool:
-        """Whether the secret of this session is to be exchanged."""
-        return self._now_s() - session.renewed_s >= _RENEW_S
+        """Whether the secret of this session is to be exchanged, as far as it has not ended meanwhile."""
+        now = self.sessions.get(session.id)
+        return now is not None and self._now_s() - now.renewed_s >= _RENEW_S
 
-    async def renew(self, session: Session) -> Issued:
-        """A new secret for a session, which lives on from now; the one before counts for a minute."""
+    async def renew(self, session: Session) -> Issued | None:
+        """A new secret for a session, which lives on from now; the one before counts for a minute.
+
+        None where the session has ended meanwhile.
+        """
+        if (known := self.sessions.get(session.id)) is None:
+            return None
         now_s = self._now_s()
         issued = issue("eds", session.id)
         life_s = _SESSION_S[self.users[session.user_id].role]
-        newer = replace(session, digest=issued.credential.digest, renewed_s=now_s, expires_s=now_s + life_s)
-        self.sessions[session.id] = newer  # at once: of several requests at a time one renews
-        self._previous[session.id] = session.digest, now_s + _PREVIOUS_S
-        await self._kept(self._register.put_session, newer)
-        return issued
+        newer = replace(known, digest=issued.credential.digest, renewed_s=now_s, expires_s=now_s + life_s)
+        # At once: of several requests at a time one renews. A disk that fails is asked again in a day.
+        self.sessions[session.id] = replace(known, renewed_s=now_s)
+
+        def exchange() -> None:
+            if session.id in self.sessions:
+                self._previous[session.id] = known.digest, self._now_s() + _PREVIOUS_S
+                self.sessions[session.id] = newer
+
+        await self._kept(self._register.put_session, newer, then=exchange)
+        return issued if session.id in self.sessions else None
 
     # People and their browsers
 
@@ -155,46 +179,56 @@ class Access:
         """Somebody new, with the browser that they came with."""
         if len(self.users) >= MOST_USERS:
             raise Conflict(f"There are {MOST_USERS} people already. Remove one first.")
-        now_s = self._now_s()
-        user = User(secrets.token_hex(8), name, role, now_s)
-        issued, session = self._new_session(user, label, now_s)
+        await self._make_room()
+        user = User(secrets.token_hex(8), name, role, self._now_s())
+        issued, session = self._new_session(user, label)
         await self._kept(self._register.put_user, user, session, then=lambda: self._enter(user, session))
         self._tell("paired", user=user.id, role=role)
         return user, issued
 
     async def add_session(self, user: User, label: str) -> Issued:
-        """One more browser of somebody's."""
-        issued, session = self._new_session(user, label, self._now_s())
-        await self._kept(self._register.put_session, session, then=lambda: self._enter(user, session))
+        """One more browser of somebody's. Raises `NotFound` where the user has been removed meanwhile."""
+        await self._make_room()
+        issued, session = self._new_session(self._user(user.id), label)
+        await self._kept(self._register.put_session, session, then=lambda: self._enter(self._user(user.id), session))
         self._tell("paired", user=user.id, role=user.role)
         return issued
 
     async def change_user(self, id: str, name: str | None, role: Role | None) -> User:
         """Another name or role. Raises `Conflict` where nobody would own the device any more."""
-        user = self._user(id)
-        changed = replace(user, name=name or user.name, role=role or user.role)
-        if changed.role != "owner":
-            self._keep_an_owner(user)
-        await self._kept(self._register.put_user, changed)
-        self.users[id] = changed
+
+        async def change() -> User:
+            user = self._user(id)
+            changed = replace(user, name=name or user.name, role=role or user.role)
+            if changed.role != "owner":
+                self._keep_an_owner(user)
+            if not OF_ROLE[changed.role] >= OF_ROLE[user.role]:
+                self.users[id] = replace(user, role=changed.role)
+            await self._write(self._register.put_user, changed)
+            if id in self.users:
+                self.users[id] = changed
+            return changed
+
+        changed = await self._in_turn(change)
         self._tell("user_changed", user=id, role=changed.role)
         return changed
 
     async def remove_user(self, id: str) -> None:
         """Somebody leaves, with all their browsers. Raises `Conflict` for the last owner."""
-        self._keep_an_owner(self._user(id))
-        del self.users[id]
+        if id not in self._unremoved:
+            self._keep_an_owner(self._user(id))
+        self.users.pop(id, None)
         for session in [session for session in self.sessions.values() if session.user_id == id]:
-            del self.sessions[session.id]
-        await self._kept(self._register.remove_user, id)
+            self._forget(session.id)
+        await self._removed(self._register.remove_user, id)
         self._tell("user_removed", user=id)
 
     async def end_session(self, id: str) -> None:
         """A browser is forgotten. Raises `NotFound`."""
-        if self.sessions.pop(id, None) is None:
+        if id not in self.sessions and id not in self._unremoved:
             raise NotFound(f"There is no session {id!r}.")
-        self._previous.pop(id, None)
-        await self._kept(self._register.remove_session, id)
+        self._forget(id)
+        await self._removed(self._register.remove_sessions, id)
         self._tell("session_ended", session=id)
 
     # Keys
@@ -219,10 +253,10 @@ class Access:
 
     async def revoke_key(self, id: str) -> None:
         """A key opens nothing any more. Raises `NotFound`."""
-        if self.keys.pop(id, None) is None:
+        if self.keys.pop(id, None) is None and id not in self._unremoved:
             raise NotFound(f"There is no key {id!r}.")
         self.meter.forget(id)
-        await self._kept(self._register.remove_key, id)
+        await self._removed(self._register.remove_key, id)
         self._tell("key_revoked", key=id)
 
     # Inside
@@ -247,11 +281,23 @@ class Access:
         self.sessions[session.id] = used
         return used
 
-    def _new_session(self, user: User, label: str, now_s: float) -> tuple[Issued, Session]:
-        if len(self.sessions) >= MOST_SESSIONS:
-            oldest = min(self.sessions.values(), key=lambda session: session.expires_s)
-            del self.sessions[oldest.id]
-        issued = issue("eds")
+    async def _make_room(self) -> None:
+        """Forget the sessions that are over and, where there are as many as there may be, the next to be."""
+        now_s = self._now_s()
+        by_end = sorted(self.sessions.values(), key=lambda session: session.expires_s)
+        too_many = len(by_end) - MOST_SESSIONS + 1
+        gone = [session.id for place, session in enumerate(by_end) if place < too_many or session.expires_s <= now_s]
+        for id in gone:
+            self._forget(id)
+        if gone:
+            await self._kept(self._register.remove_sessions, *gone, then=lambda: None)
+
+    def _forget(self, session_id: str) -> None:
+        self.sessions.pop(session_id, None)
+        self._previous.pop(session_id, None)
+
+    def _new_session(self, user: User, label: str) -> tuple[Issued, Session]:
+        now_s, issued = self._now_s(), issue("eds")
         id, digest = issued.credential.id, issued.credential.digest
         expires_s = now_s + _SESSION_S[user.role]
         return issued, Session(id, user.id, digest, label, now_s, now_s, now_s, expires_s)
@@ -269,18 +315,37 @@ class Access:
         if user.role == "owner" and sum(other.role == "owner" for other in self.users.values()) == 1:
             raise Conflict(f"{user.name} is the only owner of this device. Make somebody else an owner first.")
 
-    async def _kept(self, write: Callable[..., None], *values: object, then: Callable[[], None] | None = None) -> None:
-        """Write, then do `then`, both even where whoever asked has gone meanwhile. Raises `DiskFull`."""
+    async def _removed(self, remove: Callable[[str], None], id: str) -> None:
+        """Have it gone from the disk as well. Raises `DiskFull`; then it can be asked for again."""
+        self._unremoved[id] = remove
+        try:
+            await self._kept(remove, id, then=lambda: self._unremoved.pop(id, None))
+        except DiskFull as error:
+            raise DiskFull(f"It opens nothing any more, but would again after a restart. {error}") from error
 
-        async def work() -> None:
-            try:
-                await asyncio.to_thread(write, *values)
-            except sqlite3.Error as error:
-                raise DiskFull(f"It cannot be kept: {error}. Is the disk full?") from error
-            if then is not None:
-                then()
+    async def _kept(self, write: Callable[..., None], *values: object, then: Callable[[], object]) -> None:
+        """Write, then do `then`. Raises `DiskFull`, and what `then` raises."""
+
+        async def change() -> None:
+            await self._write(write, *values)
+            then()
+
+        await self._in_turn(change)
+
+    async def _write(self, write: Callable[..., None], *values: object) -> None:
+        try:
+            await asyncio.to_thread(write, *values)
+        except sqlite3.Error as error:
+            raise DiskFull(f"This is not on the disk: {error}. Make room, and try again.") from error
+
+    async def _in_turn(self, change: Callable[[], Awaitable[T]]) -> T:
+        """Do it when those before are done, and to its end, even where whoever asked has gone meanwhile."""
+
+        async def work() -> T:
+            async with self._turn:
+                return await change()
 
         task = asyncio.create_task(work())
         self._works.add(task)
         task.add_done_callback(self._works.discard)
-        await asyncio.shield(task)
+        return await asyncio.shield(task)

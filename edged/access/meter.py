@@ -36,13 +36,13 @@ class Meter(Observer):
     @contextlib.asynccontextmanager
     async def saving(self) -> AsyncIterator[None]:
         """Write it down every minute while the block runs, and at its end."""
-        task = asyncio.create_task(self._save_now_and_then())
+        ended = asyncio.Event()
+        task = asyncio.create_task(self._save_until(ended))
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.wait([task])
-            await self._save()
+            ended.set()  # not cancelled: a thread may be writing, and the database is closed soon
+            await task
 
     def admit(self, key: Key) -> None:
         """One more request. Raises `RateLimited` where `key` has used what it may."""
@@ -68,9 +68,10 @@ class Meter(Observer):
         self._used[id] = used
         self._unsaved.add(id)
 
-    async def _save_now_and_then(self) -> None:
-        while True:
-            await asyncio.sleep(_SAVE_S)
+    async def _save_until(self, ended: asyncio.Event) -> None:
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), _SAVE_S)
             await self._save()
 
     async def _save(self) -> None:

@@ -24,6 +24,7 @@ TRIES = 5
 MOST_CODES = 8
 _PAUSE_S = 60.0
 _LONGEST_PAUSE_S = 3600.0
+_DOUBLINGS = 6  # reaches the longest; whoever goes on for weeks must not reach the end of floating point numbers
 # Crockford's digits (crockford.com/base32.html): none looks like another, and those that people mistake mean the same.
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _MISREAD = str.maketrans("OIL", "011")
@@ -81,6 +82,11 @@ def offer(pairing: Pairing, code: Code, now_s: float) -> Pairing:
     return Pairing((*presets, *movable, code), pairing.pauses, 0.0)
 
 
+def without_presets(pairing: Pairing) -> Pairing:
+    """What is left for a device that has an owner: what is printed on it claims it once."""
+    return replace(pairing, codes=tuple(code for code in pairing.codes if not code.is_preset))
+
+
 def attempt(pairing: Pairing, digests: Sequence[bytes], now_s: float) -> tuple[Pairing, Code | None]:
     """What is left after somebody typed a code with one of these digests, and the code, if it was right.
 
@@ -98,7 +104,7 @@ def attempt(pairing: Pairing, digests: Sequence[bytes], now_s: float) -> tuple[P
     worn = [replace(code, tries=code.tries - 1) for code in alive]
     if all(code.tries > 0 for code in worn):
         return replace(pairing, codes=tuple(worn)), None
-    pause_s = min(_PAUSE_S * 2**pairing.pauses, _LONGEST_PAUSE_S)
+    pause_s = min(_PAUSE_S * 2 ** min(pairing.pauses, _DOUBLINGS), _LONGEST_PAUSE_S)
     presets = tuple(replace(code, tries=TRIES) for code in worn if code.is_preset)
     return Pairing(presets, pairing.pauses + 1, now_s + pause_s), None
 
@@ -117,7 +123,7 @@ def preset(claim_hash: str) -> tuple[bytes, bytes]:
 
 
 def preset_digest(typed: str, salt: bytes) -> bytes:
-    """What is compared of a typed code with the hash of a preset one. Takes some 50 ms: call it in a thread."""
+    """What is compared of a code that was typed with the hash of a preset one. Takes 50 ms: call it in a thread."""
     return preset(preset_hash(typed, salt))[1]
 
 

@@ -23,7 +23,9 @@ class Bucket:
     def taken(self, now_s: float) -> Bucket:
         """What is left when one is taken. Raises `RateLimited` where there is none, with when there will be."""
         per_s = self.most / self.refill_s
-        level = min(self.most, self.level + max(0.0, now_s - self.at_s) * per_s)
+        # A clock that was set back tells nothing of how long it was; nobody is locked out until it has caught up.
+        elapsed_s = now_s - self.at_s if now_s >= self.at_s else self.refill_s
+        level = min(self.most, self.level + elapsed_s * per_s)
         if level < 1:
             raise RateLimited(f"More than {self.most} in {self.refill_s:.0f} s.", retry_after_s=(1 - level) / per_s)
         return replace(self, level=level - 1, at_s=now_s)

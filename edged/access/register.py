@@ -111,17 +111,17 @@ class Register:
         """Forget a user, with all sessions."""
         self._remove("DELETE FROM users WHERE id = ?", id)
 
-    def remove_session(self, id: str) -> None:
-        """Forget a session."""
-        self._remove("DELETE FROM sessions WHERE id = ?", id)
+    def remove_sessions(self, *ids: str) -> None:
+        """Forget sessions, all of them or none."""
+        self._remove("DELETE FROM sessions WHERE id = ?", *ids)
 
     def remove_key(self, id: str) -> None:
         """Forget a key."""
         self._remove("DELETE FROM keys WHERE id = ?", id)
 
-    def _remove(self, statement: str, id: str) -> None:
+    def _remove(self, statement: str, *ids: str) -> None:
         with self._database.change() as connection:
-            connection.execute(statement, (id,))
+            connection.executemany(statement, [(id,) for id in ids])
 
 
 _PUT_SESSION = "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -133,7 +133,7 @@ def _values(session: Session) -> tuple[str, str, bytes, str, float, float, float
 
 
 def _session(row: Row) -> Session:
-    # When a browser was last here is known while the daemon runs: written down each time it would wear out a card.
+    # When a browser was last here is known while the daemon runs: written down at each request, it wears out a card.
     return Session(
         row["id"], row["user_id"], row["digest"], row["label"], row["created_s"], row["renewed_s"], row["renewed_s"],
         row["expires_s"],
