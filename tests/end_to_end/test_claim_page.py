@@ -185,13 +185,13 @@ def test_an_invitation_is_a_link_whose_code_is_kept_nowhere_and_used_by_a_press(
     until_at(page, "/")
 
 
-@pytest.mark.parametrize("typed", ["{}", " {} ", "http://box.local/claim#{}"])
-def test_a_code_may_be_typed_in_many_ways(page: Page, device: Device, typed: str) -> None:
+def test_a_code_may_be_typed_in_many_ways(page: Page, device: Device) -> None:
     open_door(page)
     code = device.code("guest")
-    page.find("#code").send_keys(typed.format(code.lower()))
-
-    assert page.find("#code").get_attribute("value") == code
+    for typed in (code.lower(), f" {code.replace('-', '')} ", f"http://box.local/claim#{code}"):
+        page.find("#code").clear()
+        page.find("#code").send_keys(typed)
+        assert page.find("#code").get_attribute("value") == code
 
 
 def test_what_cannot_be_a_code_costs_no_try(page: Page) -> None:
@@ -243,25 +243,24 @@ def test_who_is_not_let_in_is_told_and_may_ask_again(page: Page, device: Device)
     assert page.driver.execute_script("return localStorage.length") == 0
 
 
-@pytest.mark.parametrize("role", ["member", "guest"])
-def test_an_owner_compares_the_number_and_lets_in(page: Page, device: Device, role: str) -> None:
+def test_an_owner_compares_the_number_and_lets_in(page: Page, device: Device) -> None:
+    _, knock = device.ask("edged/v1/claim/requests", {"label": "<b>Phone</b>"})
     sign_in(page, device, "owner", "Dora")
     open_people(page)
-    _, knock = device.ask("edged/v1/claim/requests", {"label": "<b>Phone</b>"})
     waiting = row(page, "knocks", knock["number"])
 
     assert "<b>Phone</b> · 127.0.0.1" in waiting.text
-    waiting.find_element(By.CSS_SELECTOR, "input").send_keys(f"Eda as {role}")
-    press(waiting, f"Let in as {role}")
+    waiting.find_element(By.CSS_SELECTOR, "input").send_keys("Eda")
+    press(waiting, "Let in as member")
     until_gone(page, "knocks", knock["number"])
-    assert device.ask(f"edged/v1/claim/requests/{knock['id']}")[1]["you"]["role"] == role
-    assert "browser" in row(page, "users", f"Eda as {role}").text
+    assert device.ask(f"edged/v1/claim/requests/{knock['id']}")[1]["you"]["role"] == "member"
+    assert "1 browser" in row(page, "users", "Eda").text
 
 
 def test_an_owner_refuses(page: Page, device: Device) -> None:
+    _, knock = device.ask("edged/v1/claim/requests", {"label": "Stranger"})
     sign_in(page, device, "owner", "Dora")
     open_people(page)
-    _, knock = device.ask("edged/v1/claim/requests", {"label": "Stranger"})
     press(row(page, "knocks", knock["number"]), "Refuse")
 
     until_gone(page, "knocks", knock["number"])
