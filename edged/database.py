@@ -1,8 +1,6 @@
 """`edged.db`: what must outlive the daemon and is no file of its own.
 
-SQLite in WAL mode with `synchronous=FULL`: what a call of `change` wrote is on the disk when it returns
-(sqlite.org/pragma.html).
-
+SQLite in WAL mode with `synchronous=FULL` (sqlite.org/pragma.html): what a `change` wrote is on the disk when it ends.
 The schema grows in steps. Each step leaves in the database how it is undone, so that the release before it, started
 again after an update that failed, can take it back without ever having heard of it.
 """
@@ -13,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +36,6 @@ class Database:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        connection.row_factory = sqlite3.Row
         self._turn = threading.Lock()
 
     @contextmanager
@@ -76,18 +73,16 @@ def opened(file: Path, steps: tuple[Step, ...]) -> Iterator[Database]:
         connection = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"{file} cannot be opened: {error}.") from error
-    database = Database(connection)
-    try:
+    with closing(connection):
         try:
             _refuse_a_strangers(connection, file)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
                 connection.execute(f"PRAGMA {pragma}")
-            migrate(database, file, steps)
+            database = migrated(connection, file, steps)
         except sqlite3.Error as error:
             raise ConfigError(f"{file} cannot be used: {error}. {_advice(error)}") from error
-        yield database
-    finally:
-        database.close()
+        with closing(database):
+            yield database
 
 
 def _refuse_a_strangers(connection: sqlite3.Connection, file: Path) -> None:
@@ -103,8 +98,15 @@ def _advice(error: sqlite3.Error) -> str:
     return "See that its disk has room and can be written to, and that no other program uses it; then start again."
 
 
-def migrate(database: Database, file: Path, steps: tuple[Step, ...]) -> None:
-    """Give `database` the schema of `steps`. Raises `ConfigError`, naming `file`, where it is too new for that."""
+def migrated(connection: sqlite3.Connection, file: Path, steps: tuple[Step, ...]) -> Database:
+    """The database behind `connection`, with the schema of `steps`. Raises `ConfigError`, naming `file`."""
+    connection.row_factory = sqlite3.Row
+    database = Database(connection)
+    _migrate(database, file, steps)
+    return database
+
+
+def _migrate(database: Database, file: Path, steps: tuple[Step, ...]) -> None:
     with database.change() as connection:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         if version == len(steps):

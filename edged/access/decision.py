@@ -4,7 +4,7 @@
 |---|---|
 | `shell` | everybody, always: the page's files, claiming, `/healthz` |
 | `public` | everybody, once the device has an owner or is reached from this machine alone |
-| `chat` | people and keys with that scope; anybody where only this machine is served, or the network may chat |
+| `chat` | people, keys with that scope; all, where only this machine is served or the owner lets the network chat |
 | `metrics` | the same with `metrics`, and owners |
 | `owner` | owners and keys with `admin` |
 | `secrets` | the same, and only where nobody can listen: over the control socket or TLS |
@@ -47,7 +47,10 @@ def anybody(situation: Situation) -> Visitor:
 
 
 def decide(need: Need, visitor: Visitor, transport: Transport, situation: Situation) -> None:
-    """Return where the request may go on. Raises `ClaimRequired`, `Unauthorized`, `Forbidden` with the way out."""
+    """Return where the request may go on.
+
+    Raises `ClaimRequired`, `Unauthorized`, `Forbidden`, each with the way out.
+    """
     if need == "shell" or transport == "socket":
         return
     if situation.reaches_beyond and not situation.is_claimed:
@@ -73,5 +76,7 @@ def _without_scope(need: Need, visitor: Visitor) -> Unauthorized | Forbidden:
             "(`edged key create` on the device makes one) as `Authorization: Bearer edk_…`."
         )
     who = f"The key {visitor.key.name!r}" if visitor.key else "Who is signed in here"
-    takes = "the scope" if visitor.key else "an owner, or a key with the scope"
-    return Forbidden(f"{who} may not {_WHAT[need]}: that takes {takes} {_SCOPE_OF[need]!r}.")
+    return Forbidden(
+        f"{who} may not {_WHAT[need]}: that takes "
+        f"{'the scope' if visitor.key else 'an owner, or a key with the scope'} {_SCOPE_OF[need]!r}."
+    )

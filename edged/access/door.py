@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import sqlite3
 import time
@@ -20,19 +21,7 @@ from edged.access.credential import Credential, Issued, is_ours, issue, read, sa
 from edged.access.decision import Situation, anybody
 from edged.access.failures import Failures
 from edged.access.meter import Meter
-from edged.access.people import (
-    OF_ROLE,
-    Ceiling,
-    Key,
-    Quota,
-    Role,
-    Scope,
-    Session,
-    User,
-    Visitor,
-    of_key,
-    of_session,
-)
+from edged.access.people import OF_ROLE, Ceiling, Key, Quota, Role, Scope, Session, User, Visitor, of_key, of_session
 from edged.access.quota import DAY_S
 from edged.access.register import Register
 from edged.config import Access as Chosen
@@ -43,8 +32,8 @@ T = TypeVar("T")
 # A browser that is used once a month stays; what was forgotten in a drawer is forgotten here, too. A guest's is
 # forgotten after a day.
 _SESSION_S: dict[Role, float] = {"owner": 30 * DAY_S, "member": 30 * DAY_S, "guest": DAY_S}
-# How often the secret in a cookie is exchanged, and how long the one before still counts: a page asks several things
-# at once, and the answer that brings the new one may be lost.
+# How often the secret in a cookie is exchanged. The answer that brings the new one may be lost, so the one before counts
+# until the new one is used, and so long after that: a page asks several things at once.
 _RENEW_S = DAY_S
 _PREVIOUS_S = 60.0
 MOST_USERS = 256
@@ -148,11 +137,12 @@ class Access:
 
     def renewed(self, session: Session) -> bool:
         """Whether the secret of this session is to be exchanged, as far as it has not ended meanwhile."""
-        now = self.sessions.get(session.id)
-        return now is not None and self._now_s() - now.renewed_s >= _RENEW_S
+        if (now := self.sessions.get(session.id)) is None:
+            return False
+        return self._now_s() - now.renewed_s >= (_PREVIOUS_S if self._is_unseen(now.id) else _RENEW_S)
 
     async def renew(self, session: Session) -> Issued | None:
-        """A new secret for a session, which lives on from now; the one before counts for a minute.
+        """A new secret for a session, which lives on from now; the one before counts for a minute after its first use.
 
         None where the session has ended meanwhile.
         """
@@ -167,7 +157,8 @@ class Access:
 
         def exchange() -> None:
             if session.id in self.sessions:
-                self._previous[session.id] = known.digest, self._now_s() + _PREVIOUS_S
+                if not self._is_unseen(session.id):
+                    self._previous[session.id] = known.digest, math.inf
                 self.sessions[session.id] = newer
 
         await self._kept(self._register.put_session, newer, then=exchange)
@@ -274,12 +265,19 @@ class Access:
             return None
         now_s = self._now_s()
         previous, until_s = self._previous.get(session.id, (b"", 0.0))
-        is_right = same(session.digest, credential.digest) or (until_s > now_s and same(previous, credential.digest))
+        is_newest = same(session.digest, credential.digest)
+        is_right = is_newest or (until_s > now_s and same(previous, credential.digest))
+        if is_newest and self._is_unseen(session.id):
+            self._previous[session.id] = previous, now_s + _PREVIOUS_S
         if not is_right or session.expires_s <= now_s:
             return None
         used = replace(session, used_s=now_s)
         self.sessions[session.id] = used
         return used
+
+    def _is_unseen(self, session_id: str) -> bool:
+        """Whether the newest secret was never used: its answer may have been lost."""
+        return session_id in self._previous and math.isinf(self._previous[session_id][1])
 
     async def _make_room(self) -> None:
         """Forget the sessions that are over and, where there are as many as there may be, the next to be."""

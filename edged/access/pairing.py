@@ -123,7 +123,7 @@ def preset(claim_hash: str) -> tuple[bytes, bytes]:
 
 
 def preset_digest(typed: str, salt: bytes) -> bytes:
-    """What is compared of a code that was typed with the hash of a preset one. Takes 50 ms: call it in a thread."""
+    """What is compared of a typed code with the hash of a preset one. Takes some 50 ms: call it in a thread."""
     return preset(preset_hash(typed, salt))[1]
 
 

@@ -133,7 +133,7 @@ def _values(session: Session) -> tuple[str, str, bytes, str, float, float, float
 
 
 def _session(row: Row) -> Session:
-    # When a browser was last here is known while the daemon runs: written down at each request, it wears out a card.
+    # When a browser was last here is known while the daemon runs: written down each time it would wear out a card.
     return Session(
         row["id"], row["user_id"], row["digest"], row["label"], row["created_s"], row["renewed_s"], row["renewed_s"],
         row["expires_s"],

@@ -8,6 +8,7 @@ A route declares its scope, and a path that is not in the table does not exist: 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import uuid
@@ -36,7 +37,7 @@ from edged.api.shop import Shop
 from edged.api.transport import transport_of
 from edged.api.uploads import Imports
 from edged.api.visitor import URL_KEYS, VISITOR, identify, set_cookie
-from edged.errors import EdgedError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
+from edged.errors import DiskFull, EdgedError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
 
 log = logging.getLogger(__name__)
 
@@ -140,12 +141,12 @@ def _lock(needs: Mapping[tuple[str, str], Need], access: Access) -> Middleware:
         decide(need, visitor, transport_of(request), access.situation)
         if need == "chat" and request.method == "POST" and visitor.key:
             access.meter.admit(visitor.key)
-        issued = None
-        if visitor.session and access.renewed(visitor.session):
-            issued = await access.renew(visitor.session)
         response = await handler(request)
-        if issued and not response.prepared:  # on a stream it is too late; the next answer brings another
-            set_cookie(request, response, issued)
+        # On a stream it is too late for a cookie, and a full disk shuts nobody out: a later answer brings it.
+        if visitor.session and not response.prepared and access.renewed(visitor.session):
+            with contextlib.suppress(DiskFull):
+                if issued := await access.renew(visitor.session):
+                    set_cookie(request, response, issued)
         return response
 
     return middleware

@@ -16,7 +16,7 @@ from edged.advice import hub
 from edged.advice.adviser import Adviser
 from edged.catalogue import reference_of
 from edged.config import Downloads
-from edged.database import Database, migrate
+from edged.database import migrated
 from edged.observe import Journal
 from edged.pull.queue import Pulls
 from edged.pull.scrub import Scrub
@@ -36,8 +36,7 @@ def shelves(
     scrubbing = Scrubbing(Scrub(store, pulls, journal.tell, lambda: False))
     adviser = Adviser(store.folder / "cache", store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    database = Database(connection)
-    migrate(database, Path(":memory:"), STEPS)
+    database = migrated(connection, Path(":memory:"), STEPS)
     access = Access(Register(database), config.Access(), journal.tell, reaches_beyond=False)
     claiming = Claiming(access, None, None)
     return pulls, Uploads(store, downloads.reserve_bytes), scrubbing, adviser, access, claiming

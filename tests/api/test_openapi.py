@@ -279,9 +279,9 @@ async def test_whatever_is_asked_the_answer_is_one_that_was_described(
     phases: str, choice: str, paths: str, checks: str, tmp_path: Path
 ) -> None:
     async with served(tmp_path) as (address, key):
-        owners = key["Authorization"]
+        owners = f"Authorization: {key['Authorization']}"
         asking = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("schemathesis")), "run", f"{address}/openapi.json", "--header", f"Authorization: {owners}",
+            str(Path(sys.executable).with_name("schemathesis")), "run", f"{address}/openapi.json", "-H", owners,
             "--checks", checks, "--phases", phases, choice, paths, "--max-examples", "5",
             "--generation-deterministic", "--suppress-health-check", "all", "--continue-on-failure", "--no-shrink",
             "--no-color", "--warnings", "off",

@@ -12,6 +12,7 @@ import pytest
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
+from tests.daemon_process import DaemonProcess
 from tests.end_to_end.browser import Page, chromium, requested_urls, set_language, set_offline, set_phone
 from tests.end_to_end.hostile_markdown import HARMLESS_ATTRIBUTES, HARMLESS_ELEMENTS, HOSTILE
 
@@ -32,7 +33,7 @@ def driver() -> Iterator[Chrome]:
 
 
 @pytest.fixture
-def page(driver: Chrome, edged_daemon: Daemon) -> Iterator[Page]:
+def page(driver: Chrome, edged_daemon: DaemonProcess) -> Iterator[Page]:
     """The page, opened by somebody who has never been here."""
     page = Page(driver, edged_daemon.url.rstrip("/") + "/")
     driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": page.url, "storageTypes": "local_storage"})
@@ -42,7 +43,7 @@ def page(driver: Chrome, edged_daemon: Daemon) -> Iterator[Page]:
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def requests_of(daemon: Daemon) -> list[dict[str, Any]]:
+def requests_of(daemon: DaemonProcess) -> list[dict[str, Any]]:
     """The daemon's own record of what it was asked."""
     return daemon.requests()
 
@@ -98,7 +99,7 @@ def test_new_chat_forgets_the_old_one(page: Page) -> None:
     assert page.driver.find_elements(By.CSS_SELECTOR, ".answer, .question") == []
 
 
-def test_stop_stops_the_model_and_keeps_what_was_said(page: Page, edged_daemon: Daemon) -> None:
+def test_stop_stops_the_model_and_keeps_what_was_said(page: Page, edged_daemon: DaemonProcess) -> None:
     # Inside this expression the end cannot be drawn before ten thousand letters: the answer would go on for seconds.
     page.driver.execute_script(
         """
