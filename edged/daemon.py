@@ -147,7 +147,8 @@ async def run(config: Config, state: Path) -> None:
         exposed.addresses = await life.enter_async_context(serving)
         journal.tell("listening", address=" ".join(exposed.addresses))
         life.push_async_callback(drain, pool, journal, keeping, config.limits.drain_s)
-        await claiming.show()
+        if reaches_beyond:
+            await claiming.show()
         if config.models.preload:
             pool.warm(await asyncio.to_thread(lambda: default(store.models())))
         if config.models.ensure:

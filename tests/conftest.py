@@ -50,7 +50,7 @@ def _nothing_blocks_the_event_loop(request: pytest.FixtureRequest) -> Iterator[N
         for call in blockbuster.functions.values():
             call.can_block_in("edged/api/page.py", {"assets"})  # at the start and the end, when nobody is served
             call.can_block_in("tests/daemon_process.py", {"get", "_owners_key"})  # its owner is a process of its own
-            call.can_block_in("tests/api/shelves.py", {"shelves"})  # before anybody is served
+            call.can_block_in("tests/api/shelves.py", {"_access"})  # before anybody is served
             call.can_block_in("edged/api/listening.py", {"_owners_socket"})
             call.can_block_in("edged/local/loading.py", {"load"})  # opens files, once for each model
             call.can_block_in("edged/local/residents.py", {"_load"})  # looks for a GPU, which is memory as well

@@ -39,10 +39,10 @@ class KnockBody(Strict):
 
 
 class AnswerBody(Strict):
-    """An owner's word about a browser that waits: a role, or null for no."""
+    """An owner's word about a browser that waits: a role, or none for no."""
 
     number: Number
-    role: Role | None
+    role: Role | None = None
     name: Name | None = None
 
 
@@ -81,8 +81,9 @@ class Claims:
 
     async def state(self, request: web.Request) -> web.StreamResponse:
         """Whose device this is, and who asks. Where nobody owns it, the device shows a code."""
-        await self._claiming.show()
         visitor, situation = visitor_of(request), self._access.situation
+        if situation.reaches_beyond:  # else whoever owns this machine has its command line
+            await self._claiming.show()
         told = {
             "name": socket.gethostname(),
             "claimed": situation.is_claimed,

@@ -124,7 +124,7 @@ def _guard(names: frozenset[str], needs: Mapping[tuple[str, str], Need], origins
         guard.check_origin(request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site"), host, origins)
         if request.method == "OPTIONS" and guard.is_welcome(request.headers.get("Origin"), origins):
             return web.Response(status=204, headers=guard.preflight_headers(request.headers))
-        if request.match_info.route.resource is not None and _name_of(request) not in needs:
+        if request.match_info.route.resource is not None and _need_of(request, needs) is None:
             raise NotFound(f"{request.method} {_shown(request)} declares no scope.")
         return await handler(request)
 
@@ -136,7 +136,7 @@ def _lock(needs: Mapping[tuple[str, str], Need], access: Access) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        need = needs.get(_name_of(request), "public")
+        need = _need_of(request, needs) or "public"
         visitor = request[VISITOR] = identify(request, access)
         decide(need, visitor, transport_of(request), access.situation)
         if need == "chat" and request.method == "POST" and visitor.key:
@@ -152,11 +152,12 @@ def _lock(needs: Mapping[tuple[str, str], Need], access: Access) -> Middleware:
     return middleware
 
 
-def _name_of(request: web.Request) -> tuple[str, str]:
-    """How the table calls what is asked for."""
+def _need_of(request: web.Request, needs: Mapping[tuple[str, str], Need]) -> Need | None:
+    """What the table says that it takes; None for what the table does not have."""
     resource = request.match_info.route.resource
-    method = "GET" if request.method == "HEAD" else request.method
-    return method, resource.canonical if resource is not None else ""
+    path = resource.canonical if resource is not None else ""
+    found = needs.get((request.method, path))
+    return needs.get(("GET", path)) if found is None and request.method == "HEAD" else found
 
 
 def _error_response(error: EdgedError, request: web.Request) -> web.Response:

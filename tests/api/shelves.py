@@ -35,9 +35,7 @@ def shelves(
     pulls = Pulls(store, downloads, journal.tell, reference_of)
     scrubbing = Scrubbing(Scrub(store, pulls, journal.tell, lambda: False))
     adviser = Adviser(store.folder / "cache", store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
-    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    database = migrated(connection, Path(":memory:"), STEPS)
-    access = Access(Register(database), config.Access(), journal.tell, reaches_beyond=False)
+    access = _access(journal, reaches_beyond=False)
     claiming = Claiming(access, None, None)
     return pulls, Uploads(store, downloads.reserve_bytes), scrubbing, adviser, access, claiming
 
@@ -48,3 +46,14 @@ def owners_headers(access: Access) -> dict[str, str]:
     known = Key(issued.credential.id, "tests", issued.credential.digest, frozenset(SCOPES), 0.0)
     access.keys[known.id] = known
     return {"Authorization": f"Bearer {issued.text}"}
+
+
+def reached_by_others(journal: Journal) -> Access:
+    """Who may use a device that is on a network."""
+    return _access(journal, reaches_beyond=True)
+
+
+def _access(journal: Journal, *, reaches_beyond: bool) -> Access:
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    register = Register(migrated(connection, Path(":memory:"), STEPS))
+    return Access(register, config.Access(), journal.tell, reaches_beyond=reaches_beyond)
