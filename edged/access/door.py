@@ -32,8 +32,8 @@ T = TypeVar("T")
 # A browser that is used once a month stays; what was forgotten in a drawer is forgotten here, too. A guest's is
 # forgotten after a day.
 _SESSION_S: dict[Role, float] = {"owner": 30 * DAY_S, "member": 30 * DAY_S, "guest": DAY_S}
-# How often the secret in a cookie is exchanged. The answer that brings the new one may be lost, so the one before counts
-# until the new one is used, and so long after that: a page asks several things at once.
+# How often the secret in a cookie is exchanged. The answer that brings the new one may be lost, so the one before
+# counts until the new one is used, and so long after that: a page asks several things at once.
 _RENEW_S = DAY_S
 _PREVIOUS_S = 60.0
 MOST_USERS = 256
