@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import URLError
@@ -51,6 +52,12 @@ def bare_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, **_THREADS, **(extra or {})}
 
 
+@cache
+def _owners_key(socket: Path) -> str:
+    asked = {"name": "tests", "scopes": ["chat", "admin", "metrics"]}
+    return str(control.ask(socket, "/edged/v1/keys", "POST", asked)["key"])
+
+
 @dataclass(frozen=True, slots=True)
 class DaemonProcess:
     """A running daemon. It leads a session of its own, so whatever it leaves behind can be found."""
@@ -75,6 +82,10 @@ class DaemonProcess:
     def control(self) -> Path:
         """The socket of its owner."""
         return self.state_dir / "edged.sock"
+
+    def owners_key(self) -> str:
+        """A key that may do everything."""
+        return _owners_key(self.control)
 
     def log(self) -> str:
         """Everything it has written to standard error."""

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from edged import config
 from edged.access.claiming import Claiming
+from edged.access.credential import issue
 from edged.access.door import Access
+from edged.access.people import SCOPES, Key
 from edged.access.register import STEPS, Register
 from edged.advice import hub
 from edged.advice.adviser import Adviser
@@ -34,7 +36,15 @@ def shelves(
     scrubbing = Scrubbing(Scrub(store, pulls, journal.tell, lambda: False))
     adviser = Adviser(store.folder / "cache", store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    register = Register(migrated(connection, Path(":memory:"), STEPS))
-    access = Access(register, config.Access(), journal.tell, reaches_beyond=False)
+    database = migrated(connection, Path(":memory:"), STEPS)
+    access = Access(Register(database), config.Access(), journal.tell, reaches_beyond=False)
     claiming = Claiming(access, None, None)
     return pulls, Uploads(store, downloads.reserve_bytes), scrubbing, adviser, access, claiming
+
+
+def owners_headers(access: Access) -> dict[str, str]:
+    """What a program sends that may do everything."""
+    issued = issue("edk")
+    known = Key(issued.credential.id, "tests", issued.credential.digest, frozenset(SCOPES), 0.0)
+    access.keys[known.id] = known
+    return {"Authorization": f"Bearer {issued.text}"}

@@ -27,6 +27,7 @@ from edged.chat import Caller, ChatRequest, TokenizeRequest
 from edged.completion import CallDelta, Delta, Finish, TextTokens, Thought, TokenLogprob
 from edged.local.backend import Local
 from edged.observe import Observed
+from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
 from tests.fakes import Script, ScriptedBackend
 
@@ -67,15 +68,15 @@ def exposed(folder: Path, *steps: Any) -> Exposed:
 
 
 @asynccontextmanager
-async def served(folder: Path, *steps: Any) -> AsyncIterator[str]:
-    """The address of all routes on a socket."""
+async def served(folder: Path, *steps: Any) -> AsyncIterator[tuple[str, dict[str, str]]]:
+    """The address of all routes on a socket, and the headers of who may ask them."""
     made = exposed(folder, *steps)
     async with (
         made.pulls,
         made.scrubbing,
         listening.serving(build_app(made), "127.0.0.1", 0, folder / "sock") as addresses,
     ):
-        yield addresses[0]
+        yield addresses[0], owners_headers(made.access)
 
 
 @pytest.fixture
@@ -213,7 +214,7 @@ async def test_real_answers_have_their_shapes(steps: tuple[Any, ...], tmp_path: 
     described = openapi.document(routes(exposed(tmp_path)))
     for name in ("small", "small-too"):
         (tmp_path / f"{name}.gguf").touch()  # what the examples copy and delete
-    async with served(tmp_path, *steps) as address, aiohttp.ClientSession(address) as client:
+    async with served(tmp_path, *steps) as (address, key), aiohttp.ClientSession(address, headers=key) as client:
         for path, methods in described["paths"].items():
             for method, operation in methods.items():
                 if path in ("/v1/stream", "/edged/v1/requests/{id}", *UNDER_WAY):
@@ -277,9 +278,10 @@ NEEDS_A_HUB = "^/api/pull"
 async def test_whatever_is_asked_the_answer_is_one_that_was_described(
     phases: str, choice: str, paths: str, checks: str, tmp_path: Path
 ) -> None:
-    async with served(tmp_path) as address:
+    async with served(tmp_path) as (address, key):
+        owners = f"Authorization: {key['Authorization']}"
         asking = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("schemathesis")), "run", f"{address}/openapi.json",
+            str(Path(sys.executable).with_name("schemathesis")), "run", f"{address}/openapi.json", "-H", owners,
             "--checks", checks, "--phases", phases, choice, paths, "--max-examples", "5",
             "--generation-deterministic", "--suppress-health-check", "all", "--continue-on-failure", "--no-shrink",
             "--no-color", "--warnings", "off",
@@ -291,7 +293,7 @@ async def test_whatever_is_asked_the_answer_is_one_that_was_described(
 
 
 async def test_the_document_and_its_page_are_served(tmp_path: Path) -> None:
-    async with served(tmp_path) as address, aiohttp.ClientSession(address) as client:
+    async with served(tmp_path) as (address, key), aiohttp.ClientSession(address, headers=key) as client:
         async with client.get("/openapi.json") as response:
             assert await response.json() == openapi.document(routes(exposed(tmp_path)))
             tag = response.headers["ETag"]

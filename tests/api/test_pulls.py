@@ -25,6 +25,7 @@ from edged.catalogue import reference_of
 from edged.config import Downloads
 from edged.pull.pace import Patience
 from edged.pull.queue import Pulls
+from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
 from tests.hub import Fault, Hub, model, running
 
@@ -81,7 +82,7 @@ async def device(tmp_path: Path, **downloads: Any) -> AsyncIterator[Device]:
             asyncio.timeout(MOST_S),
             exposed.pulls,
             listening.serving(build_app(exposed), "127.0.0.1", 0, tmp_path / "sock") as addresses,
-            aiohttp.ClientSession(addresses[0]) as client,
+            aiohttp.ClientSession(addresses[0], headers=owners_headers(exposed.access)) as client,
         ):
             yield Device(hub, exposed, client)
 

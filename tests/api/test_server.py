@@ -31,7 +31,7 @@ from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.routing import Router
 from edged.store import Store
-from tests.api.shelves import shelves
+from tests.api.shelves import owners_headers, shelves
 from tests.fakes import Script, ScriptedBackend
 
 CHAT = "/v1/chat/completions"
@@ -87,7 +87,10 @@ async def serving(tmp_path: Path, *steps: Any, hold_status_s: float = 60.0, **sc
     box = Box(backend, journal, exposed, build_app(exposed))
     async with listening.serving(box.app, "127.0.0.1", 0, tmp_path / "sock") as addresses:
         box.port = int(addresses[0].rsplit(":", 1)[1])
-        async with asyncio.timeout(MOST_S), aiohttp.ClientSession(f"http://127.0.0.1:{box.port}") as box.client:
+        async with (
+            asyncio.timeout(MOST_S),
+            aiohttp.ClientSession(f"http://127.0.0.1:{box.port}", headers=owners_headers(exposed.access)) as box.client,
+        ):
             yield box
 
 
@@ -162,7 +165,7 @@ EVERY_ERROR = [kind for kind in vars(errors).values() if inspect.isclass(kind) a
 STATUS = {
     "invalid_request": 400, "unsupported_parameter": 400, "context_length_exceeded": 400, "capability_missing": 400,
     "grammar_invalid": 400,
-    "forbidden": 403, "cancelled": 499,
+    "unauthorized": 401, "forbidden": 403, "claim_required": 403, "cancelled": 499,
     "model_not_found": 404, "not_found": 404, "method_not_allowed": 405, "payload_too_large": 413,
     "unsupported_media_type": 415, "host_not_allowed": 421, "model_invalid": 422, "model_unsupported": 422,
     "model_quarantined": 422, "template_limit": 422,
@@ -345,11 +348,14 @@ async def test_who_hangs_up_in_the_middle_of_words_frees_the_slot(tmp_path: Path
 def test_every_route_declares_a_scope(tmp_path: Path) -> None:
     box_routes = routes(exposed_without_sockets(tmp_path))
 
-    assert {route.scope for route in box_routes} == {"public", "chat", "metrics", "admin"}
+    assert {route.scope for route in box_routes} == {"shell", "public", "chat", "metrics", "owner"}
     assert len({(route.method, route.path) for route in box_routes}) == len(box_routes)
     owners = {(route.method, route.path) for route in box_routes if route.path.startswith("/edged/")}
     owners -= {("DELETE", "/edged/v1/requests/{id}")}  # whoever asked may stop it
-    assert {route.scope for route in box_routes if (route.method, route.path) in owners} == {"admin"}
+    owners -= {("GET", "/edged/v1/claim"), ("POST", "/edged/v1/claim")}  # who is nobody yet
+    owners -= {("POST", "/edged/v1/claim/requests"), ("GET", "/edged/v1/claim/requests/{id}")}
+    owners -= {("GET", "/edged/v1/sessions"), ("DELETE", "/edged/v1/sessions/{id}")}  # one's own
+    assert {route.scope for route in box_routes if (route.method, route.path) in owners} == {"owner"}
     assert {route.scope for route in box_routes if route.path.startswith("/v1/")} == {"chat"}
 
 
@@ -467,7 +473,7 @@ async def test_text_beyond_the_limit_is_too_large(tmp_path: Path) -> None:
 )
 async def test_only_our_names_are_answered_to(host: str, status: int, tmp_path: Path) -> None:
     async with serving(tmp_path) as box:
-        told, body = await box.raw(f"GET /edged/v1/status HTTP/1.1\n{host}")
+        told, body = await box.raw(f"GET /v1/models HTTP/1.1\n{host}")
 
         assert told == status or (host == "" and told == 400)
         assert status == 200 or body is None or body["error"]["code"] in ("host_not_allowed", "invalid_request")

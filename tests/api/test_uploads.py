@@ -16,6 +16,7 @@ import pytest
 
 from edged.api import listening
 from edged.api.server import build_app
+from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
 from tests.daemon_process import until
 from tests.hub import model, sha256
@@ -32,7 +33,7 @@ async def device(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     async with (
         asyncio.timeout(20),
         listening.serving(build_app(exposed), "127.0.0.1", 0, tmp_path / "sock") as addresses,
-        aiohttp.ClientSession(addresses[0]) as client,
+        aiohttp.ClientSession(addresses[0], headers=owners_headers(exposed.access)) as client,
     ):
         yield client
 
@@ -87,6 +88,7 @@ async def test_whoever_was_cut_off_asks_how_far_it_is_and_goes_on(tmp_path: Path
         _, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
         head = (
             f"PATCH {IMPORTS}/{upload['id']} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BYTES}\r\n"
+            f"Authorization: {client.headers['Authorization']}\r\n"
             f"Upload-Offset: 0\r\nContent-Length: {len(DATA)}\r\n\r\n"
         )
         writer.write(head.encode() + DATA[:2_000_000])
@@ -132,6 +134,7 @@ async def test_who_vanishes_without_a_word_keeps_nobody_from_going_on(
         reader, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
         head = (
             f"PATCH {IMPORTS}/{upload['id']} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BYTES}\r\n"
+            f"Authorization: {client.headers['Authorization']}\r\n"
             f"Upload-Offset: 0\r\nContent-Length: {len(DATA)}\r\n\r\n"
         )
         writer.write(head.encode() + DATA[:100_000])

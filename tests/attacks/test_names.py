@@ -79,9 +79,10 @@ def said(daemon: DaemonProcess, method: str, path: str, body: Any) -> tuple[int,
     """Status and body of any request; the path goes out as it is."""
     address = urlsplit(daemon.url)
     assert address.hostname
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {daemon.owners_key()}"}
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
     try:
-        connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+        connection.request(method, path, json.dumps(body), headers)
         response = connection.getresponse()
         return response.status, json.loads(response.read() or b"{}")
     finally:

@@ -156,11 +156,17 @@ def test_from_the_catalogue_to_an_answer_and_back_to_nothing(device: DaemonProce
     assert (again.returncode, "no model named" in again.stderr) == (1, True)
 
 
+def owners_client(device: DaemonProcess) -> ollama.Client:
+    """A client with a key that may fetch and delete."""
+    headers = {"Authorization": f"Bearer {device.owners_key()}"}
+    return ollama.Client(host=device.url, timeout=PATIENCE_S, headers=headers)
+
+
 def test_ollamas_client_pulls_with_a_bar_and_chats_under_the_name_that_it_asked_for(
     hub: Hub, device: DaemonProcess
 ) -> None:
     hub.faults = [Fault(bytes_per_s=2_000_000)]
-    with closing(ollama.Client(host=device.url, timeout=PATIENCE_S)) as client:
+    with closing(owners_client(device)) as client:
         told = list(client.pull(ENTRY.name, stream=True))
         assert told[0].status == "pulling manifest"
         assert told[-1].status == "success"
