@@ -74,6 +74,14 @@ def test_what_was_told_to_be_written_survives_a_kill_and_nothing_is_there_by_hal
                 connection.execute("DELETE FROM pairs")
 
 
+def test_a_change_waits_for_the_disk(file: Path) -> None:
+    with opened(file, (ONE,)) as database:
+        assert [tuple(database.rows(f"PRAGMA {name}")[0]) for name in ("journal_mode", "synchronous")] == [
+            ("wal",),
+            (2,),  # FULL
+        ]
+
+
 def test_a_change_that_raises_never_was_and_the_next_one_works(file: Path) -> None:
     with opened(file, (ONE,)) as database:
         with pytest.raises(sqlite3.OperationalError), database.change() as connection:
