@@ -43,6 +43,7 @@ class Meter(Observer):
         finally:
             ended.set()  # not cancelled: a thread may be writing, and the database is closed soon
             await task
+            await self._save()  # what was counted, or not taken by the disk, while the last was written
 
     def admit(self, key: Key) -> None:
         """One more request. Raises `RateLimited` where `key` has used what it may."""

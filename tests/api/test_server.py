@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import io
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -128,6 +129,38 @@ async def test_a_streamed_answer(tmp_path: Path) -> None:
         assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks[:-1]) == "Hello you"
         assert (chunks[-1]["usage"]["total_tokens"], chunks[-1]["edged"]["served_by"]) == (8, "local")
         await box.backend.closed.wait()
+
+
+async def test_a_browsers_new_secret_comes_with_an_answer_that_can_bring_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path) as box:
+        access = box.exposed.access
+        _user, issued = await access.add_user("Ada", "owner", "a laptop")
+        id, digest = issued.credential.id, issued.credential.digest
+        monkeypatch.setattr("edged.access.door._RENEW_S", 0.0)
+        cookie = {"Cookie": f"edged_session={issued.text}"}
+        async with aiohttp.ClientSession(str(box.client._base_url), headers=cookie) as browser:
+            async with browser.post(CHAT, json={**ASKED, "stream": True}) as response:
+                assert "Set-Cookie" not in response.headers
+            assert access.sessions[id].digest == digest
+            async with browser.post(CHAT, json=ASKED) as response:
+                assert "edged_session" in response.cookies
+            assert access.sessions[id].digest != digest
+
+
+async def test_a_full_disk_shuts_no_browser_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path) as box:
+        access = box.exposed.access
+        _user, issued = await access.add_user("Ada", "owner", "a laptop")
+        monkeypatch.setattr("edged.access.door._RENEW_S", 0.0)
+        access._register._database._connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)  # as if it were full
+        cookie = {"Cookie": f"edged_session={issued.text}"}
+        async with (
+            aiohttp.ClientSession(str(box.client._base_url), headers=cookie) as browser,
+            browser.post(CHAT, json=ASKED) as response,
+        ):
+            assert (response.status, "Set-Cookie" in response.headers) == (200, False)
 
 
 async def test_a_completion(tmp_path: Path) -> None:
