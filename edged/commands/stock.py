@@ -137,13 +137,13 @@ def _advice(settings: Config, state: Path) -> dict[str, Any]:
 
     store = _store(state)
     asking = partial(hub.asking, settings.downloads)
-    adviser = Adviser(state / "cache", store.folder, settings.downloads.reserve_bytes, asking)
+    adviser = Adviser(config.cache_dir(state), store.folder, settings.downloads.reserve_bytes, asking)
     installed = {record.source for record in store.records()}
     return asyncio.run(adviser.advise(Circumstances(installed), _HUB_S))
 
 
 def _store(state: Path) -> Store:
-    return Store(state / "models")
+    return Store(config.models_dir(state))
 
 
 def _copying(*, as_json: bool) -> Any:
