@@ -57,7 +57,7 @@ class Shop:
         exposed = self._exposed
         residents = [found.process.card for found in exposed.pool.residents.values()]
         return Circumstances(
-            installed={file.record.source for _, file in await asyncio.to_thread(exposed.installed) if file.record},
+            installed={file.record.origin for _, file in await asyncio.to_thread(exposed.installed) if file.record},
             resident_bytes=sum(card.model_bytes for card in residents if card is not None),
             line_bytes_per_s=line_bytes_per_s(exposed.journal.happenings),
             may_measure=exposed.journal.running == 0,

@@ -138,7 +138,7 @@ def _advice(settings: Config, state: Path) -> dict[str, Any]:
     store = _store(state)
     asking = partial(hub.asking, settings.downloads)
     adviser = Adviser(config.cache_dir(state), store.folder, settings.downloads.reserve_bytes, asking)
-    installed = {record.source for record in store.records()}
+    installed = {record.origin for record in store.records()}
     return asyncio.run(adviser.advise(Circumstances(installed), _HUB_S))
 
 
