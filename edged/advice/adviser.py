@@ -74,9 +74,8 @@ def body(judged: Collection[Judged], here: Device) -> dict[str, Any]:
 
 def _judged_body(one: Judged) -> dict[str, Any]:
     return {
-        **one.entry.model_dump(exclude={"checked", "sources"}),
+        **one.entry.model_dump(),
         "reference": one.entry.reference,
-        "sources": one.entry.sources,
         "size_bytes": one.size_bytes,
         "checked": one.checked or None,
         "tokens_per_s": one.tokens_per_s,
