@@ -157,6 +157,10 @@ class Pulls:
         """The one that runs, those that wait in their order, and the last that ended, latest first."""
         return [pull.progress for pull in (*self._unended(), *reversed(self._ended))]
 
+    def find(self, id: str) -> Progress:
+        """How one stands. Raises `NotFound`."""
+        return self._pull(id).progress
+
     def cancel(self, id: str) -> Progress:
         """Have it end, and what was fetched of it gone; of one that has failed, too. Raises `NotFound`."""
         pull = self._pull(id)
