@@ -65,8 +65,8 @@ def models(options: argparse.Namespace) -> int:
         return 0
     files = _store(state).models()
     default = default_model(settings.models.default, files, judge(settings.engine))
-    listed = {"models": [console.model_body(file, default) for file in files]}
-    console.show(listed, console.models_table(files, default), as_json=options.json)
+    listed = {"models": [tables.installed_body(file, default) for file in files]}
+    console.show(listed, tables.installed(files, default), as_json=options.json)
     return 0
 
 
