@@ -20,7 +20,7 @@ import fcntl
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -169,12 +169,11 @@ class Store:
             self.check_origin(record.name, record.source, record.pieces)
             if not all(self.has_blob(piece) for piece in record.pieces):
                 raise ModelInvalid(f"The model {record.name} cannot be entered: a file of it is not here.")
+            older = None
             with contextlib.suppress(ValueError):  # a damaged record is replaced like any other
                 older = self._records.get(record.name)
-                self._records.put(record)
-                self._collect({piece.sha256 for piece in older.pieces} if older else ())
-                return
             self._records.put(record)
+            self._collect({piece.sha256 for piece in older.pieces} if older else ())
 
     def install(self, gathered: Sequence[Gathered], record: Record) -> None:
         """Adopt files that were gathered and verified, and enter the model that they are, as one step.
@@ -312,7 +311,7 @@ class Store:
         finally:
             os.close(lock)
 
-    def _collect(self, checksums: Sequence[str] | set[str] | Iterator[str] | tuple[()]) -> None:
+    def _collect(self, checksums: Iterable[str]) -> None:
         """Delete those of these blobs that no record needs and nobody holds; the lock is held."""
         needed = self._records.needed()
         if needed is None:
