@@ -6,18 +6,14 @@ one until the next bench.
 
 from __future__ import annotations
 
-import json
-import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from edged import durable
+from edged import remembered
 from edged.advice.choice import Device
 from edged.checked import reader
 from edged.host import bandwidth, hardware, memory
 from edged.store.room import room_bytes
-
-log = logging.getLogger(__name__)
 
 _FILE = "bandwidth.json"
 
@@ -37,13 +33,8 @@ class Measured:
 
 def known(cache: Path) -> Measured | None:
     """What was measured on this machine; None where nothing was, or it was another machine."""
-    file = cache / _FILE
-    try:
-        found: Measured = reader(Measured)(json.loads(file.read_text()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("%s is not used and will be written anew: %s", file, error)
+    found: Measured | None = remembered.read(cache / _FILE, reader(Measured), None)
+    if found is None:
         return None
     is_possible = found.copy_bytes_per_s > 0 and (found.share is None or found.share > 0)
     return found if is_possible and found.machine == hardware.identity() else None
@@ -81,8 +72,4 @@ def device(
 
 
 def _keep(cache: Path, found: Measured) -> None:
-    file = cache / _FILE
-    try:
-        durable.write(file, json.dumps(asdict(found), indent=1))
-    except OSError as error:
-        log.warning("%s cannot be written, so it will be measured again: %s", file, error)
+    remembered.write(cache / _FILE, found, "it will be measured again")
