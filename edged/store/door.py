@@ -237,7 +237,8 @@ class Store:
     def copy(self, source: str, name: str) -> None:
         """Give the model called `source` another name, which takes no room of its own.
 
-        Raises `ModelNotFound`, `DiskFull`, or `InvalidRequest` where `name` is taken, no name, or cannot be given.
+        Raises `ModelNotFound`, `ModelInvalid`, `DiskFull`, or `InvalidRequest` where `name` is taken, no name, or
+        cannot be given.
         """
         names.check(name, "destination")
         try:
@@ -247,6 +248,8 @@ class Store:
                     raise InvalidRequest(
                         f"There is a model named {name!r} already. Delete it first.", param="destination"
                     )
+                if found.problem and not self._is_whole(found):  # what is left of it would be copied
+                    raise unusable(source, found.problem, is_unsupported=found.is_unsupported)
                 if found.record:
                     self._records.put(replace(found.record, name=name))
                 else:
@@ -326,6 +329,13 @@ class Store:
             return bool(self._records.get(name) or loose.model_called(self.folder, name))
         except ValueError:
             return True
+
+    def _is_whole(self, found: ModelFile) -> bool:
+        """Whether all of its files are known and here, whatever is in them."""
+        if found.record:
+            return all(self.has_blob(piece) for piece in found.record.pieces)
+        owned = loose.model_called(self.folder, found.name)
+        return owned is not None and not owned.problem
 
     def _link(self, found: ModelFile, name: str) -> None:
         if not names.is_plain(name):
