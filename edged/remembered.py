@@ -1,4 +1,4 @@
-"""What was found out and may be forgotten, as files of JSON in `cache/`: one that is damaged costs finding it out again.
+"""What was found out and may be forgotten, as JSON in `cache/`: a file that is damaged costs finding it out again.
 
 So nothing here is an error. What cannot be read or written is told in the log, and everybody goes on without it.
 """

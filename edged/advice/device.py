@@ -1,7 +1,7 @@
 """What this device can, as far as it was measured: remembered, because measuring takes cores from whoever is served.
 
-It stands in `cache/bandwidth.json`, and is a cache: without it there is another measurement, and no share but an assumed
-one until the next bench.
+It stands in `cache/bandwidth.json`, and is a cache: without it there is another measurement, and no share but an
+assumed one until the next bench.
 """
 
 from __future__ import annotations
