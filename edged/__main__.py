@@ -131,13 +131,13 @@ def _bench(options: argparse.Namespace) -> int:
     from edged.advice import device
 
     settings, state = _load(options), config.state_dir(options.state_dir)
-    store = Store(state / "models")
+    store = Store(config.models_dir(state))
     name = options.model or default_model(settings.models.default, store.models(), judge(settings.engine))
     is_running = control.is_running(config.control_socket(state))
     file = store.find(name)
     body = asyncio.run(bench.measure(settings, state, file, is_running=is_running))
-    memory_file = state / "cache" / "memory.json"
-    device.remember(memory_file, body["copy_bytes_per_s"], body["bandwidth_share"], name, file.size_bytes)
+    cache = config.cache_dir(state)
+    device.remember(cache, body["copy_bytes_per_s"], body["bandwidth_share"], name, file.size_bytes)
     console.show(body, console.bench_table(body), as_json=options.json)
     return 0
 

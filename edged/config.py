@@ -325,6 +325,16 @@ def state_dir(argument: Path | None, environ: Mapping[str, str] = os.environ) ->
     return Path(base) / "edged"
 
 
+def models_dir(state: Path) -> Path:
+    """What is installed, in the state directory."""
+    return state / "models"
+
+
+def cache_dir(state: Path) -> Path:
+    """What was found out and may be forgotten, in the state directory; each file of it has one owner."""
+    return state / "cache"
+
+
 def control_socket(state: Path, environ: Mapping[str, str] = os.environ) -> Path:
     """The Unix socket between the command line and the daemon."""
     runtime = environ.get("RUNTIME_DIRECTORY")

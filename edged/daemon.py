@@ -23,7 +23,7 @@ from edged.advice import hub
 from edged.advice.adviser import Adviser
 from edged.api import guard, listening, server
 from edged.api.exposed import Exposed
-from edged.config import Config, control_socket
+from edged.config import Config, cache_dir, control_socket, models_dir
 from edged.errors import ConfigError, ShuttingDown
 from edged.host import hardware
 from edged.local.backend import Local
@@ -50,8 +50,6 @@ from edged.store.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
-_MODELS = "models"
-_CACHE = "cache"
 _PREFIXES = "kv"
 # Once running answers were told to end, their last chunk is on its way within this.
 _LAST_WORDS_S = 2.0
@@ -69,15 +67,16 @@ async def run(config: Config, state: Path) -> None:
     async with AsyncExitStack() as life:
         life.enter_context(only_one(state))
         stop = life.enter_context(stop_signals())
-        store = Store(state / _MODELS)
+        store = Store(models_dir(state))
         await asyncio.to_thread(swept, store)
         journal = Journal()
-        tuning = Tuning(state / _CACHE / "tuning.json", hardware.identity())
-        calibration = Calibration(state / _CACHE / "memory.json", hardware.identity())
+        cache = cache_dir(state)
+        tuning = Tuning(cache / "tuning.json", hardware.identity())
+        calibration = Calibration(cache / "memory.json", hardware.identity())
         engine = config.engine
         shelf = Shelf(state / _PREFIXES, engine.prefix_disk_bytes, engine.prefix_disk_daily_bytes)
         keeping = await life.enter_async_context(Keeping(shelf, store))
-        times = LoadTimes(state / _CACHE / "loads.json")
+        times = LoadTimes(cache / "loads.json")
         keep_s = math.inf if config.models.keep_alive_s is None else config.models.keep_alive_s
         kept = filter(None, (config.models.default, *config.models.ensure))
         pool = await life.enter_async_context(
@@ -93,7 +92,7 @@ async def run(config: Config, state: Path) -> None:
         pulls = await life.enter_async_context(Pulls(store, downloads, journal.tell, catalogue.reference_of))
         scrub = Scrub(store, pulls, journal.tell, lambda: journal.running > 0)
         scrubbing = await life.enter_async_context(Scrubbing(scrub))
-        adviser = Adviser(state / _CACHE, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
+        adviser = Adviser(cache, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
         metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)
 
@@ -177,7 +176,7 @@ def only_one(state: Path) -> Iterator[None]:
     """Hold the state directory: two daemons in one would fight over models and sockets. Raises `ConfigError`."""
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (state / _MODELS).mkdir(mode=0o700, exist_ok=True)
+        models_dir(state).mkdir(mode=0o700, exist_ok=True)
         lock = os.open(state / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"The state directory {state} cannot be used: {error}. See --state-dir.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from edged.advice import hub
 from edged.advice.verified import Look
-from edged.catalogue import FILE, Entry, parse, with_checked
+from edged.catalogue import FILE, Entry, parse
 from edged.config import Downloads
 from edged.errors import EdgedError
 
@@ -44,6 +45,18 @@ def marked(text: str, found: Mapping[str, int | EdgedError], day: str) -> str:
         if isinstance(answer, int):
             text = with_checked(text, name, day)
     return text
+
+
+def with_checked(text: str, name: str, day: str) -> str:
+    """The catalogue's text with `day` as the day on which the entry called `name` was last found; all else as it is.
+
+    Raises `ValueError` where there is no such entry.
+    """
+    entry = re.compile(rf'(^name = "{re.escape(name)}"$(?:(?!^\[\[).)*?^checked = )"[^"]*"', re.MULTILINE | re.DOTALL)
+    changed, times = entry.subn(rf'\g<1>"{day}"', text)
+    if times != 1:
+        raise ValueError(f"There are {times} entries called {name!r} with a `checked` in the catalogue.")
+    return changed
 
 
 async def _asked(entries: Sequence[Entry], environ: Mapping[str, str]) -> dict[str, int | EdgedError]:

@@ -24,7 +24,7 @@ ROWS = (
     {"store", "host", "framing", "catalogue"},
     {"wire", "gguf"},
     {"token_wire"},
-    {"template_wire", "completion"},
+    {"template_wire", "completion", "remembered"},
     {"chat", "config", "checked", "prefix_wire", "shares", "durable", "cells", "load_wire"},
     {"sampling"},
     {"errors"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,7 +21,8 @@ async def asking(settings: Downloads, environ: Mapping[str, str] = os.environ) -
     """A `Look` while the block lasts. Raises `ConfigError`."""
     hubs = Hubs.of(settings, environ)
     named = hubs.named(settings)
-    async with Web(named, tokens(settings, hubs, environ), Patience()) as web:
+    known = await asyncio.to_thread(tokens, settings, hubs, environ)
+    async with Web(named, known, Patience()) as web:
         finder = Finder(web, hubs)
 
         async def look(text: str) -> int:

@@ -12,6 +12,7 @@ from aiohttp import web
 from edged.advice.adviser import Circumstances
 from edged.api.exposed import Exposed, Route, Told
 from edged.chat import ModelCard
+from edged.local.resident import taken_bytes
 from edged.observe import Happening
 from edged.store import ModelFile
 
@@ -55,10 +56,9 @@ class Shop:
 
     async def _now(self) -> Circumstances:
         exposed = self._exposed
-        residents = [found.process.card for found in exposed.pool.residents.values()]
         return Circumstances(
-            installed={file.record.source for _, file in await asyncio.to_thread(exposed.installed) if file.record},
-            resident_bytes=sum(card.model_bytes for card in residents if card is not None),
+            installed={file.record.origin for _, file in await asyncio.to_thread(exposed.installed) if file.record},
+            resident_bytes=taken_bytes(exposed.pool.residents.values()),
             line_bytes_per_s=line_bytes_per_s(exposed.journal.happenings),
             may_measure=exposed.journal.running == 0,
         )

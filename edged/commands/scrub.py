@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from edged import config, console, control
 from edged.commands import progress, tables
 
@@ -36,8 +34,7 @@ def is_well(body: Mapping[str, Any]) -> bool:
 
 def _watched(socket: Path, *, as_json: bool) -> Mapping[str, Any]:
     body: Mapping[str, Any] = {"failed": "", "models": []}
-    shown = progress.silent() if as_json else progress.shown(Console(highlight=False))
-    with shown as tell:
+    with progress.unless_json(as_json=as_json) as tell:
         for body in control.follow(socket, _SCRUB):
             if body["models"]:
                 last = body["models"][-1]

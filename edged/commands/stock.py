@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from rich.console import Console
-
 from edged import config, console, control
 from edged.commands import progress, tables
 from edged.config import Config
@@ -65,8 +63,8 @@ def models(options: argparse.Namespace) -> int:
         return 0
     files = _store(state).models()
     default = default_model(settings.models.default, files, judge(settings.engine))
-    listed = {"models": [console.model_body(file, default) for file in files]}
-    console.show(listed, console.models_table(files, default), as_json=options.json)
+    listed = {"models": [tables.installed_body(file, default) for file in files]}
+    console.show(listed, tables.installed(files, default), as_json=options.json)
     return 0
 
 
@@ -98,7 +96,7 @@ def take(options: argparse.Namespace) -> int:
     from edged.store.importing import import_models  # the other commands start faster without it
 
     settings, state = config.load(config.find_file(options.config)), config.state_dir(options.state_dir)
-    with _copying(as_json=options.json) as tell:
+    with progress.unless_json(as_json=options.json) as tell:
         found = import_models(
             _store(state),
             options.source,
@@ -118,7 +116,7 @@ def give(options: argparse.Namespace) -> int:
     from edged.store.exporting import export_model  # the other commands start faster without it
 
     store = _store(config.state_dir(options.state_dir))
-    with _copying(as_json=options.json) as tell:
+    with progress.unless_json(as_json=options.json) as tell:
         paths = export_model(
             store, options.name, options.directory, lambda done, total: tell(_copied(options.name, done, total))
         )
@@ -137,17 +135,13 @@ def _advice(settings: Config, state: Path) -> dict[str, Any]:
 
     store = _store(state)
     asking = partial(hub.asking, settings.downloads)
-    adviser = Adviser(state / "cache", store.folder, settings.downloads.reserve_bytes, asking)
-    installed = {record.source for record in store.records()}
+    adviser = Adviser(config.cache_dir(state), store.folder, settings.downloads.reserve_bytes, asking)
+    installed = {record.origin for record in store.records()}
     return asyncio.run(adviser.advise(Circumstances(installed), _HUB_S))
 
 
 def _store(state: Path) -> Store:
-    return Store(state / "models")
-
-
-def _copying(*, as_json: bool) -> Any:
-    return progress.silent() if as_json else progress.shown(Console(highlight=False))
+    return Store(config.models_dir(state))
 
 
 def _copied(name: str, done_bytes: int, total_bytes: int) -> Mapping[str, Any]:

@@ -7,15 +7,15 @@ it is forgotten when the daemon starts anew.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
+from typing import Any
 
-from edged import durable
-from edged.checked import fields_of, reader
+from edged import remembered
+from edged.checked import reader
 from edged.local.needs import UNLEARNED, Learned
 from edged.store import ModelFile
 
@@ -39,7 +39,7 @@ class Calibration:
     def __init__(self, file: Path, machine: str) -> None:
         self._file = file
         self._machine = machine
-        self._entries = _read(file)
+        self._entries: dict[str, Learned] = remembered.read(file, _parsed, {})
         self._writing = RLock()
 
     def known(self, model: ModelFile) -> Learned:
@@ -59,10 +59,7 @@ class Calibration:
                 return
             others = [(other, known) for other, known in self._entries.items() if other != key]
             self._entries = dict([*others, (key, learned)][-_ENTRIES:])
-            try:
-                durable.write(self._file, json.dumps(self._entries, default=fields_of, indent=1))
-            except OSError as error:
-                log.warning("%s cannot be written, so the next load is forecast by arithmetic: %s", self._file, error)
+            remembered.write(self._file, self._entries, "the next load is forecast by arithmetic")
 
     def note_success(self, model: ModelFile, learned: Learned) -> None:
         """A load has taken so much. What was missing before is forgotten by halves: it may have been others' doing."""
@@ -80,15 +77,9 @@ class Calibration:
         return f"{model.name} {model.size_bytes} {model.modified_s} | {self._machine}"
 
 
-def _read(file: Path) -> dict[str, Learned]:
-    try:
-        found = {key: _check(reader(Learned)(value)) for key, value in json.loads(file.read_text()).items()}
-        return {key: replace(learned, missing_bytes=0) for key, learned in found.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        log.warning("%s is not used and will be written anew: %s", file, error)
-        return {}
+def _parsed(body: Any) -> dict[str, Learned]:
+    found = {key: _check(reader(Learned)(value)) for key, value in body.items()}
+    return {key: replace(learned, missing_bytes=0) for key, learned in found.items()}
 
 
 def _check(learned: Learned) -> Learned:

@@ -29,7 +29,7 @@ from edged.local.plan import Want
 from edged.local.process import WorkerProcess
 from edged.local.quarantine import Quarantine, identity_of
 from edged.local.renderer import Renderer
-from edged.local.resident import Resident, share_prompts, too_many
+from edged.local.resident import Resident, share_prompts, taken_bytes, too_many
 from edged.local.work import Work
 from edged.store import unusable
 from edged.template_wire import Template
@@ -127,8 +127,8 @@ class Residents:
         if case := self.quarantine.case_of(model):
             raise case.error
         if self.all:  # an empty house is the loader's business
-            taken_bytes = sum(other.needs_bytes - other.outstanding_bytes for other in self.all.values())
-            await asyncio.to_thread(self._loader.check_fits, model, memory.available_bytes() + taken_bytes)
+            room_bytes = memory.available_bytes() + taken_bytes(self.all.values())
+            await asyncio.to_thread(self._loader.check_fits, model, room_bytes)
 
     def _look_up(self, model: str) -> Known:
         file = self._loader.find(model)

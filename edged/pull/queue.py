@@ -34,6 +34,7 @@ from edged.pull.throttle import Clock, Throttle
 from edged.pull.transfer import Means, Transfer
 from edged.pull.web import Retryable, Web
 from edged.store import Piece, Record, Store, names
+from edged.store.gathering import Gathered
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +157,10 @@ class Pulls:
     def list(self) -> list[Progress]:
         """The one that runs, those that wait in their order, and the last that ended, latest first."""
         return [pull.progress for pull in (*self._unended(), *reversed(self._ended))]
+
+    def find(self, id: str) -> Progress:
+        """How one stands. Raises `NotFound`."""
+        return self._pull(id).progress
 
     def cancel(self, id: str) -> Progress:
         """Have it end, and what was fetched of it gone; of one that has failed, too. Raises `NotFound`."""
@@ -284,9 +289,7 @@ class Pulls:
                 await self._throttle.clock.sleep(wait_s)
                 pull.change(state="resolving", reason="")
 
-    async def _one(
-        self, pull: _Pull, found: Found, number: int, life: AsyncExitStack
-    ) -> tuple[Piece, installing.Arrived | None]:
+    async def _one(self, pull: _Pull, found: Found, number: int, life: AsyncExitStack) -> tuple[Piece, Gathered | None]:
         """One file of a model: what it is, and where it lies where it was not here yet."""
         remote, earlier_bytes = found.pieces[number], pull.progress.done_bytes
         if remote.sha256 and (status := await asyncio.to_thread(installing.here, self._store, remote)):
@@ -320,7 +323,7 @@ class Pulls:
         path = self._store.partial_path(remote.key)
         transfer = Transfer(means, remote, path, is_whole=len(found.pieces) == 1)
         descriptor, piece = await life.enter_async_context(transfer.verified())
-        return piece, installing.Arrived(path, descriptor, piece)
+        return piece, Gathered(path, descriptor, piece)
 
     async def _clear(self, pull: _Pull, besides: tuple[str, ...] = ()) -> None:
         paths = [self._store.partial_path(key) for key in pull.keys if key not in besides]

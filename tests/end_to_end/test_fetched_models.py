@@ -146,6 +146,8 @@ def test_from_the_catalogue_to_an_answer_and_back_to_nothing(device: DaemonProce
     assert judged[ENTRY.name]["installed"]
     assert judged[ENTRY.name]["size_bytes"] == tiny.stat().st_size
     assert advice["best"]["chat"] == ENTRY.name
+    # What loads took and what was measured for the advice are remembered beside each other.
+    assert "will be written anew" not in device.log()
 
     scrubbed = edged("scrub", *of(device))
     assert (scrubbed.returncode, scrubbed.stdout.count("good")) == (0, 1), scrubbed.stderr
