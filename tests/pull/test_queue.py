@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -24,6 +24,18 @@ from tests.pull.conftest import SHORT, Bench, ended, until
 
 REPOSITORY = "maker/Small-GGUF"
 NAME = f"hf.co/{REPOSITORY}:Q4_K_M"
+
+
+def held_up(call: Callable[..., None]) -> tuple[Callable[..., None], threading.Event, threading.Event]:
+    """`call`, which tells when it has begun and waits until it may go on."""
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> None:
+        begun.set()
+        assert may_go_on.wait(10)
+        call(*arguments)
+
+    return slowly, begun, may_go_on
 
 
 async def test_a_model_of_hugging_face_is_fetched_verified_and_named(bench: Bench) -> None:
@@ -285,14 +297,7 @@ async def test_cancelling_twice_ends_it_once_and_the_next_goes_on(
     bench.hub.links["small.gguf"] = model()
     bench.hub.faults = [Fault(stall_at=2**20)]
     text = f"{bench.hub.files_url}/small.gguf"
-    begun, may_go_on = threading.Event(), threading.Event()
-    clear = installing.clear
-
-    def slowly(*arguments: Any) -> None:
-        begun.set()
-        assert may_go_on.wait(10)
-        clear(*arguments)
-
+    slowly, begun, may_go_on = held_up(installing.clear)
     async with bench.pulls(replace(SHORT, stall_s=30.0)) as pulls:
         running, waiting = pulls.submit(text), pulls.submit(text, name="other")
         await until(pulls, running.id, lambda progress: progress.done_bytes > 0)
@@ -477,14 +482,7 @@ async def test_what_is_becoming_a_model_is_not_cancelled_in_the_middle(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.hub.links["small.gguf"] = model()
-    begun, may_go_on = threading.Event(), threading.Event()
-    install = installing.install
-
-    def slowly(*arguments: Any) -> None:
-        begun.set()
-        assert may_go_on.wait(10)
-        install(*arguments)
-
+    slowly, begun, may_go_on = held_up(installing.install)
     monkeypatch.setattr(installing, "install", slowly)
     async with bench.pulls() as pulls:
         order = pulls.submit(f"{bench.hub.files_url}/small.gguf")
