@@ -23,6 +23,7 @@ from types import TracebackType
 
 from edged.config import Downloads
 from edged.errors import EdgedError, NotFound, QueueFull
+from edged.plain import plain
 from edged.pull import installing, line, reference
 from edged.pull.finder import Finder, Hubs, tokens
 from edged.pull.found import Found
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _MOST_WAITING = 8
 _MOST_ENDED = 32
+_LONGEST_MESSAGE = 1000  # characters
 
 
 class _Pull(Watched):
@@ -220,7 +222,7 @@ class Pulls:
                 raise
             await self._end_unwanted(pull)
         except EdgedError as error:
-            self._fail(pull, error.code, str(error))
+            self._fail(pull, error.code, plain(str(error), _LONGEST_MESSAGE))
         except Exception:  # a pull is kept over restarts: one that could end the daemon would do so each time
             log.exception("fetching %s failed", pull.order.reference)
             self._fail(pull, "internal", "Something went wrong here; the log says what.")
@@ -262,7 +264,7 @@ class Pulls:
         pull.keys = keys
         pull.change(name=name, total_bytes=found.size_bytes)
         self._changed.set()
-        left = " ".join(found.left)
+        left = plain(" ".join(found.left))
         self._tell("pull_started", model=name, source=found.source, size_bytes=found.size_bytes, left=left)
         await asyncio.to_thread(installing.check_room, store, found, self._settings.reserve_bytes)
         async with installing.holding(store, known), AsyncExitStack() as life:
