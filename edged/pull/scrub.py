@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from edged.errors import EdgedError, QueueFull
+from edged.errors import ChecksumMismatch, EdgedError, QueueFull
 from edged.pull.pace import QuietHours
 from edged.pull.partial import file_thread
 from edged.pull.progress import Progress
@@ -215,6 +215,10 @@ class Scrub:
             yield Checked(name, "replaced", size_bytes, size_bytes, what)
         elif not is_current:
             yield Checked(name, "gone", 0, size_bytes, "it was deleted or exchanged meanwhile")
+        elif _is_replaced_upstream(pull):
+            how = f"edged pull {record.source}" + (f" --name {name}" if name != record.source else "")
+            what = f"{problem}; replaced upstream: `{how}` takes the new version."
+            yield Checked(name, "bad", 0, size_bytes, what)
         else:
             why = pull.message or pull.state
             yield Checked(name, "bad", 0, size_bytes, f"{problem}; it could not be fetched again: {why}")
@@ -228,6 +232,11 @@ class Scrub:
             sha256=record.pieces[0].sha256 if len(record.pieces) == 1 else None,
             revision=record.revision if is_commit else "",
         )
+
+
+def _is_replaced_upstream(pull: Progress) -> bool:
+    """Whether another file is announced there by now: the checksum was found wrong before anything was to come."""
+    return pull.code == ChecksumMismatch.code and pull.total_bytes is None
 
 
 def _read(descriptor: int, at: int, digest: hashlib._Hash) -> int:

@@ -238,17 +238,25 @@ async def test_a_disk_that_takes_nothing_is_told_and_does_not_end_the_check(
     assert "cannot be taken away: Read-only file system" in found.message
 
 
-async def test_another_version_does_not_mend_what_was_bad(bench: Bench) -> None:
+@pytest.mark.parametrize(("name", "told"), [(None, "small:1b"), ("mine", "small:1b --name mine")])
+async def test_another_version_does_not_mend_what_was_bad_and_is_offered(
+    bench: Bench, name: str | None, told: str
+) -> None:
     bench.hub.registry["library/small:1b"] = [("model", model())]
     async with bench.pulls() as pulls:
-        await ended(pulls, pulls.submit("small:1b").id)
+        await ended(pulls, pulls.submit("small:1b", name=name).id)
         bend(bench.store.blob_path(sha256(model())))
         bench.hub.registry["library/small:1b"] = [("model", model(10))]
         (found,) = await scrubbed(Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False))
 
-    assert found.state == "bad"
-    assert sha256(model(10)) in found.message
-    assert (await bench.records())[0].pieces[0].sha256 == sha256(model())
+        assert found.state == "bad"
+        assert found.message.endswith(f"; replaced upstream: `edged pull {told}` takes the new version.")
+        assert (await bench.records())[0].pieces[0].sha256 == sha256(model())
+        assert len(bench.hub.fetched) == 1, "the new version is the owner's to take"
+
+        assert (await ended(pulls, pulls.submit("small:1b", name=name).id)).state == "done"
+    (record,) = await bench.records()
+    assert (record.name, record.pieces[0].sha256) == (name or "small:1b", sha256(model(10)))
 
 
 async def test_what_came_as_another_version_is_not_called_mended(bench: Bench) -> None:
