@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from edged.errors import QueueFull
+from edged.local.quarantine import Quarantine, identity_of
 from edged.pull.scrub import Checked, Scrub
 from edged.pull.throttle import Clock
 from edged.store import Piece, Record
@@ -79,6 +80,25 @@ async def test_a_bad_file_is_taken_away_and_fetched_again_as_it_was(bench: Bench
     assert blob.read_bytes() == model()
     assert events == ["model_damaged", "model_mended"]
     assert any(f"/revision/{COMMIT}" in seen.path for seen in bench.hub.seen)
+
+
+async def test_a_good_file_is_not_blamed_for_what_the_bad_one_did_under_any_of_its_names(bench: Bench) -> None:
+    bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model()}
+    bench.hub.links["sound.gguf"] = model(10)
+    quarantine = Quarantine()
+    async with bench.pulls() as pulls:
+        links = [f"hf.co/{REPOSITORY}", f"hf.co/{REPOSITORY}", f"{bench.hub.files_url}/sound.gguf"]
+        for text, name in zip(links, ("one", "two", "sound"), strict=True):
+            await ended(pulls, pulls.submit(text, name=name).id)
+            for _ in range(2):
+                quarantine.note_death(name, identity_of(await asyncio.to_thread(bench.store.find, name)), "SIGABRT.")
+        bend(bench.store.blob_path(sha256(model())))
+        found = await scrubbed(
+            Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False, is_good_again=quarantine.release)
+        )
+
+    assert [(one.name, one.state) for one in found] == [("one", "mended"), ("sound", "good"), ("two", "good")]
+    assert [case.model for case in quarantine.cases] == ["sound"]
 
 
 async def test_a_bad_file_that_nobody_has_is_told(bench: Bench) -> None:
