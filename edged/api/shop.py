@@ -43,11 +43,7 @@ class Shop:
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """A model is deleted: from the disk at once, from memory as soon as nobody uses it."""
         name = request.match_info["name"]
-        found = await asyncio.to_thread(self._exposed.store.find, name)
-        await asyncio.to_thread(self._exposed.store.remove, name)
-        self._exposed.pool.memory.forget(name)
-        self._exposed.journal.tell("model_deleted", model=name, size_bytes=found.size_bytes)
-        return web.json_response({"name": name, "size_bytes": found.size_bytes})
+        return web.json_response({"name": name, "size_bytes": await self._exposed.delete(name)})
 
     async def catalogue(self, _request: web.Request) -> web.StreamResponse:
         """The models that can be fetched by name, judged for this device: what fits, how fast, which is the best."""
