@@ -1,4 +1,4 @@
-"""The models on this device over HTTP: how each goes, whatever became of its file."""
+"""The models on this device over HTTP: how each fits, and how it goes whatever became of its file."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import pytest
 
 from edged.api import listening
 from edged.api.exposed import Exposed
 from edged.api.server import build_app
+from edged.host import memory
 from edged.local.process import WorkerProcess
 from edged.local.resident import Resident
 from tests.api.test_server import exposed_without_sockets
 from tests.hub import model
+
+GIB = 2**30
 
 
 @asynccontextmanager
@@ -30,6 +35,33 @@ async def device(tmp_path: Path) -> AsyncIterator[tuple[Exposed, aiohttp.ClientS
         aiohttp.ClientSession(addresses[0]) as client,
     ):
         yield exposed, client
+
+
+async def fits(client: aiohttp.ClientSession) -> dict[str, Any]:
+    async with client.get("/edged/v1/models") as response:
+        return {one["name"]: one["fit"] for one in (await response.json())["models"]}
+
+
+async def test_how_each_model_fits_now_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with device(tmp_path) as (_, client):
+        monkeypatch.setattr(memory, "available_bytes", lambda: 8 * GIB)
+        found = await fits(client)
+        assert found["half"] is None
+        mine = found["mine"]
+        assert (mine["fits"], mine["sequences"], mine["lowered"], mine["reason"]) == (True, 8, None, None)
+        assert 0 < mine["context_tokens"] <= 8192
+
+        monkeypatch.setattr(memory, "available_bytes", lambda: mine["needed_bytes"] - 1)
+        tight = (await fits(client))["mine"]
+        assert tight["fits"]
+        assert tight["needed_bytes"] < mine["needed_bytes"]
+        assert "lowered from" in tight["lowered"] or "in place of" in tight["lowered"]
+
+        monkeypatch.setattr(memory, "available_bytes", lambda: 2**20)
+        none = (await fits(client))["mine"]
+        assert (none["fits"], none["context_tokens"], none["lowered"]) == (False, None, None)
+        assert none["needed_bytes"] > 2**20
+        assert "The model mine needs" in none["reason"]
 
 
 async def test_what_is_only_in_memory_any_more_can_be_deleted_in_both_dialects(tmp_path: Path) -> None:
