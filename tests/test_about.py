@@ -58,7 +58,7 @@ def test_a_licence_with_a_name_of_its_own_is_called_by_it(tmp_path: Path) -> Non
 
 
 def test_what_a_file_says_tells_a_terminal_nothing(tmp_path: Path) -> None:
-    odd = one(STRING, "mit\x1b[2J\n" + "x" * 900)
+    odd = one(STRING, "mit\x1b[2J\n" + "x" * 200)
     found = about(inspected(tmp_path, saying(license=odd, size_label=odd, base_model__0__name=odd)))
 
     for said in (found.license, found.size_label, *found.base_models):
