@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edged import __version__, config, console, control
+from edged import __version__, config, console, control, plain
 from edged.commands import pull, scrub, stock
 from edged.config import Config
 from edged.errors import EdgedError
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except EdgedError as error:
-        print(f"edged: {error}", file=sys.stderr)
+        print(f"edged: {plain.lines(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 1
@@ -100,8 +100,7 @@ def _serve(options: argparse.Namespace) -> int:
     from edged import daemon
 
     settings = _load(options)
-    level = logging.DEBUG if options.verbose else logging.INFO
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    plain.log_to_terminal(logging.DEBUG if options.verbose else logging.INFO)
     uvloop.run(daemon.run(settings, config.state_dir(options.state_dir)))
     return 0
 

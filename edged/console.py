@@ -11,6 +11,8 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from edged.plain import plain
+
 
 def show(body: Mapping[str, Any], picture: RenderableType, *, as_json: bool) -> None:
     """Print `body` for a program, or `picture` for a person."""
@@ -32,11 +34,11 @@ def status_table(status: Mapping[str, Any]) -> Table:
     for resident in status["residents"]:
         table.add_row("model", _resident_line(resident))
         if resident.get("problem"):
-            table.add_row("[bold red]problem[/]", escape(resident["problem"]))
+            table.add_row("[bold red]problem[/]", escape(plain(resident["problem"])))
         if resident.get("draft_problem"):
-            table.add_row("no guesses", escape(resident["draft_problem"]))
+            table.add_row("no guesses", escape(plain(resident["draft_problem"])))
     for case in status.get("quarantined", ()):
-        table.add_row("[bold red]quarantine[/]", escape(f"{case['model']}: {case['reason']}"))
+        table.add_row("[bold red]quarantine[/]", escape(f"{case['model']}: {plain(case['reason'])}"))
     if not status["residents"]:
         table.add_row("model", "none in memory; one is loaded when somebody asks")
     return table

@@ -76,6 +76,8 @@ def follow(control: Path, path: str) -> Iterator[dict[str, Any]]:
     """What the daemon says on a stream of events, as it comes, to its end. Raises as `ask` does."""
     with _asked(control, "GET", path, None, {"Accept": "text/event-stream"}, _STREAM_PATIENCE_S) as response:
         while line := response.readline(_MOST_EVENT_BYTES):
+            if not line.endswith(b"\n"):  # the daemon was killed in the middle of a word
+                raise http.client.IncompleteRead(line)
             if line.startswith(b"data: "):
                 yield json.loads(line.removeprefix(b"data: "))
 

@@ -90,7 +90,8 @@ async def run(config: Config, state: Path) -> None:
         )
         downloads = config.downloads
         pulls = await life.enter_async_context(Pulls(store, downloads, journal.tell, catalogue.reference_of))
-        scrub = Scrub(store, pulls, journal.tell, lambda: journal.running > 0)
+        release = pool.memory.quarantine.release
+        scrub = Scrub(store, pulls, journal.tell, lambda: journal.running > 0, release)
         scrubbing = await life.enter_async_context(Scrubbing(scrub))
         adviser = Adviser(cache, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
         metrics = Metrics(pool, shelf)

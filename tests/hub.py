@@ -86,6 +86,7 @@ class Hub:
         self.seen: list[Seen] = []
         self.is_down = False
         self.busy = 0  # so many manifests are refused
+        self.license: Any = "apache-2.0"
         self.gated: set[str] = set()
         self.token = ""
         self.announces: Callable[[str], str] = lambda digest: digest
@@ -121,7 +122,7 @@ class Hub:
             for path, data in self.repositories[repository].items()
         ]
         readme = {"rfilename": "README.md", "blobId": "1" * 40, "size": 5}
-        body = {"id": repository, "sha": COMMIT, "gated": False, "cardData": {"license": "apache-2.0"}}
+        body = {"id": repository, "sha": COMMIT, "gated": False, "cardData": {"license": self.license}}
         return web.json_response({**body, "siblings": [readme, *siblings]})
 
     async def resolve(self, request: web.Request) -> web.StreamResponse:

@@ -25,7 +25,7 @@ ROWS = (
     {"wire", "gguf"},
     {"token_wire"},
     {"template_wire", "completion", "remembered"},
-    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "cells", "load_wire"},
+    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "cells", "load_wire", "plain"},
     {"sampling"},
     {"errors"},
 )

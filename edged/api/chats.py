@@ -127,12 +127,15 @@ class Chats:
             wanted = self._wanted(request, asked)
             return await self._answer(request, wanted, OllamaAnswer(wanted, is_chat), is_streamed=asked.stream)
         wishes.apply(request.headers, ChatRequest(request[REQUEST_ID]))  # a header that says nothing known is told so
-        model = (await self._exposed.router.route(asked.model)).model
+        pool = self._exposed.pool
         if asked.errand == "load":
+            model = (await self._exposed.router.route(asked.model)).model
             caller = Caller("ollama", address=request.remote or "")
             await self._exposed.local.load(model, caller, keep_alive_s(asked.keep_alive))
         else:
-            self._exposed.pool.keep(model, 0)
+            # Whatever became of its file meanwhile: what is in memory can be let go.
+            model = await self._exposed.router.meant(asked.model, tuple(pool.residents))
+            pool.keep(model, 0)
         told = memory_body(asked.model or tagged(model), asked.errand, is_chat=is_chat, created_ns=time.time_ns())
         return web.json_response(told)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -14,6 +15,7 @@ from edged.advice.adviser import Adviser
 from edged.api.replay import Stops, Tapes
 from edged.chat import ModelCard
 from edged.config import Config
+from edged.errors import ModelNotFound
 from edged.local.backend import Local
 from edged.local.pool import Pool
 from edged.metrics import Metrics
@@ -93,6 +95,23 @@ class Exposed:
     async def close(self, _app: web.Application) -> None:
         """Nobody can read any more."""
         await self.tapes.aclose()
+
+    async def delete(self, name: str) -> int:
+        """Have a model gone: from the disk at once, from memory as soon as nobody uses it; what the disk got back.
+
+        One that is only in memory, because its file went otherwise, leaves that all the same. Raises what
+        `Store.remove` raises.
+        """
+        try:
+            size_bytes = (await asyncio.to_thread(self.store.find, name)).size_bytes
+            await asyncio.to_thread(self.store.remove, name)
+        except ModelNotFound:
+            if name not in self.pool.residents:
+                raise
+            size_bytes = 0
+        self.pool.memory.forget(name)
+        self.journal.tell("model_deleted", model=name, size_bytes=size_bytes)
+        return size_bytes
 
     def installed(self) -> list[tuple[ModelCard, ModelFile]]:
         """Every model's card with its file, the default model first; reads the disk."""

@@ -26,6 +26,18 @@ _PULL = object_of(
     },
     about="A model that is fetched, as it stands.",
 )
+_FIT = object_of(
+    {
+        "fits": FLAG,
+        "context_tokens": {**or_null(COUNT), "description": "As many as it would have; null where it does not fit."},
+        "sequences": or_null(COUNT),
+        "kv_type": or_null(TEXT),
+        "lowered": {**or_null(TEXT), "description": "What of the configuration it would do without, and why."},
+        "needed_bytes": {**COUNT, "description": "Of memory; where it does not fit, with the least that is possible."},
+        "reason": {**or_null(TEXT), "description": "Why it does not fit, and what would."},
+    },
+    about="How it runs, or would run now if no other model were in memory; null where it cannot be loaded.",
+)
 _INSTALLED = object_of(
     {
         "name": TEXT,
@@ -37,6 +49,7 @@ _INSTALLED = object_of(
         "longest_context_tokens": or_null(COUNT),
         "resident": FLAG,
         "problem": or_null(TEXT),
+        "fit": or_null(_FIT),
         "record": {"anyOf": [ANY, {"type": "null"}], "description": "Where it came from; null for the owner's files."},
     }
 )

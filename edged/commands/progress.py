@@ -2,8 +2,8 @@
 
     ⠸ qwen3-4b  ━━━━━━━━━━━━╸━━━━━━━━━━━━━━━━━━  1.05/2.50 GB  42 %  8.2 MB/s  2:57 left
 
-Colours are the terminal's own, so that they can be read on light and dark. What a hub or a server says is shown as it
-is and never taken for markup. Sizes are decimal, as hubs and disks state them.
+Colours are the terminal's own, so that they can be read on light and dark. What a hub or a server says is shown on one
+line, and neither a terminal nor rich takes it for more than text. Sizes are decimal, as hubs and disks state them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from edged.plain import plain
+
 Tell: TypeAlias = Callable[[Mapping[str, Any]], None]
 
 _PER_S = 8.0
@@ -28,6 +30,7 @@ _BAR_COLUMNS = 60
 _WIDEST_BAR = 48
 _NAME_SHARE = 0.27
 _STEPS = 10
+LONGEST_MESSAGE = 1000  # characters of why something failed
 # Those of which one can say how far they are; what is verified is all there.
 _MEASURED = ("fetching", "copying", "checking", "mending")
 _WITH_BAR = (*_MEASURED, "verifying")
@@ -83,7 +86,7 @@ def share(progress: Mapping[str, Any]) -> float:
 def doing(progress: Mapping[str, Any]) -> str:
     """What is going on, in words: `waiting: quiet hours until 06:00`."""
     words = _WORDS.get(progress["state"], progress["state"])
-    return f"{words}: {progress['reason']}" if progress.get("reason") else words
+    return f"{words}: {plain(progress['reason'])}" if progress.get("reason") else words
 
 
 def ending(progress: Mapping[str, Any], took_s: float) -> str:
@@ -97,7 +100,7 @@ def ending(progress: Mapping[str, Any], took_s: float) -> str:
         case "cancelled":
             return f"{progress['name']} was cancelled."
         case _:
-            return str(progress.get("message") or "It failed.")
+            return plain(progress.get("message") or "It failed.", LONGEST_MESSAGE)
 
 
 class Bar:

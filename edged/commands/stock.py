@@ -20,6 +20,7 @@ from edged.commands import progress, tables
 from edged.config import Config
 from edged.errors import EdgedError
 from edged.local.room import judge
+from edged.plain import plain
 from edged.routing import default_model
 from edged.store import Store
 
@@ -87,7 +88,7 @@ def remove(options: argparse.Namespace) -> int:
     said = f"{', '.join(gone['name'] for gone in removed)}: deleted, {freed}." if removed else ""
     _say({"removed": removed, "failed": failed}, said, as_json=options.json)
     for failure in failed:
-        sys.stderr.write(f"edged: {failure['message']}\n")
+        sys.stderr.write(f"edged: {plain(failure['message'], progress.LONGEST_MESSAGE)}\n")
     return 1 if failed else 0
 
 
@@ -107,7 +108,7 @@ def take(options: argparse.Namespace) -> int:
     body = {"imported": list(found.names), "refused": list(found.refused)}
     _say(body, f"Imported, checksums verified: {', '.join(found.names)}.", as_json=options.json)
     for refused in found.refused:
-        sys.stderr.write(f"edged: left out: {refused}\n")
+        sys.stderr.write(f"edged: left out: {plain(refused, progress.LONGEST_MESSAGE)}\n")
     return 1 if found.refused else 0
 
 

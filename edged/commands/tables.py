@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from edged.commands.progress import clock, doing, share, size
+from edged.commands.progress import LONGEST_MESSAGE, clock, doing, share, size
 from edged.gguf.about import about
+from edged.plain import plain
 from edged.speech.abilities import abilities
 from edged.store import ModelFile
 
@@ -115,7 +116,8 @@ def scrubbed(body: Mapping[str, Any]) -> RenderableType:
     for model in body["models"]:
         state = model["state"]
         mark = _CHECKED.get(state, Text(state, style="yellow"))
-        table.add_row(mark, Text(model["name"]), Text(model["message"] or _CHECKED_WORDS.get(state, "not known")))
+        message = plain(model["message"], LONGEST_MESSAGE) or _CHECKED_WORDS.get(state, "not known")
+        table.add_row(mark, Text(model["name"]), Text(message))
     if body["failed"]:
         return Group(table, Text(body["failed"], style="bold red"))
     if not body["models"]:
@@ -178,7 +180,7 @@ def _state(pull: Mapping[str, Any]) -> str:
         case "fetching" if pull["total_bytes"]:
             return f"fetching, {share(pull):.0%} of {size(pull['total_bytes'])}"
         case "failed":
-            return f"failed: {pull['message']}"
+            return f"failed: {plain(pull['message'], LONGEST_MESSAGE)}"
         case "done" | "cancelled":
             return str(pull["state"])
         case _:

@@ -76,6 +76,13 @@ class Loader:
             installed=self._store.models(),
         )
 
+    def way_in(self, file: ModelFile, room_bytes: int) -> Fit:
+        """In which way `file` would run in `room_bytes`, without a smaller model: arithmetic over what is known.
+
+        Raises `ModelTooLarge`.
+        """
+        return fit(file, self._engine, room_bytes, this_machine(), learned=self._learned(file))
+
     async def load(
         self,
         model: str,

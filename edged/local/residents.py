@@ -23,6 +23,7 @@ from edged.config import Engine
 from edged.errors import EdgedError, RequestError, WorkerCrashed
 from edged.host import cpu, gpu, memory
 from edged.local.cores import Cores
+from edged.local.fit import Fit
 from edged.local.loading import Loader
 from edged.local.loads import LoadTimes, left_s, loading
 from edged.local.plan import Want
@@ -31,7 +32,7 @@ from edged.local.quarantine import Quarantine, identity_of
 from edged.local.renderer import Renderer
 from edged.local.resident import Resident, share_prompts, taken_bytes, too_many
 from edged.local.work import Work
-from edged.store import unusable
+from edged.store import ModelFile, unusable
 from edged.template_wire import Template
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,22 @@ class Residents:
         if file.problem:
             raise unusable(model, file.problem, is_unsupported=file.is_unsupported)
         return Known(file.size_bytes, self._loader.needed_bytes(file), identity_of(file))
+
+    def ways(self) -> Callable[[ModelFile], Fit]:
+        """In which way a model runs, or would run now if all others left; it raises `ModelTooLarge` where in none.
+
+        What is free is asked once, of the kernel; of the models' files nothing is read.
+        """
+        residents = dict(self.all)
+        room_bytes = memory.available_bytes() + taken_bytes(residents.values())
+
+        def way_of(file: ModelFile) -> Fit:
+            resident, known = residents.get(file.name), self._known.get(file.name)
+            if resident and resident.fit and known and known.identity == identity_of(file):
+                return resident.fit
+            return self._loader.way_in(file, room_bytes)
+
+        return way_of
 
     def loading_s(self, model: str) -> float | None:
         """How much longer a load will take, or one that began now; None for a model that is ready, or not known of."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from edged.errors import ChecksumMismatch, ConfigError, EdgedError, InvalidReque
 from edged.pull import huggingface, link, modelscope, ollama
 from edged.pull.found import Found
 from edged.pull.hosts import Named, Origin, origin_of
+from edged.pull.pace import Patience
 from edged.pull.reference import Link, Reference, Registered, Repository
+from edged.pull.throttle import Clock
 from edged.pull.web import Retryable, Web
 
 _HUGGINGFACE = "https://huggingface.co"  # huggingface_hub, constants.py: `_HF_DEFAULT_ENDPOINT`
@@ -86,6 +88,32 @@ class Finder:
             case Repository():
                 found = await self._huggingface(reference, revision)
         return _checked(found, sha256)
+
+    async def find_patiently(
+        self,
+        reference: Reference,
+        sha256: str | None,
+        revision: str,
+        patience: Patience,
+        clock: Clock,
+        paused: Callable[[str], None],
+    ) -> Found:
+        """The same, however often the hubs have to be asked: after a restart the network may not be there yet.
+
+        `paused` hears why nothing happens, and an empty text when it goes on.
+        """
+        failures = 0
+        while True:
+            try:
+                return await self.find(reference, sha256, revision)
+            except Retryable as error:
+                failures += 1
+                if failures > patience.attempts:
+                    raise
+                wait_s = error.wait_s(patience, failures)
+                paused(f"{error} Trying again in {wait_s:.0f} s.")
+                await clock.sleep(wait_s)
+                paused("")
 
     async def _huggingface(self, reference: Repository, revision: str) -> Found:
         repository, wanted = reference.repository, reference.wanted

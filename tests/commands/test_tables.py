@@ -69,6 +69,7 @@ def test_downloads_are_listed_with_what_strangers_say_of_them() -> None:
         "reason": "", "message": "[/INST] is no model.",
     }  # fmt: skip
     assert "failed: [/INST] is no model." in shown(pulls({"pulls": [pull]}), 80)
+    assert "\x1b" not in shown(pulls({"pulls": [pull | {"message": "\x1b[2J"}]}), 80)
     going = pull | {"state": "fetching", "total_bytes": 200_000_000, "done_bytes": 50_000_000}
     assert "fetching, 25% of 200 MB" in shown(pulls({"pulls": [going]}), 80)
     assert "Nothing is being fetched" in shown(pulls({"pulls": []}), 80)

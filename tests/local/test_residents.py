@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,22 @@ async def test_by_default_memory_decides_how_many_models_stay(
 
         assert pool.residents.keys() == {"two", "three"}, "the one that was used more often stays"
         assert events(journal, "model_evicted") == ["one"]
+
+
+async def test_how_a_model_fits_is_how_it_runs_or_would_if_the_others_left(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = [await asyncio.to_thread(store.find, name) for name in ("one", "two")]
+    async with opened(store, journal) as pool:
+        await holds(pool, 1, monkeypatch)
+        await use(pool, "one")
+        way_of = await asyncio.to_thread(pool.memory.ways)
+        running = pool.residents["one"].fit
+
+        assert running is not None
+        assert way_of(one) is running
+        assert way_of(replace(one, modified_s=one.modified_s + 1)) is not running, "another file of that name"
+        assert way_of(two).way == running.way
 
 
 async def test_a_model_that_is_used_is_not_evicted_and_who_waits_gets_its_room_afterwards(
