@@ -29,6 +29,20 @@ def test_what_is_kept_of_a_token_a_window_and_a_sequence(shape: str, expected: d
     assert build.is_cuttable == (shape == "tiny")
 
 
+@pytest.mark.parametrize("shape", ["tiny", "tiny-window", "tiny-hybrid"])
+def test_what_layers_weigh_and_keep_is_all_of_it(shape: str, tmp_path: Path) -> None:
+    found = inspect(synthetic.build(shape, "Q8_0", tmp_path))
+    tensors, build = found.tensors, found.build
+
+    assert set(tensors.layer_bytes) == set(range(build.layers))
+    outside_bytes = tensors.output_bytes + tensors.embedding_bytes
+    assert tensors.size_bytes == pytest.approx(sum(tensors.layer_bytes.values()) + outside_bytes, rel=0.02)
+    assert len(build.kept) == build.layers
+    assert sum(layer.token_values for layer in build.kept) == build.token_values
+    assert sum(layer.window_values for layer in build.kept) == build.window_values
+    assert sum(layer.state_values for layer in build.kept) == build.state_values
+
+
 def test_layers_may_differ(tmp_path: Path) -> None:
     draft = Draft()
     draft.entries["llama.attention.head_count_kv"] = many(I32, [HEADS])

@@ -52,12 +52,22 @@ _GEMMA3N_LAYERS = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What one layer keeps: values of each token, of each in a window, and of each sequence."""
+
+    token_values: int = 0
+    window_values: int = 0
+    state_values: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Build:
     """`token_values` are kept of each token; `window_values` of the last `window_tokens`, by the layers that see only
     those; `state_values` of each sequence, in `state_layers` layers. `head_values` is the width of a key's head.
 
     `width` and `feed_forward` are what passes between and inside of the layers, for one token; `experts` work on it at
-    once, and `state_width` is what a layer with a state spreads it to. `merges` are the rules of the tokenizer.
+    once, and `state_width` is what a layer with a state spreads it to. `merges` are the rules of the tokenizer. `kept` is
+    the same as the first three, layer by layer.
     """
 
     layers: int = 0
@@ -72,6 +82,7 @@ class Build:
     state_width: int = 0
     head_values: int = 0
     merges: int = 0
+    kept: tuple[Kept, ...] = ()
 
     @property
     def is_cuttable(self) -> bool:
@@ -92,27 +103,35 @@ def read(said: Entries, architecture: str) -> Build:
     dense = _wholes(said, f"{architecture}.feed_forward_length", layers) or (0,) * layers
     window_tokens, has_window = _windows(said, architecture, layers)
     has_state = _states(said, architecture, shared, dense)
-    attending = [
-        layer
-        for layer in range(_keeping(said, architecture, layers))
-        if not has_state[layer] or architecture in _STATE_BESIDE_KEYS
-    ]
     experts = max((1, *_wholes(said, f"{architecture}.expert_used_count", layers)))
     expert = max((0, *_wholes(said, f"{architecture}.expert_feed_forward_length", layers)))
     convolution, spread, state = _state(said, architecture, width)
+    keeping = _keeping(said, architecture, layers)
+    kept = []
+    for layer, keys in enumerate(shared):
+        attends = layer < keeping and (not has_state[layer] or architecture in _STATE_BESIDE_KEYS)
+        of_token, of_window = (attends and not has_window[layer]), (attends and has_window[layer])
+        kept.append(
+            Kept(
+                of_token * keys * (key + value),
+                of_window * keys * (window_key + window_value),
+                has_state[layer] * (convolution + state),
+            )
+        )
     return Build(
         layers=layers,
         width=width,
         feed_forward=max(expert * experts, *dense, 0),
         experts=experts if expert else 1,
-        token_values=sum(shared[layer] * (key + value) for layer in attending if not has_window[layer]),
-        window_values=sum(shared[layer] * (window_key + window_value) for layer in attending if has_window[layer]),
+        token_values=sum(layer.token_values for layer in kept),
+        window_values=sum(layer.window_values for layer in kept),
         window_tokens=window_tokens if any(has_window) else 0,
-        state_values=sum(has_state) * (convolution + state),
+        state_values=sum(layer.state_values for layer in kept),
         state_layers=sum(has_state),
         state_width=spread if any(has_state) else 0,
         head_values=key,
         merges=_count(said, "tokenizer.ggml.merges"),
+        kept=tuple(kept),
     )
 
 

@@ -23,10 +23,11 @@ from edged.host import cpu, memory
 from edged.local.calibration import Calibration
 from edged.local.fit import Fit, fit, too_large, wished
 from edged.local.keeping import Keeping
+from edged.local.layers import ALL_LAYERS, Device
 from edged.local.needs import UNLEARNED, Learned, learn
 from edged.local.process import WorkerProcess
 from edged.local.resident import Resident
-from edged.local.room import this_machine
+from edged.local.room import device_now, this_machine
 from edged.local.tuning import Loading, Tuning, choose_drafter, snapshot_bytes
 from edged.store import ModelFile, Store
 from edged.wire import Load, Loaded, Tuned
@@ -91,16 +92,19 @@ class Loader:
         """
         file = await asyncio.to_thread(self._store.find, model)
         installed = await asyncio.to_thread(self._store.models)
-        await asyncio.to_thread(this_machine)
-        found = self._fit(file, installed, resident, room_bytes())
+        device = await asyncio.to_thread(self._device)
+        found = self._fit(file, installed, resident, room_bytes(), device)
         try:
             return await self._attempt(file, found, installed, resident, spawn)
         except WorkerStarved as error:
+            device = await asyncio.to_thread(self._device)
+            if device is not None and not resident.process.was_killed:  # the kernel kills for the machine's memory only
+                device = replace(device, free_bytes=int(device.free_bytes * _LESS))
             failed, available_bytes = found, room_bytes()
             log.warning("%s: %s", model, error)
             try:
                 most_bytes = min(available_bytes, int(failed.needs.total_bytes * _LESS))
-                found = self._fit(file, installed, resident, most_bytes)
+                found = self._fit(file, installed, resident, most_bytes, device)
             except ModelTooLarge:
                 if resident.process.was_killed and failed.needs.total_bytes <= available_bytes:
                     # It was not memory, as far as can be seen from here: anybody can kill.
@@ -136,13 +140,25 @@ class Loader:
                 renew(resident, spawn)
         return await self._learn(file, found, await self._load(wanted, resident))
 
-    def _fit(self, file: ModelFile, installed: Iterable[ModelFile], resident: Resident, room_bytes: int) -> Fit:
+    def _device(self) -> Device | None:
+        """What layers may be put on, where how many is left open. May take seconds."""
+        machine = this_machine()
+        return device_now() if machine.has_gpu and self._engine.gpu_layers == ALL_LAYERS else None
+
+    def _fit(
+        self,
+        file: ModelFile,
+        installed: Iterable[ModelFile],
+        resident: Resident,
+        room_bytes: int,
+        device: Device | None,
+    ) -> Fit:
         chosen = choose_drafter(file, self._engine.draft_model, installed)
         found = fit(
             file,
             self._engine,
             room_bytes,
-            this_machine(),
+            replace(this_machine(), device=device),
             learned=self._learned(file),
             drafter=chosen.drafter,
             snapshot_bytes=snapshot_bytes(self._engine, resident.among),
