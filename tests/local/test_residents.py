@@ -201,8 +201,22 @@ async def test_a_missing_model_is_fetched_and_one_that_cannot_be_had_is_told(
     async with opened(store, journal) as pool:
         await ensured(pool, ["nowhere", "fetched", "garbage", "one"], fetch)
 
-        assert pool.residents.keys() == {"fetched", "one"}
-        assert events(journal, "model_not_ensured") == ["nowhere", "garbage"]
+        assert list(pool.residents) == ["one", "fetched"]
+        assert events(journal, "model_not_ensured") == ["garbage", "nowhere"]
+
+
+async def test_those_that_are_here_wait_for_no_download(store: Store, journal: Journal) -> None:
+    async with opened(store, journal) as pool:
+
+        async def fetch(name: str) -> None:
+            assert pool.residents["one"].state == "ready"
+            assert pool.residents["two"].state == "ready"
+            raise ModelNotFound(f"There is no {name}.")
+
+        await ensured(pool, ["nowhere", "one", "two"], fetch)
+
+        assert events(journal, "model_not_ensured") == ["nowhere"]
+        assert events(journal, "model_fetching") == ["nowhere"]
 
 
 async def test_without_anybody_who_fetches_a_missing_model_is_told(store: Store, journal: Journal) -> None:
