@@ -123,6 +123,12 @@ def wished(file: ModelFile, engine: Engine, machine: Machine, learned: Learned =
     return _needs(file, way, machine, learned, None)
 
 
+def least(file: ModelFile, engine: Engine, machine: Machine, learned: Learned = UNLEARNED) -> Needs:
+    """What `file` needs in the way that takes the least, as far as the configuration leaves a choice."""
+    found = ways(file.header or _NOTHING, engine, machine, can_draft=False)
+    return min((_needs(file, way, machine, learned, None) for way in found), key=lambda needs: needs.total_bytes)
+
+
 def ease(file: ModelFile, engine: Engine, room_bytes: int, machine: Machine, learned: Learned = UNLEARNED) -> Ease:
     """How well it fits: as wished, with less, or in no way."""
     candidates = ways(file.header or _NOTHING, engine, machine, can_draft=False)

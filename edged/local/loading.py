@@ -21,7 +21,7 @@ from edged.config import Engine
 from edged.errors import EdgedError, LoadTimeout, ModelTooLarge, WorkerCrashed, WorkerStarved
 from edged.host import cpu, memory
 from edged.local.calibration import Calibration
-from edged.local.fit import Fit, fit, too_large, wished
+from edged.local.fit import Fit, fit, least, too_large, wished
 from edged.local.keeping import Keeping
 from edged.local.layers import ALL_LAYERS, Device
 from edged.local.needs import UNLEARNED, Learned, learn
@@ -64,6 +64,10 @@ class Loader:
     def needed_bytes(self, file: ModelFile) -> int:
         """How much memory the model takes at most, if it runs as the configuration wishes. Reads files."""
         return wished(file, self._engine, this_machine(), self._learned(file)).total_bytes
+
+    def least_bytes(self, file: ModelFile) -> int:
+        """The same in the way that takes the least. Reads files."""
+        return least(file, self._engine, this_machine(), self._learned(file)).total_bytes
 
     def check_fits(self, model: str, room_bytes: int) -> None:
         """Raises `ModelTooLarge` where no way of running it brings `model` into `room_bytes`. Reads files."""

@@ -41,10 +41,13 @@ Tell: TypeAlias = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What must be known of a model before it is loaded: its file's size, what it needs, and which file it is."""
+    """What must be known of a model before it is loaded: its file's size, what it needs as wished and at least, and
+    which file it is.
+    """
 
     size_bytes: int
     needs_bytes: int
+    least_bytes: int
     identity: str
 
 
@@ -97,6 +100,10 @@ class Residents:
         taken = {model: resident.needs_bytes for model, resident in self.all.items() if resident.needs_bytes}
         return {model: known.needs_bytes for model, known in self._known.items()} | taken
 
+    def needs_at_least(self, model: str) -> dict[str, int]:
+        """The same, but for `model` in the way that takes the least."""
+        return self.needs | ({model: self._known[model].least_bytes} if model in self._known else {})
+
     @property
     def room_bytes(self) -> int:
         """What is free for further models; loads that are under way will take the rest of theirs."""
@@ -134,7 +141,8 @@ class Residents:
         file = self._loader.find(model)
         if file.problem:
             raise unusable(model, file.problem, is_unsupported=file.is_unsupported)
-        return Known(file.size_bytes, self._loader.needed_bytes(file), identity_of(file))
+        needs_bytes, least_bytes = self._loader.needed_bytes(file), self._loader.least_bytes(file)
+        return Known(file.size_bytes, needs_bytes, least_bytes, identity_of(file))
 
     def loading_s(self, model: str) -> float | None:
         """How much longer a load will take, or one that began now; None for a model that is ready, or not known of."""

@@ -178,6 +178,27 @@ async def test_models_are_loaded_at_the_start_as_far_as_they_fit(
         assert events(journal, "model_evicted") == []
 
 
+async def test_a_model_that_has_room_only_in_a_smaller_way_is_loaded_in_it(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Pool(store, Engine(), Limits(), journal.tell) as pool:
+        loader = pool.memory._loader
+        file = await asyncio.to_thread(store.find, "one")
+        wished_bytes, least_bytes = loader.needed_bytes(file), loader.least_bytes(file)
+        assert least_bytes < wished_bytes
+
+        def available_bytes() -> int:
+            ready = [resident for resident in pool.residents.values() if resident.state == "ready"]
+            left_bytes = least_bytes if ready else wished_bytes
+            return left_bytes + sum(resident.outstanding_bytes for resident in ready)
+
+        monkeypatch.setattr(memory, "available_bytes", available_bytes)
+        await ensured(pool, ["one", "two"])
+
+        assert pool.residents.keys() == {"one", "two"}
+        assert events(journal, "model_lowered") == ["two"]
+
+
 async def test_the_default_model_is_loaded_first_and_the_others_beside_it(
     store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
