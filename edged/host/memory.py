@@ -44,6 +44,18 @@ def total_bytes(cgroup_root: Path = cgroup.ROOT, membership: Path = cgroup.MEMBE
     return min([psutil.virtual_memory().total, *(limit for limit in limits if limit is not None)])
 
 
+def kernel_kills(statistics: Path = Path("/proc/vmstat")) -> int | None:
+    """How many processes the kernel has killed for want of memory since it started, in any cgroup; None: it does not say.
+
+    `oom_kill` counts in `__oom_kill_process` of mm/oom_kill.c, from Linux 4.13 on.
+    """
+    try:
+        lines = statistics.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
+
+
 def _levels(root: Path, membership: Path) -> list[tuple[Path, _Files]]:
     new = [(level, _V2) for level in cgroup.levels(root, membership)]
     return new + [(level, _V1) for level in cgroup.levels_v1("memory", root, membership)]

@@ -1,8 +1,8 @@
 """What loads have really taken, remembered: the next forecast of the same file on the same machine begins there.
 
 It stands in `cache/memory.json` beside `tuning.json`, and is a cache as well: without it the arithmetic stands alone.
-What a load that failed for memory teaches is only that it took more than there was, which may have been others' doing:
-it is forgotten when the daemon starts anew.
+What a load teaches that failed for memory, or an answer during which the kernel killed the worker, is only that it took
+more than there was, which may have been others' doing: it is forgotten when the daemon starts anew.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Calibration:
             self.remember(model, replace(learned, missing_bytes=left_bytes))
 
     def note_failure(self, model: ModelFile, missing_bytes: int) -> None:
-        """A load took at least so much more than was forecast."""
+        """A worker took at least so much more than was forecast."""
         with self._writing:
             self.remember(model, replace(self.known(model), missing_bytes=max(0, missing_bytes)))
 

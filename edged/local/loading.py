@@ -24,7 +24,7 @@ from edged.local.calibration import Calibration
 from edged.local.fit import Fit, fit, least, too_large, wished
 from edged.local.keeping import Keeping
 from edged.local.layers import ALL_LAYERS, Device
-from edged.local.needs import UNLEARNED, Learned, learn
+from edged.local.needs import UNLEARNED, Learned, Needs, learn
 from edged.local.process import WorkerProcess
 from edged.local.resident import Resident
 from edged.local.room import device_now, this_machine
@@ -115,13 +115,13 @@ class Loader:
                     raise WorkerCrashed(f"{error} The next request starts a new one.") from error
                 raise too_large(model, failed.way, failed.needs, available_bytes) from error
             finally:
-                await asyncio.to_thread(self._note_failure, file, failed, available_bytes)
+                await asyncio.to_thread(self._note_failure, file, failed.needs, available_bytes)
             renew(resident, spawn)
         try:
             return await self._attempt(file, found, installed, resident, spawn)
         except WorkerStarved as error:
             available_bytes = room_bytes()
-            await asyncio.to_thread(self._note_failure, file, found, available_bytes)
+            await asyncio.to_thread(self._note_failure, file, found.needs, available_bytes)
             raise too_large(model, found.way, found.needs, available_bytes) from error
 
     async def _attempt(
@@ -133,6 +133,7 @@ class Loader:
         spawn: Callable[[], WorkerProcess],
     ) -> Loaded:
         resident.settle(found)
+        resident.kernel_kills = await asyncio.to_thread(memory.kernel_kills)
         wanted = self._frame(file, found, resident)
         if found.way.drafts:
             assert self._engine.draft_model is not None
@@ -181,15 +182,30 @@ class Loader:
             await asyncio.to_thread(self._calibration.note_success, file, learned)
         return card
 
-    def _note_failure(self, file: ModelFile, found: Fit, available_bytes: int) -> None:
+    def _note_failure(self, file: ModelFile, needs: Needs, available_bytes: int) -> None:
         """The same way shall not seem to fit into the same room again.
 
         In a room that was far larger it was not the room: somebody killed it, or took the memory and gave it back.
         """
-        failed_bytes = found.needs.total_bytes
+        failed_bytes = needs.total_bytes
         if self._calibration is not None and available_bytes < failed_bytes * _FAR_ABOVE:
-            missing_bytes = found.needs.missing_bytes + available_bytes - failed_bytes + 1
+            missing_bytes = needs.missing_bytes + available_bytes - failed_bytes + 1
             self._calibration.note_failure(file, missing_bytes)
+
+    def note_kill(self, resident: Resident, available_bytes: int) -> None:
+        """It was killed while it answered: where the kernel was short of memory it took more than was forecast.
+
+        The next one of the same file takes less; if this one did so already, none is loaded into so much room. Reads and
+        writes files; raises `ModelNotFound`.
+        """
+        if resident.fit is None or memory.kernel_kills() == resident.kernel_kills is not None:
+            return
+        file, needs = self._store.find(resident.process.name), resident.fit.needs
+        if needs.missing_bytes:
+            known = replace(self._learned(file), missing_bytes=0)
+            needs = least(file, self._engine, this_machine(), known)
+        # Room differs by a little from look to look, so the same way shall not fit into a little more either.
+        self._note_failure(file, needs, int(available_bytes / _LESS))
 
     async def _load(self, wanted: Load, resident: Resident) -> Loaded:
         with ExitStack() as opened:

@@ -41,7 +41,8 @@ class Resident:
 
     `draft_problem` says why the smaller model that was set does not guess ahead for it. It leaves when nobody has used
     it for `keep_s`, which `expiry` waits for. Its file has `size_bytes`, and in memory it takes `needs_bytes`; it was
-    the `among`-th to come. Loading took `load_s`, until `ready_s`. `fit` is the way in which it runs.
+    the `among`-th to come. Loading took `load_s`, until `ready_s`. `fit` is the way in which it runs. Before it came the
+    kernel had killed `kernel_kills` processes for want of memory.
     """
 
     process: WorkerProcess
@@ -65,6 +66,7 @@ class Resident:
     uses: float = 0.0
     counted_s: float = 0.0
     fit: Fit | None = None
+    kernel_kills: int | None = None
 
     @property
     def seat(self) -> Seat:

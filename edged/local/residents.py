@@ -20,7 +20,7 @@ from time import monotonic
 from typing import TypeAlias
 
 from edged.config import Engine
-from edged.errors import EdgedError, RequestError, WorkerCrashed
+from edged.errors import EdgedError, ModelNotFound, RequestError, WorkerCrashed
 from edged.host import cpu, gpu, memory
 from edged.local.cores import Cores
 from edged.local.loading import Loader
@@ -316,9 +316,18 @@ class Residents:
             self._tell("worker_died", model=model, cause=error.code, reason=str(error))
             self.leave(resident)
             case = self._judge(model, error)
+            if resident.process.was_killed and resident.process.was_answering:
+                self._tasks.create_task(self._learn_kill(model, resident), name=f"learn {model}")
+                return  # nobody loads it anew before
         self._retire(model)
         if case is not None:
             self._on_failure(case, model)
+        self._on_change()
+
+    async def _learn_kill(self, model: str, resident: Resident) -> None:
+        with contextlib.suppress(ModelNotFound):  # deleted: nobody will load it
+            await asyncio.to_thread(self._loader.note_kill, resident, self._room_for(resident))
+        self._retire(model)
         self._on_change()
 
     def _judge(self, model: str, error: EdgedError) -> EdgedError | None:

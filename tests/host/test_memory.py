@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from edged.host.memory import available_bytes, total_bytes
+from edged.host.memory import available_bytes, kernel_kills, total_bytes
 
 MACHINE = 1000
 
@@ -109,3 +109,11 @@ def test_a_membership_outside_our_view_is_not_followed(tmp_path: Path) -> None:
 
 def test_this_machine_has_some() -> None:
     assert available_bytes() > 0
+
+
+@pytest.mark.parametrize(("text", "expected"), [("pgfault 5\noom_kill 3\noom_kill_other 9\n", 3), ("pgfault 5\n", None)])
+def test_how_many_the_kernel_has_killed_for_memory(text: str, expected: int | None, tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text(text)
+
+    assert kernel_kills(tmp_path / "vmstat") == expected
+    assert kernel_kills(tmp_path / "nowhere") is None

@@ -21,12 +21,14 @@ from edged.errors import (
     ModelLoading,
     ModelNotFound,
     ModelQuarantined,
+    ModelTooLarge,
     ShuttingDown,
     WorkerCrashed,
 )
 from edged.gguf import vocabulary
 from edged.host import memory
 from edged.local import loads
+from edged.local.calibration import Calibration
 from edged.local.ensuring import Fetch
 from edged.local.fit import Fit
 from edged.local.loading import Loader
@@ -386,6 +388,59 @@ async def test_who_is_ended_from_outside_is_loaded_again(
             await die(pool, "one", signal.SIGKILL)
         await use(pool, "one")
         assert pool.memory.quarantine.cases == []
+
+
+@asynccontextmanager
+async def tight(
+    store: Store, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Pool, list[int]]]:
+    """A pool in which one model has room as wished and hardly more; and what the kernel says it has killed, to append to."""
+    engine, kills = Engine(sequences=64), [0]
+    engine.model_fields_set.clear()  # as if nobody had said it
+    calibration = Calibration(tmp_path / "memory.json", "here")
+    async with Pool(store, engine, Limits(), journal.tell, calibration=calibration) as pool:
+        await pool.memory.learn("one")
+        room_bytes = pool.memory.needs["one"] + MIB
+        monkeypatch.setattr(memory, "available_bytes", lambda: room_bytes)
+        monkeypatch.setattr(memory, "kernel_kills", lambda: kills[-1])
+        yield pool, kills
+
+
+async def kill_while_answering(pool: Pool, model: str) -> None:
+    async with pool.lease(model) as lease:
+        os.kill(lease.process.pid or 0, signal.SIGSTOP)  # so that it cannot be through before
+        with lease.process.answering(ChatRequest("id"), (Span("Once"),), 4, lease.run) as answers:
+            os.kill(lease.process.pid or 0, signal.SIGKILL)
+            with pytest.raises(WorkerCrashed, match="while answering"):
+                await answers.admitted()
+    await until(lambda: pool.residents.get(model) is not lease.resident)
+
+
+async def test_who_is_killed_for_memory_while_answering_comes_back_smaller_and_is_then_refused(
+    store: Store, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with tight(store, journal, tmp_path, monkeypatch) as (pool, kills):
+        for lowered in ([], ["one"]):
+            async with pool.lease("one"):
+                assert events(journal, "model_lowered") == lowered
+            kills.append(kills[-1] + 1)
+            await kill_while_answering(pool, "one")
+
+        refused = await failure_of(pool, "one")
+
+        assert isinstance(refused, ModelTooLarge)
+        assert refused.needed_bytes > refused.available_bytes
+
+
+async def test_who_was_killed_by_somebody_else_comes_back_as_wished(
+    store: Store, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with tight(store, journal, tmp_path, monkeypatch) as (pool, _):
+        for _ in range(3):
+            await kill_while_answering(pool, "one")
+        await use(pool, "one")
+
+        assert events(journal, "model_lowered") == []
 
 
 async def test_a_stop_counts_for_nothing(store: Store, journal: Journal) -> None:
