@@ -12,7 +12,7 @@ that need not be: a later step keeps all earlier things that fit beside it.
     6  the second sequence                          everybody waits for everybody
 
 What conversations outside of the context may take (`[engine] snapshot_bytes`) is an allowance and not a need: it is cut
-to what is left. What the owner has set in so many words is never lowered, but for that: then a model is refused, with
+to half of what is left, so that a small model finds room beside a large one. What the owner has set in so many words is never lowered, but for that: then a model is refused, with
 what would fit. It counts what a worker takes at most, so what it does not take yet is not room for another.
 """
 
@@ -88,7 +88,7 @@ def fit(
             continue
         needs = _needs(file, way, machine, learned, drafter)
         if needs.total_bytes <= room_bytes:
-            left_bytes = min(snapshot_bytes, room_bytes - needs.total_bytes)
+            left_bytes = min(snapshot_bytes, (room_bytes - needs.total_bytes) // 2)
             lowered = _lowered(header, candidates[0], way, needs, room_bytes)
             problem = (
                 "" if way.drafts or drafter is None else _too_tight(file, drafter, candidates[0], machine, room_bytes)

@@ -106,13 +106,13 @@ class Residents:
 
     @property
     def room_bytes(self) -> int:
-        """What is free for further models; loads that are under way will take the rest of theirs."""
+        """What is free for further models, beside what those that are there or on their way will take yet."""
         if any(resident.state == "loading" and not resident.needs_bytes for resident in self.all.values()):
             return 0  # how much that is, is known in a moment
         return memory.available_bytes() - sum(resident.outstanding_bytes for resident in self.all.values())
 
     def _room_for(self, resident: Resident) -> int:
-        """What `resident` may take, beside what other loads will take yet."""
+        """What `resident` may take, beside what others will take yet."""
         others = [other for other in self.all.values() if other is not resident]
         return memory.available_bytes() - sum(other.outstanding_bytes for other in others)
 

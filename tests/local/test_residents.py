@@ -42,7 +42,8 @@ from edged.template_wire import Span
 from edged.wire import Loaded
 from tests.fakes import until
 
-ENGINE = Engine(context_tokens=64, sequences=2, threads=1, gpu_layers=0)
+# Nothing is kept outside of the context: what a model needs is all that it may take.
+ENGINE = Engine(context_tokens=64, sequences=2, threads=1, gpu_layers=0, snapshot_bytes=0)
 MIB = 2**20
 
 
@@ -66,7 +67,7 @@ async def holds(pool: Pool, models: int, monkeypatch: pytest.MonkeyPatch) -> Non
 
     def available_bytes() -> int:
         there = [resident for resident in pool.residents.values() if resident.state != "loading"]
-        return each_bytes * (models - len(there))
+        return each_bytes * models - sum(resident.needs_bytes - resident.outstanding_bytes for resident in there)
 
     monkeypatch.setattr(memory, "available_bytes", available_bytes)
 
@@ -101,6 +102,22 @@ async def test_by_default_memory_decides_how_many_models_stay(
 
         assert pool.residents.keys() == {"two", "three"}, "the one that was used more often stays"
         assert events(journal, "model_evicted") == ["one"]
+
+
+async def test_what_a_ready_model_never_touched_is_not_lent_to_another(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(store, journal) as pool:
+        await use(pool, "one")
+        one = pool.residents["one"]
+        assert 0 < one.outstanding_bytes < one.needs_bytes, "tables for formats, at least"
+        await pool.memory.learn("two")
+        free_bytes = pool.memory.needs_at_least("two")["two"] + one.outstanding_bytes
+        monkeypatch.setattr(memory, "available_bytes", lambda: free_bytes - MIB)
+        assert not await pool.bring("two")
+
+        monkeypatch.setattr(memory, "available_bytes", lambda: free_bytes + MIB)
+        assert await pool.bring("two")
 
 
 async def test_a_model_that_is_used_is_not_evicted_and_who_waits_gets_its_room_afterwards(
