@@ -417,7 +417,7 @@ async def tight(
     calibration = Calibration(tmp_path / "memory.json", "here")
     async with Pool(store, engine, Limits(), journal.tell, calibration=calibration) as pool:
         await pool.memory.learn("one")
-        room_bytes = pool.memory.needs["one"] + MIB
+        room_bytes = int(pool.memory.needs["one"] * 1.1)
         monkeypatch.setattr(memory, "available_bytes", lambda: room_bytes)
         monkeypatch.setattr(memory, "kernel_kills", lambda: kills[-1])
         yield pool, kills
