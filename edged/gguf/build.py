@@ -39,14 +39,27 @@ _PERIODS = {
     "plamo3": (8, False),
     "smallthinker": (4, True),
 }
-# Every so many layers one attends and has no state, where the file lists none (src/models/qwen35.cpp and its kin).
-_DEFAULT_INTERVAL = 4
-_WITH_INTERVAL = ("qwen3next", "qwen35", "qwen35moe", "qwen4exp", "minimax-01")
+# Every so many layers one attends and has no state, where the file lists none (src/models/qwen35.cpp and its kin, and
+# minimax-01.cpp).
+_INTERVALS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4, "qwen4exp": 4, "minimax-01": 8}
+# States of other shapes than Mamba's (`n_embd_r` and `n_embd_s` in src/llama-hparams.cpp): RWKV's, those of Kimi's delta
+# attention, and those of linear attention, a square for each head.
+_RWKV = ("rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7")
+_SHIFTED_TOKENS = 2  # `token_shift_count` in src/llama-hparams.h, where the file says nothing
+# Vectors that are alive for a token where it is mixed with the one before (src/models/rwkv7-base.cpp: six, of which
+# `needs.py` counts three for each width here).
+_MIXED_WIDTHS = 2
+_DELTA = ("kimi-linear", "kimi-k3", "bailingmoe3", "glm5-next")
+_LINEAR = ("minimax-01",)
+# Keys and values are made of one latent vector, which is kept as the key; no values are (`is_mla` in
+# src/llama-kv-cache.cpp), where the file has the lengths of both. Those of the kin that keep an index beside it
+# (deepseek32, dots3note, glm-dsa, glm5-next, hy-v4) are counted with values, which take more than their index.
+_LATENT = ("deepseek2", "mistral4", "kimi-linear", "kimi-k3", "bailingmoe3")
 # A layer has a state where it has no heads with keys (src/models/granite-hybrid.cpp and its kin).
-_STATE_WITHOUT_KEYS = ("jamba", "granitehybrid", "lfm2", "lfm2moe", "plamo2")
+_STATE_WITHOUT_KEYS = ("jamba", "granitehybrid", "lfm2", "lfm2moe", "plamo2", *_DELTA)
 _STATE_WITHOUT_KEYS_OR_FEED = ("nemotron_h", "nemotron_h_moe")
 _STATE_BESIDE_KEYS = ("falcon-h1",)
-_STATE_EVERYWHERE = ("mamba", "mamba2", *_STATE_BESIDE_KEYS)
+_STATE_EVERYWHERE = ("mamba", "mamba2", *_RWKV, *_STATE_BESIDE_KEYS)
 # As many layers keep cells there, the others look into theirs (`n_layer_kv_from_start`).
 _GEMMA3N_LAYERS = 20
 
@@ -105,7 +118,8 @@ def read(said: Entries, architecture: str) -> Build:
     has_state = _states(said, architecture, shared, dense)
     experts = max((1, *_wholes(said, f"{architecture}.expert_used_count", layers)))
     expert = max((0, *_wholes(said, f"{architecture}.expert_feed_forward_length", layers)))
-    convolution, spread, state = _state(said, architecture, width)
+    convolution, spread, state = _state(said, architecture, width, heads[0] if layers else 0, key)
+    value = 0 if _is_latent(said, architecture) else value
     keeping = _keeping(said, architecture, layers)
     kept = []
     for layer, keys in enumerate(shared):
@@ -159,16 +173,30 @@ def _states(said: Entries, architecture: str, shared: tuple[int, ...], feed_forw
         return [not keys and not feed for keys, feed in zip(shared, feed_forward, strict=True)]
     if architecture in _STATE_WITHOUT_KEYS:
         return [not keys for keys in shared]
-    if architecture not in _WITH_INTERVAL:
+    if architecture not in _INTERVALS:
         return [False] * layers
     if listed := _booleans(said, f"{architecture}.attention.recurrent_layers", layers):
         return listed
-    interval = _whole(said, f"{architecture}.full_attention_interval") or _DEFAULT_INTERVAL
+    interval = _whole(said, f"{architecture}.full_attention_interval") or _INTERVALS[architecture]
     return [(layer + 1) % interval != 0 for layer in range(layers)]
 
 
-def _state(said: Entries, architecture: str, width: int) -> tuple[int, int, int]:
+def _is_latent(said: Entries, architecture: str) -> bool:
+    lengths = [_whole(said, f"{architecture}.attention.{name}") for name in ("key_length_mla", "value_length_mla")]
+    return architecture in _LATENT and all(lengths)
+
+
+def _state(said: Entries, architecture: str, width: int, heads: int, key: int) -> tuple[int, int, int]:
     """Values of a layer with a state: of its convolution, between its matrices, and of what it remembers."""
+    if architecture in _RWKV:
+        shifted = _whole(said, f"{architecture}.token_shift_count") or _SHIFTED_TOKENS
+        return shifted * width, _MIXED_WIDTHS * width, width * _whole(said, f"{architecture}.wkv.head_size")
+    if architecture in _DELTA:
+        head, kernel = (_whole(said, f"{architecture}.{name}") for name in ("kda.head_dim", "ssm.conv_kernel"))
+        inner = 3 * heads * head  # of queries, keys and values
+        return (kernel - 1 if kernel else 3) * inner, inner, head * head * heads
+    if architecture in _LINEAR:
+        return 0, 3 * heads * key, key * key * heads
     if short := _whole(said, f"{architecture}.shortconv.l_cache"):
         return width * (short - 1), 3 * width, 0
     names = ("conv_kernel", "inner_size", "group_count", "state_size")

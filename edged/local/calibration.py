@@ -47,9 +47,9 @@ class Calibration:
         return self._entries.get(self._key(model), UNLEARNED)
 
     def remember(self, model: ModelFile, learned: Learned) -> None:
-        """Keep what a load taught, in place of what was known; what cannot be true is not kept."""
+        """Keep what a load taught, in place of what was known, cut to its bounds; what is no number is not kept."""
         try:
-            _check(learned)
+            learned = _check(_bounded(learned))
         except ValueError as error:
             log.warning("what the load of %s took is not kept: %s", model.name, error)
             return
@@ -89,6 +89,18 @@ def _read(file: Path) -> dict[str, Learned]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("%s is not used and will be written anew: %s", file, error)
         return {}
+
+
+def _bounded(learned: Learned) -> Learned:
+    """The nearest that is believed: far off in one number, a load has still taught the others."""
+    process_bytes = learned.process_bytes
+    if process_bytes is not None:
+        process_bytes = min(max(process_bytes, _LEAST_PROCESS_BYTES), _MOST_PROCESS_BYTES)
+    ratios = (learned.weights, learned.cells, learned.compute)
+    weights, cells, compute = (
+        min(max(ratio, _LEAST_RATIO), _MOST_RATIO) if math.isfinite(ratio) else ratio for ratio in ratios
+    )
+    return replace(learned, weights=weights, cells=cells, compute=compute, process_bytes=process_bytes)
 
 
 def _check(learned: Learned) -> Learned:
