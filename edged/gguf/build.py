@@ -42,8 +42,8 @@ _PERIODS = {
 # Every so many layers one attends and has no state, where the file lists none (src/models/qwen35.cpp and its kin, and
 # minimax-01.cpp).
 _INTERVALS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4, "qwen4exp": 4, "minimax-01": 8}
-# States of other shapes than Mamba's (`n_embd_r` and `n_embd_s` in src/llama-hparams.cpp): RWKV's, those of Kimi's delta
-# attention, and those of linear attention, a square for each head.
+# States of other shapes than Mamba's (`n_embd_r` and `n_embd_s` in src/llama-hparams.cpp): RWKV's, those of Kimi's
+# delta attention, and those of linear attention, a square for each head.
 _RWKV = ("rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7")
 _SHIFTED_TOKENS = 2  # `token_shift_count` in src/llama-hparams.h, where the file says nothing
 # Vectors that are alive for a token where it is mixed with the one before (src/models/rwkv7-base.cpp: six, of which
@@ -79,8 +79,8 @@ class Build:
     those; `state_values` of each sequence, in `state_layers` layers. `head_values` is the width of a key's head.
 
     `width` and `feed_forward` are what passes between and inside of the layers, for one token; `experts` work on it at
-    once, and `state_width` is what a layer with a state spreads it to. `merges` are the rules of the tokenizer. `kept` is
-    the same as the first three, layer by layer.
+    once, and `state_width` is what a layer with a state spreads it to. `merges` are the rules of the tokenizer. `kept`
+    tells the values of the first sentence layer by layer.
     """
 
     layers: int = 0

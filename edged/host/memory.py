@@ -48,7 +48,7 @@ def total_bytes(cgroup_root: Path = cgroup.ROOT, membership: Path = cgroup.MEMBE
 
 
 def own_bytes(pid: int, root: Path = Path("/proc")) -> int:
-    """What a process has in memory that is nobody else's: no pages of files, which the kernel can give back. 0: it is gone.
+    """What a process has in memory that is nobody else's: no pages of files, which the kernel can take back. 0: gone.
 
     Resident and shared pages (kernel: Documentation/filesystems/proc.rst, "statm").
     """
@@ -60,9 +60,9 @@ def own_bytes(pid: int, root: Path = Path("/proc")) -> int:
 
 
 def kernel_kills(statistics: Path = Path("/proc/vmstat")) -> int | None:
-    """How many processes the kernel has killed for want of memory since it started, in any cgroup; None: it does not say.
+    """How many processes the kernel has killed for want of memory since it started; None: it does not say.
 
-    `oom_kill` counts in `__oom_kill_process` of mm/oom_kill.c, from Linux 4.13 on.
+    The machine's or a cgroup's memory: `oom_kill` counts both (tests/faults/test_memory_limit.py).
     """
     try:
         lines = statistics.read_text().splitlines()

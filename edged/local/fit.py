@@ -1,8 +1,8 @@
 """How a model is to run so that it fits into memory, or with which numbers it is refused: a pure decision.
 
 The wish is the configuration. Onto a GPU with memory of its own go as many layers as fit it (`layers.py`), unless the
-owner has set a number: fewer are slower, and nothing else. What does not fit into memory is given up in this order, the cheapest first, and nothing is given up
-that need not be: a later step keeps all earlier things that fit beside it.
+owner has set a number: fewer are slower, and nothing else. What does not fit into memory is given up in this order, the
+cheapest first, and nothing is given up that need not be: a later step keeps all earlier things that fit beside it.
 
     1  the smaller model that guesses ahead         a little slower
     2  rearranged weights, where they are a copy    slower; the file is mapped, and the kernel may drop its pages
@@ -12,8 +12,9 @@ that need not be: a later step keeps all earlier things that fit beside it.
     6  the second sequence                          everybody waits for everybody
 
 What conversations outside of the context may take (`[engine] snapshot_bytes`) is an allowance and not a need: it is cut
-to half of what is left, so that a small model finds room beside a large one. What the owner has set in so many words is never lowered, but for that: then a model is refused, with
-what would fit. It counts what a worker takes at most, so what it does not take yet is not room for another.
+to half of what is left, so that a small model finds room beside a large one. What the owner has set in so many words is
+never lowered, but for that: then a model is refused, with what would fit. It counts what a worker takes at most, so
+what it does not take yet is not room for another.
 """
 
 from __future__ import annotations

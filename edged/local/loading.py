@@ -195,8 +195,8 @@ class Loader:
     def note_kill(self, resident: Resident, available_bytes: int) -> None:
         """It was killed while it answered: where the kernel was short of memory it took more than was forecast.
 
-        The next one of the same file takes less; if this one did so already, none is loaded into so much room. Reads and
-        writes files; raises `ModelNotFound`.
+        The next one of the same file takes less; if this one did so already, none is loaded into so much room. Reads
+        and writes files; raises `ModelNotFound`.
         """
         if resident.fit is None or memory.kernel_kills() == resident.kernel_kills is not None:
             return

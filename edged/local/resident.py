@@ -41,9 +41,9 @@ class Resident:
     """A worker with its template process, and how many of its sequences are free.
 
     `draft_problem` says why the smaller model that was set does not guess ahead for it. It leaves when nobody has used
-    it for `keep_s`, which `expiry` waits for. Its file has `size_bytes`, and in memory it takes `needs_bytes` at most; it
-    was the `among`-th to come. Loading took `load_s`, until `ready_s`. `fit` is the way in which it runs. Before it came the
-    kernel had killed `kernel_kills` processes for want of memory.
+    it for `keep_s`, which `expiry` waits for. Its file has `size_bytes`, and in memory it takes `needs_bytes` at most;
+    it was the `among`-th to come. Loading took `load_s`, until `ready_s`. `fit` is the way in which it runs. Before it
+    came the kernel had killed `kernel_kills` processes for want of memory.
     """
 
     process: WorkerProcess
@@ -90,7 +90,7 @@ class Resident:
 
     @property
     def outstanding_bytes(self) -> int:
-        """What it has yet to take: a load all but what is read of the file, one that is ready all that it never touched.
+        """What it has yet to take: a load all but what is read of the file, one that is ready what it never touched.
 
         That is much while nobody has asked for anything long: its buffers, tables for formats, conversations outside of
         the context. Lent to others it would be missing in the middle of an answer.

@@ -27,9 +27,9 @@ _CONTINUED_LEVEL = 5  # GGML_LOG_LEVEL_CONT
 _NO_REASON = b"failed to load model"
 
 
-# How llama.cpp and ggml say that they found no memory: ggml/src/ggml-backend.cpp, ggml-alloc.c and ggml.c, `load_tensors`
-# in src/llama-model.cpp, src/llama-kv-cache.cpp, src/llama-memory-recurrent.cpp; `cudaMalloc failed` in ggml-cuda.cu.
-# What follows may be another sentence ("failed to reserve initial output buffer"), so each of them is looked at.
+# How llama.cpp and ggml say that they found no memory: ggml/src/ggml-backend.cpp, ggml-alloc.c and ggml.c,
+# `load_tensors` in src/llama-model.cpp, src/llama-kv-cache.cpp, src/llama-memory-recurrent.cpp; `cudaMalloc failed` in
+# ggml-cuda.cu. What follows may be another sentence ("failed to reserve initial output buffer"), so each is looked at.
 _STARVED = re.compile(rb"(?:failed|unable) to allocate|cudaMalloc failed|out of memory|bad_alloc")
 
 
@@ -64,8 +64,8 @@ class Buffer:
 
 
 class _ErrorLog:
-    """llama.cpp's log, reduced to its last error, whether any was for want of memory, and what it allocated and put on a
-    GPU: it has no call for that.
+    """llama.cpp's log, reduced to its last error, whether any was for want of memory, and what it allocated and put on
+    a GPU: it has no call for that.
 
     Everything else it says is of no use to an owner.
     """

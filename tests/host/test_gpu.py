@@ -28,7 +28,7 @@ def test_without_a_device_there_is_no_gpu(tmp_path: Path) -> None:
 def says(folder: Path, text: str) -> dict[str, str]:
     """An environment in which nvidia-smi says so, whatever it is asked."""
     program = folder / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\necho \"$@\" > {folder}/asked\n{text}\n")
+    program.write_text(f'#!/bin/sh\necho "$@" > {folder}/asked\n{text}\n')
     program.chmod(0o755)
     return {"PATH": f"{folder}:/usr/bin:/bin"}
 

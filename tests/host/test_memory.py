@@ -112,7 +112,9 @@ def test_this_machine_has_some() -> None:
     assert available_bytes() > 0
 
 
-@pytest.mark.parametrize(("text", "expected"), [("pgfault 5\noom_kill 3\noom_kill_other 9\n", 3), ("pgfault 5\n", None)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("pgfault 5\noom_kill 3\noom_kill_other 9\n", 3), ("pgfault 5\n", None)]
+)
 def test_how_many_the_kernel_has_killed_for_memory(text: str, expected: int | None, tmp_path: Path) -> None:
     (tmp_path / "vmstat").write_text(text)
 

@@ -1,4 +1,4 @@
-"""A GPU with memory of its own gets as many layers as fit it: never more, all where all do, and the owner's word counts."""
+"""A GPU with memory of its own gets as many layers as fit it: never more, all where all do; the owner's word counts."""
 
 from __future__ import annotations
 

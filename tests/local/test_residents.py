@@ -411,7 +411,7 @@ async def test_who_is_ended_from_outside_is_loaded_again(
 async def tight(
     store: Store, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Pool, list[int]]]:
-    """A pool in which one model has room as wished and hardly more; and what the kernel says it has killed, to append to."""
+    """A pool in which one model has room as wished and hardly more; and how many the kernel says it has killed."""
     engine, kills = Engine(sequences=64), [0]
     engine.model_fields_set.clear()  # as if nobody had said it
     calibration = Calibration(tmp_path / "memory.json", "here")

@@ -46,7 +46,10 @@ INFO, ERROR = 2, 4  # GGML_LOG_LEVEL_* in ggml.h
         ([(ERROR, "alloc_tensor_range: failed to allocate CPU buffer of size 1099511627776")], True),
         ([(ERROR, "error loading model: unable to allocate CUDA0 buffer")], True),
         ([(ERROR, "error loading model: std::bad_alloc")], True),
-        ([(ERROR, "failed to allocate CPU buffer of size 9"), (ERROR, "failed to reserve initial output buffer")], True),
+        (
+            [(ERROR, "failed to allocate CPU buffer of size 9"), (ERROR, "failed to reserve initial output buffer")],
+            True,
+        ),
         ([(ERROR, "error loading model: missing tensor 'token_embd.weight'")], False),
         ([(ERROR, "failed to initialize the context: n_ctx_seq == 0")], False),
         ([(INFO, "failed to allocate host buffer for async uploads")], False),
