@@ -120,7 +120,7 @@ class Engine(Section):
         description="Threads that one model decodes with at most; else every usable core. Models that answer at the "
         "same time share the cores.",
     )
-    gpu_layers: int = Field(-1, ge=-1, le=1024, description="Layers to put on a GPU; -1 means all.")
+    gpu_layers: int = Field(-1, ge=-1, le=1024, description="Layers to put on a GPU; -1 means as many as fit.")
     snapshot_bytes: int | None = Field(
         None,
         ge=0,

@@ -1,8 +1,8 @@
 """What loads have really taken, remembered: the next forecast of the same file on the same machine begins there.
 
 It stands in `cache/memory.json` beside `tuning.json`, and is a cache as well: without it the arithmetic stands alone.
-What a load that failed for memory teaches is only that it took more than there was, which may have been others' doing:
-it is forgotten when the daemon starts anew.
+What a load teaches that failed for memory, or an answer during which the kernel killed the worker, is only that it took
+more than there was, which may have been others' doing: it is forgotten when the daemon starts anew.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Calibration:
         return self._entries.get(self._key(model), UNLEARNED)
 
     def remember(self, model: ModelFile, learned: Learned) -> None:
-        """Keep what a load taught, in place of what was known; what cannot be true is not kept."""
+        """Keep what a load taught, in place of what was known, cut to its bounds; what is no number is not kept."""
         try:
-            _check(learned)
+            learned = _check(_bounded(learned))
         except ValueError as error:
             log.warning("what the load of %s took is not kept: %s", model.name, error)
             return
@@ -69,7 +69,7 @@ class Calibration:
             self.remember(model, replace(learned, missing_bytes=left_bytes))
 
     def note_failure(self, model: ModelFile, missing_bytes: int) -> None:
-        """A load took at least so much more than was forecast."""
+        """A worker took at least so much more than was forecast."""
         with self._writing:
             self.remember(model, replace(self.known(model), missing_bytes=max(0, missing_bytes)))
 
@@ -80,6 +80,18 @@ class Calibration:
 def _parsed(body: Any) -> dict[str, Learned]:
     found = {key: _check(reader(Learned)(value)) for key, value in body.items()}
     return {key: replace(learned, missing_bytes=0) for key, learned in found.items()}
+
+
+def _bounded(learned: Learned) -> Learned:
+    """The nearest that is believed: far off in one number, a load has still taught the others."""
+    process_bytes = learned.process_bytes
+    if process_bytes is not None:
+        process_bytes = min(max(process_bytes, _LEAST_PROCESS_BYTES), _MOST_PROCESS_BYTES)
+    ratios = (learned.weights, learned.cells, learned.compute)
+    weights, cells, compute = (
+        min(max(ratio, _LEAST_RATIO), _MOST_RATIO) if math.isfinite(ratio) else ratio for ratio in ratios
+    )
+    return replace(learned, weights=weights, cells=cells, compute=compute, process_bytes=process_bytes)
 
 
 def _check(learned: Learned) -> Learned:
