@@ -113,6 +113,15 @@ class Exposed:
         self.journal.tell("model_deleted", model=name, size_bytes=size_bytes)
         return size_bytes
 
+    async def let_go(self, wanted: str | None) -> str:
+        """Have the model that `wanted` means leave memory when nobody uses it, whatever became of its file; its name.
+
+        Raises `ModelNotFound`.
+        """
+        model = await self.router.meant(wanted, tuple(self.pool.residents))
+        self.pool.keep(model, 0)
+        return model
+
     def installed(self) -> list[tuple[ModelCard, ModelFile]]:
         """Every model's card with its file, the default model first; reads the disk."""
         default = self.default_model()

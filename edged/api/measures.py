@@ -139,11 +139,9 @@ class Measures:
         return web.json_response(laid_out_body(await self._exposed.local.lay_out(model, wanted)))
 
     async def _load(self, request: web.Request, wanted: str | None, keep_alive_s: float | None) -> str:
-        """Into memory; or out of it, whatever became of its file meanwhile."""
+        """Into memory; or out of it."""
         if keep_alive_s == 0:
-            model = await self._exposed.router.meant(wanted, tuple(self._exposed.pool.residents))
-            self._exposed.pool.keep(model, 0)
-            return model
+            return await self._exposed.let_go(wanted)
         model = (await self._exposed.router.route(wanted)).model
         await self._exposed.local.load(model, self._caller(request), keep_alive_s)
         return model
