@@ -128,14 +128,14 @@ async def run(config: Config, state: Path) -> None:
             default_model=lambda: default(store.models()),
             started_s=started_s,
         )
+        if config.models.preload:  # before anybody can ask for another, which it would be loaded beside
+            pool.warm(await asyncio.to_thread(lambda: default(store.models())))
         serving = listening.serving(
             server.build_app(exposed), config.http.address, config.http.port, control_socket(state)
         )
         exposed.addresses = await life.enter_async_context(serving)
         journal.tell("listening", address=" ".join(exposed.addresses))
         life.push_async_callback(drain, pool, journal, keeping, config.limits.drain_s)
-        if config.models.preload:
-            pool.warm(await asyncio.to_thread(lambda: default(store.models())))
         if config.models.ensure:
             pool.ensure(config.models.ensure, partial(fetch, pulls))
         await stop.wait()
