@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edged import __version__, config, console, control
+from edged import __version__, config, console, control, redaction
 from edged.commands import pull, scrub, stock
 from edged.config import Config
 from edged.errors import EdgedError
@@ -98,10 +98,11 @@ def _serve(options: argparse.Namespace) -> int:
     import uvloop  # the other commands start faster without these
 
     from edged import daemon
+    from edged.host import sealing
 
+    redaction.start_logging(logging.DEBUG if options.verbose else logging.INFO)
+    sealing.seal()
     settings = _load(options)
-    level = logging.DEBUG if options.verbose else logging.INFO
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     uvloop.run(daemon.run(settings, config.state_dir(options.state_dir)))
     return 0
 

@@ -184,6 +184,7 @@ def running(
     with tempfile.TemporaryDirectory(prefix="edged-test-") as name:
         folder = Path(name)
         state, settings = state or folder / "state", folder / "edged.toml"
+        settings.touch(mode=0o600)  # it may hold a secret
         settings.write_text(config)
         (state / "models").mkdir(parents=True, mode=0o700, exist_ok=True)
         for model, file in (models or {}).items():

@@ -88,6 +88,7 @@ class Hub:
         self.busy = 0  # so many manifests are refused
         self.gated: set[str] = set()
         self.token = ""
+        self.repeats_tokens = False  # in its refusals, as careless servers do
         self.announces: Callable[[str], str] = lambda digest: digest
         self.announced_bytes: Callable[[int], int] = lambda size: size
         self.linked_etag: str | None = None
@@ -270,7 +271,8 @@ class Hub:
         if repository not in self.repositories:
             return web.Response(status=401, headers={"X-Error-Code": "RepoNotFound", "X-Error-Message": "not found"})
         if repository in self.gated and request.headers.get("Authorization") != f"Bearer {self.token}":
-            return web.Response(status=401, headers={"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"})
+            said = f"gated {request.headers.get('Authorization', '')}" if self.repeats_tokens else "gated"
+            return web.Response(status=401, headers={"X-Error-Code": "GatedRepo", "X-Error-Message": said})
         return None
 
     def app(self, host: str) -> web.Application:

@@ -25,8 +25,9 @@ ROWS = (
     {"wire", "gguf"},
     {"token_wire"},
     {"template_wire", "completion"},
-    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "cells", "load_wire"},
-    {"sampling"},
+    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "cells", "load_wire", "redaction"},
+    {"sampling", "misconfigured"},
+    {"secret"},
     {"errors"},
 )
 # The children stand aside: nobody imports them, and they know only this.

@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 
 from edged.config import Downloads
 from edged.errors import EdgedError, NotFound, QueueFull
 from edged.pull import installing, line, reference
-from edged.pull.finder import Finder, Hubs, tokens
+from edged.pull.finder import Finder, Hubs
 from edged.pull.found import Found
 from edged.pull.line import Order
 from edged.pull.pace import Patience, QuietHours
@@ -33,6 +32,7 @@ from edged.pull.progress import Progress, Speed, Watched
 from edged.pull.throttle import Clock, Throttle
 from edged.pull.transfer import Means, Transfer
 from edged.pull.web import Retryable, Web
+from edged.redaction import redacted
 from edged.store import Piece, Record, Store, names
 
 log = logging.getLogger(__name__)
@@ -60,17 +60,17 @@ class Pulls:
         self,
         store: Store,
         settings: Downloads,
+        hubs: Hubs,
         tell: Callable[..., None],
         catalogue: Callable[[str], str | None] = lambda _: None,
         *,
-        environ: Mapping[str, str] = os.environ,
         clock: Clock | None = None,
         patience: Patience | None = None,
         safe_every_bytes: int = SAFE_EVERY_BYTES,
     ) -> None:
         """`catalogue` gives the reference behind a name that the product ships, or None.
 
-        Raises `ConfigError`, as does entering it.
+        Raises `ConfigError`.
         """
         self._store = store
         self._settings = settings
@@ -78,9 +78,8 @@ class Pulls:
         self._catalogue = catalogue
         self._patience = patience or Patience()
         self._safe_every_bytes = safe_every_bytes
-        self._environ = environ
-        self._hubs = Hubs.of(settings, environ)
-        self._named = self._hubs.named(settings)
+        self._hubs = hubs
+        self._named = hubs.named(settings)
         self._web: Web
         self._finder: Finder
         self._throttle = Throttle(settings.bytes_per_s, QuietHours.parse(settings.quiet_hours), clock or Clock())
@@ -98,8 +97,7 @@ class Pulls:
 
     async def __aenter__(self) -> Pulls:
         self._life.callback(self._thread.shutdown, wait=False)
-        known = await asyncio.to_thread(tokens, self._settings, self._hubs, self._environ)
-        self._web = await self._life.enter_async_context(Web(self._named, known, self._patience))
+        self._web = await self._life.enter_async_context(Web(self._named, self._hubs.tokens(), self._patience))
         self._finder = Finder(self._web, self._hubs)
         orders = await asyncio.to_thread(line.read, self._store.partials)
         ordered = {key for order in orders for key in order.keys}
@@ -210,7 +208,7 @@ class Pulls:
                 raise
             await self._end_unwanted(pull)
         except EdgedError as error:
-            self._fail(pull, error.code, str(error))
+            self._fail(pull, error.code, redacted(str(error)))
         except Exception:  # a pull is kept over restarts: one that could end the daemon would do so each time
             log.exception("fetching %s failed", pull.order.reference)
             self._fail(pull, "internal", "Something went wrong here; the log says what.")
@@ -280,7 +278,7 @@ class Pulls:
                 if failures > self._patience.attempts:
                     raise
                 wait_s = error.wait_s(self._patience, failures)
-                pull.change(state="waiting", reason=f"{error} Trying again in {wait_s:.0f} s.")
+                pull.change(state="waiting", reason=f"{redacted(str(error))} Trying again in {wait_s:.0f} s.")
                 await self._throttle.clock.sleep(wait_s)
                 pull.change(state="resolving", reason="")
 

@@ -39,6 +39,8 @@ import edged
 from edged.errors import Forbidden, ModelNotFound, ProviderAuth, ProviderUnavailable
 from edged.pull.hosts import Named, Origin, is_public, origin_of
 from edged.pull.pace import Patience, backoff_s
+from edged.redaction import redacted
+from edged.secret import Secret
 
 _MOST_HOPS = 8
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -78,7 +80,7 @@ class Opened:
 class Web:
     """The connections. An async context; `tokens` are bearer tokens by the origin that may see them."""
 
-    def __init__(self, named: Named, tokens: Mapping[Origin, str], patience: Patience) -> None:
+    def __init__(self, named: Named, tokens: Mapping[Origin, Secret], patience: Patience) -> None:
         self.named = named
         self._tokens = dict(tokens)
         self._patience = patience
@@ -142,7 +144,7 @@ class Web:
         _check(origin, is_named=is_named)
         sent = dict(headers)
         if token := self._tokens.get(origin):
-            sent["Authorization"] = f"Bearer {token}"
+            sent["Authorization"] = f"Bearer {token.reveal()}"
         session = self._owners if is_named else self._public
         async with AsyncExitStack() as life:
             async with reading(self._patience.answer_s, origin.host):
@@ -207,13 +209,14 @@ def _target(url: str, response: ClientResponse) -> str:
         return urljoin(url, location)
     except ValueError as error:
         raise ProviderUnavailable(
-            f"{origin_of(url).host} redirects to what is no address: {location[:160]}."
+            f"{origin_of(url).host} redirects to what is no address: {redacted(location)[:160]}."
         ) from error
 
 
 def _check_status(response: ClientResponse, url: str) -> None:
     status, host = response.status, origin_of(url).host
-    words = (response.headers.get("X-Error-Message") or response.reason or "")[:200]
+    # What it was asked with may be repeated there.
+    words = redacted(response.headers.get("X-Error-Message") or response.reason or "")[:200]
     said = "".join(each if each.isprintable() else " " for each in words)  # it is shown on terminals
     if 200 <= status < 300 or status == 416:
         if response.headers.get("Content-Encoding", "identity") != "identity":
@@ -222,7 +225,7 @@ def _check_status(response: ClientResponse, url: str) -> None:
     if status in (401, 403):
         raise ProviderAuth(f"{host} refuses: {status} {said}.")
     if status in (404, 410):
-        raise ModelNotFound(f"{host} has no such thing: {status} {said} ({url[:160]}).", param="model")
+        raise ModelNotFound(f"{host} has no such thing: {status} {said} ({redacted(url)[:160]}).", param="model")
     if status in _PASSING:
         raise Retryable(f"{host} answers {status} {said}.", asked_s=_retry_after_s(response))
     raise ProviderUnavailable(f"{host} answers {status} {said}.")
