@@ -66,7 +66,7 @@ def start_logging(level: int) -> None:
 
 def _without_tail(found: re.Match[str]) -> str:
     kind, id, tail = found.groups()
-    return found[0] if id and tail is None else f"{kind}{f'{id}_' if id else ''}{SHOWN}"
+    return found[0] if id and tail in (None, "_") else f"{kind}{f'{id}_' if id else ''}{SHOWN}"
 
 
 def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
