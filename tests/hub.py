@@ -11,14 +11,16 @@ import asyncio
 import hashlib
 import json
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from aiohttp import web
 
+from tests.daemon_process import PATIENCE_S
 from tests.gguf_draft import WIDTH, Draft, Tensor, pieces
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -320,3 +322,27 @@ async def running() -> AsyncIterator[Hub]:
     finally:
         for runner in runners:
             await runner.cleanup()
+
+
+@contextmanager
+def beside() -> Iterator[Hub]:
+    """The same in a thread of its own, for tests that have no loop."""
+    loop, leave = asyncio.new_event_loop(), asyncio.Event()
+    opened: list[Hub] = []
+    is_open = threading.Event()
+
+    async def live() -> None:
+        async with running() as hub:
+            opened.append(hub)
+            is_open.set()
+            await leave.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(live(),))
+    thread.start()
+    try:
+        assert is_open.wait(PATIENCE_S)
+        yield opened[0]
+    finally:
+        loop.call_soon_threadsafe(leave.set)
+        thread.join()
+        loop.close()

@@ -75,3 +75,16 @@ def test_a_token_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
     for file in (tmp_path / "none", tmp_path, tmp_path / "two"):
         with pytest.raises(ConfigError, match=f"{file}: .*secret"):
             Hubs.of(Downloads(token_file=file), {})
+
+
+def test_so_does_one_that_others_can_read(tmp_path: Path) -> None:
+    file = tmp_path / "hf_token"
+    file.write_text("hf_token")
+    file.chmod(0o644)
+
+    for settings, environ in (
+        (Downloads(token_file=file), {}),
+        (Downloads(), {"CREDENTIALS_DIRECTORY": str(tmp_path)}),
+    ):
+        with pytest.raises(ConfigError, match=f"chmod 600 {file}"):
+            Hubs.of(settings, environ)
