@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edged import __version__, config, console, control, plain
+from edged import __version__, config, console, control, plain, redaction
 from edged.commands import pull, scrub, stock
 from edged.config import Config
 from edged.errors import EdgedError
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except EdgedError as error:
-        print(f"edged: {plain.lines(str(error))}", file=sys.stderr)
+        print(f"edged: {plain.lines(redaction.redacted(str(error)))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 1
@@ -98,9 +98,11 @@ def _serve(options: argparse.Namespace) -> int:
     import uvloop  # the other commands start faster without these
 
     from edged import daemon
+    from edged.host import sealing
 
+    redaction.start_logging(logging.DEBUG if options.verbose else logging.INFO)
+    sealing.seal()
     settings = _load(options)
-    plain.log_to_terminal(logging.DEBUG if options.verbose else logging.INFO)
     uvloop.run(daemon.run(settings, config.state_dir(options.state_dir)))
     return 0
 

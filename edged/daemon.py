@@ -40,6 +40,7 @@ from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.pull.ensuring import fetch
+from edged.pull.finder import Hubs
 from edged.pull.queue import Pulls
 from edged.pull.scrub import Scrub
 from edged.pull.scrubbing import Scrubbing
@@ -64,6 +65,8 @@ async def run(config: Config, state: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises `ConfigError` when it cannot start as configured."""
     started_s = time.monotonic()
     refuse_open_by_accident(config)
+    downloads = config.downloads
+    hubs = await asyncio.to_thread(Hubs.of, downloads, os.environ)
     async with AsyncExitStack() as life:
         life.enter_context(only_one(state))
         stop = life.enter_context(stop_signals())
@@ -88,12 +91,11 @@ async def run(config: Config, state: Path) -> None:
                 kept=tuple(kept),
             )
         )
-        downloads = config.downloads
-        pulls = await life.enter_async_context(Pulls(store, downloads, journal.tell, catalogue.reference_of))
+        pulls = await life.enter_async_context(Pulls(store, downloads, hubs, journal.tell, catalogue.reference_of))
         release = pool.memory.quarantine.release
         scrub = Scrub(store, pulls, journal.tell, lambda: journal.running > 0, release)
         scrubbing = await life.enter_async_context(Scrubbing(scrub))
-        adviser = Adviser(cache, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
+        adviser = Adviser(cache, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads, hubs))
         metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)
 

@@ -6,17 +6,10 @@ move the cursor, rename the window or hide what stands behind them, and line end
 
 from __future__ import annotations
 
-import logging
-import sys
-from types import TracebackType
-from typing import TypeAlias
-
-_Raised: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-
 # A sentence or two.
 _MOST_CHARACTERS = 400
 # A line of the log may tell of several things.
-_MOST_LINE_CHARACTERS = 4000
+MOST_LINE_CHARACTERS = 4000
 
 
 def plain(text: str, most: int = _MOST_CHARACTERS) -> str:
@@ -31,23 +24,4 @@ def plain(text: str, most: int = _MOST_CHARACTERS) -> str:
 
 def lines(text: str) -> str:
     """The same for what we wrote ourselves around strangers' words: our own line ends stay."""
-    return "\n".join(plain(line, _MOST_LINE_CHARACTERS) for line in text.split("\n"))
-
-
-class PlainFormatter(logging.Formatter):
-    """A log in which every record is one line, but for the stack of an error."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line."""
-        return plain(super().formatMessage(record), _MOST_LINE_CHARACTERS)
-
-    def formatException(self, ei: _Raised) -> str:
-        """The stack."""
-        return lines(super().formatException(ei))
-
-
-def log_to_terminal(level: int) -> None:
-    """Have everything from `level` on written to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(PlainFormatter("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
+    return "\n".join(plain(line, MOST_LINE_CHARACTERS) for line in text.split("\n"))

@@ -7,7 +7,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from edged.advice.verified import Look
 from edged.catalogue import FILE, Entry, parse
 from edged.config import Downloads
 from edged.errors import EdgedError
+from edged.pull.finder import Hubs
 
 
 async def check(entries: Sequence[Entry], look: Look) -> dict[str, int | EdgedError]:
@@ -59,12 +60,13 @@ def with_checked(text: str, name: str, day: str) -> str:
     return changed
 
 
-async def _asked(entries: Sequence[Entry], environ: Mapping[str, str]) -> dict[str, int | EdgedError]:
-    async with hub.asking(Downloads(modelscope=""), environ) as look:
+async def _asked(entries: Sequence[Entry], environ: MutableMapping[str, str]) -> dict[str, int | EdgedError]:
+    settings = Downloads(modelscope="")
+    async with hub.asking(settings, Hubs.of(settings, environ)) as look:
         return await check(entries, look)
 
 
-def main(arguments: Sequence[str], file: Path = FILE, environ: Mapping[str, str] = os.environ) -> int:
+def main(arguments: Sequence[str], file: Path = FILE, environ: MutableMapping[str, str] = os.environ) -> int:
     """0 if every entry was found."""
     parser = argparse.ArgumentParser(prog="scripts/catalogue-check", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="write nothing")

@@ -25,8 +25,9 @@ ROWS = (
     {"wire", "gguf"},
     {"token_wire"},
     {"template_wire", "completion", "remembered"},
-    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "cells", "load_wire", "plain"},
-    {"sampling"},
+    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "cells", "load_wire", "redaction"},
+    {"sampling", "misconfigured", "plain"},
+    {"secret"},
     {"errors"},
 )
 # The children stand aside: nobody imports them, and they know only this.

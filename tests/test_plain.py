@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.plain import PlainFormatter, lines, plain
+from edged.plain import lines, plain
 
 
 @given(st.text(), st.integers(1, 50))
@@ -26,12 +24,3 @@ def test_what_is_obeyed_by_terminals_is_a_space() -> None:
 
 def test_our_own_line_ends_stay() -> None:
     assert lines("one\ntwo\x1b") == "one\ntwo "
-
-
-@given(st.text())
-def test_a_record_of_the_log_is_one_line_and_a_stack_has_only_its_own(text: str) -> None:
-    error = ValueError(text)
-    record = logging.LogRecord("edged", logging.INFO, "f.py", 1, "a hub says %s", (text,), None)
-    assert PlainFormatter("%(name)s: %(message)s").format(record).isprintable()
-    stack = PlainFormatter().formatException((ValueError, error, None))
-    assert all(line.isprintable() for line in stack.split("\n"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -133,9 +134,10 @@ def _advice(settings: Config, state: Path) -> dict[str, Any]:
         return control.ask(socket, _CATALOGUE, timeout_s=_ADVICE_S)
     from edged.advice import hub  # a daemon that runs does this instead
     from edged.advice.adviser import Adviser, Circumstances
+    from edged.pull.finder import Hubs
 
     store = _store(state)
-    asking = partial(hub.asking, settings.downloads)
+    asking = partial(hub.asking, settings.downloads, Hubs.of(settings.downloads, os.environ))
     adviser = Adviser(config.cache_dir(state), store.folder, settings.downloads.reserve_bytes, asking)
     installed = {record.origin for record in store.records()}
     return asyncio.run(adviser.advise(Circumstances(installed), _HUB_S))

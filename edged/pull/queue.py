@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 
@@ -25,7 +24,7 @@ from edged.config import Downloads
 from edged.errors import EdgedError, NotFound, QueueFull
 from edged.plain import plain
 from edged.pull import installing, line, reference
-from edged.pull.finder import Finder, Hubs, tokens
+from edged.pull.finder import Finder, Hubs
 from edged.pull.found import Found
 from edged.pull.line import Order
 from edged.pull.pace import Patience, QuietHours
@@ -34,6 +33,7 @@ from edged.pull.progress import Progress, Speed, Watched
 from edged.pull.throttle import Clock, Throttle
 from edged.pull.transfer import Means, Transfer
 from edged.pull.web import Web
+from edged.redaction import redacted
 from edged.store import Piece, Record, Store, names
 from edged.store.gathering import Gathered
 
@@ -65,17 +65,17 @@ class Pulls:
         self,
         store: Store,
         settings: Downloads,
+        hubs: Hubs,
         tell: Callable[..., None],
         catalogue: Callable[[str], str | None] = lambda _: None,
         *,
-        environ: Mapping[str, str] = os.environ,
         clock: Clock | None = None,
         patience: Patience | None = None,
         safe_every_bytes: int = SAFE_EVERY_BYTES,
     ) -> None:
         """`catalogue` gives the reference behind a name that the product ships, or None.
 
-        Raises `ConfigError`, as does entering it.
+        Raises `ConfigError`.
         """
         self._store = store
         self._settings = settings
@@ -83,9 +83,8 @@ class Pulls:
         self._catalogue = catalogue
         self._patience = patience or Patience()
         self._safe_every_bytes = safe_every_bytes
-        self._environ = environ
-        self._hubs = Hubs.of(settings, environ)
-        self._named = self._hubs.named(settings)
+        self._hubs = hubs
+        self._named = hubs.named(settings)
         self._web: Web
         self._finder: Finder
         self._throttle = Throttle(settings.bytes_per_s, QuietHours.parse(settings.quiet_hours), clock or Clock())
@@ -103,8 +102,7 @@ class Pulls:
 
     async def __aenter__(self) -> Pulls:
         self._life.callback(self._thread.shutdown, wait=False)
-        known = await asyncio.to_thread(tokens, self._settings, self._hubs, self._environ)
-        self._web = await self._life.enter_async_context(Web(self._named, known, self._patience))
+        self._web = await self._life.enter_async_context(Web(self._named, self._hubs.tokens(), self._patience))
         self._finder = Finder(self._web, self._hubs)
         orders = await asyncio.to_thread(line.read, self._store.partials)
         ordered = {key for order in orders for key in order.keys if not order.code}
@@ -227,7 +225,7 @@ class Pulls:
                 raise
             await self._end_unwanted(pull)
         except EdgedError as error:
-            self._fail(pull, error.code, plain(str(error), _LONGEST_MESSAGE))
+            self._fail(pull, error.code, plain(redacted(str(error)), _LONGEST_MESSAGE))
         except Exception:  # a pull is kept over restarts: one that could end the daemon would do so each time
             log.exception("fetching %s failed", pull.order.reference)
             self._fail(pull, "internal", "Something went wrong here; the log says what.")

@@ -40,6 +40,8 @@ from edged.errors import Forbidden, ModelNotFound, ProviderAuth, ProviderUnavail
 from edged.plain import plain
 from edged.pull.hosts import Named, Origin, is_public, origin_of
 from edged.pull.pace import Patience, backoff_s
+from edged.redaction import redacted
+from edged.secret import Secret
 
 _MOST_HOPS = 8
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -80,7 +82,7 @@ class Opened:
 class Web:
     """The connections. An async context; `tokens` are bearer tokens by the origin that may see them."""
 
-    def __init__(self, named: Named, tokens: Mapping[Origin, str], patience: Patience) -> None:
+    def __init__(self, named: Named, tokens: Mapping[Origin, Secret], patience: Patience) -> None:
         self.named = named
         self._tokens = dict(tokens)
         self._patience = patience
@@ -144,7 +146,7 @@ class Web:
         _check(origin, is_named=is_named)
         sent = dict(headers)
         if token := self._tokens.get(origin):
-            sent["Authorization"] = f"Bearer {token}"
+            sent["Authorization"] = f"Bearer {token.reveal()}"
         session = self._owners if is_named else self._public
         async with AsyncExitStack() as life:
             async with reading(self._patience.answer_s, origin.host):
@@ -210,13 +212,14 @@ def _target(url: str, response: ClientResponse) -> str:
         return urljoin(url, location)
     except ValueError as error:
         raise ProviderUnavailable(
-            f"{origin_of(url).host} redirects to what is no address: {plain(location, _SHOWN_URL)}."
+            f"{origin_of(url).host} redirects to what is no address: {plain(redacted(location), _SHOWN_URL)}."
         ) from error
 
 
 def _check_status(response: ClientResponse, url: str) -> None:
     status, host = response.status, origin_of(url).host
-    said = plain(response.headers.get("X-Error-Message") or response.reason or "", _SHOWN_REASON)
+    # What it was asked with may be repeated there.
+    said = plain(redacted(response.headers.get("X-Error-Message") or response.reason or ""), _SHOWN_REASON)
     if 200 <= status < 300 or status == 416:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise ProviderUnavailable(f"{host} sends what is compressed, though it was asked not to.")
@@ -224,7 +227,8 @@ def _check_status(response: ClientResponse, url: str) -> None:
     if status in (401, 403):
         raise ProviderAuth(f"{host} refuses: {status} {said}.")
     if status in (404, 410):
-        raise ModelNotFound(f"{host} has no such thing: {status} {said} ({plain(url, _SHOWN_URL)}).", param="model")
+        shown = plain(redacted(url), _SHOWN_URL)
+        raise ModelNotFound(f"{host} has no such thing: {status} {said} ({shown}).", param="model")
     if status in _PASSING:
         raise Retryable(f"{host} answers {status} {said}.", asked_s=_retry_after_s(response))
     raise ProviderUnavailable(f"{host} answers {status} {said}.")

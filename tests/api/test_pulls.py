@@ -23,6 +23,7 @@ from edged.api.exposed import Exposed
 from edged.api.server import build_app
 from edged.catalogue import reference_of
 from edged.config import Downloads
+from edged.pull.finder import Hubs
 from edged.pull.pace import Patience
 from edged.pull.queue import Pulls
 from tests.api.test_server import exposed_without_sockets
@@ -74,8 +75,9 @@ async def device(tmp_path: Path, *, has_modelscope: bool = False, **downloads: A
             huggingface=hub.hub_url, modelscope=hub.hub_url if has_modelscope else "", ollama=hub.hub_url,
             reserve_bytes=0, hosts=(urlsplit(hub.files_url).netloc,), **downloads,
         )  # fmt: skip
-        exposed.pulls = Pulls(exposed.store, settings, exposed.journal.tell, reference_of, environ={}, patience=SHORT)
-        asking = partial(asks.asking, settings, {})
+        hubs = Hubs.of(settings, {})
+        exposed.pulls = Pulls(exposed.store, settings, hubs, exposed.journal.tell, reference_of, patience=SHORT)
+        asking = partial(asks.asking, settings, hubs)
         exposed.adviser = Adviser(tmp_path / "cache", exposed.store.folder, 0, asking)
         async with (
             asyncio.timeout(MOST_S),

@@ -145,6 +145,7 @@ async def test_a_token_goes_to_the_hub_and_nowhere_else(bench: Bench, tmp_path: 
     bench.hub.gated, bench.hub.token = {REPOSITORY}, "hf_secret"
     assert (await bench.pull(f"hf.co/{REPOSITORY}")).code == "provider_auth"
 
+    (tmp_path / "hf_token").touch(mode=0o600)
     (tmp_path / "hf_token").write_text("hf_secret\n")
     bench.environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     bench.hub.seen.clear()
