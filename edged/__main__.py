@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edged import __version__, config, console, control
+from edged import __version__, config, console, control, plain, redaction
 from edged.commands import claim, key, pull, scrub, stock
 from edged.config import Config
 from edged.errors import EdgedError
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except EdgedError as error:
-        print(f"edged: {error}", file=sys.stderr)
+        print(f"edged: {plain.lines(redaction.redacted(str(error)))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 1
@@ -113,10 +113,11 @@ def _serve(options: argparse.Namespace) -> int:
     import uvloop  # the other commands start faster without these
 
     from edged import daemon
+    from edged.host import sealing
 
+    redaction.start_logging(logging.DEBUG if options.verbose else logging.INFO)
+    sealing.seal()
     settings = _load(options)
-    level = logging.DEBUG if options.verbose else logging.INFO
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     uvloop.run(daemon.run(settings, config.state_dir(options.state_dir)))
     return 0
 
@@ -146,13 +147,13 @@ def _bench(options: argparse.Namespace) -> int:
     from edged.advice import device
 
     settings, state = _load(options), config.state_dir(options.state_dir)
-    store = Store(state / "models")
+    store = Store(config.models_dir(state))
     name = options.model or default_model(settings.models.default, store.models(), judge(settings.engine))
     is_running = control.is_running(config.control_socket(state))
     file = store.find(name)
     body = asyncio.run(bench.measure(settings, state, file, is_running=is_running))
-    memory_file = state / "cache" / "memory.json"
-    device.remember(memory_file, body["copy_bytes_per_s"], body["bandwidth_share"], name, file.size_bytes)
+    cache = config.cache_dir(state)
+    device.remember(cache, body["copy_bytes_per_s"], body["bandwidth_share"], name, file.size_bytes)
     console.show(body, console.bench_table(body), as_json=options.json)
     return 0
 

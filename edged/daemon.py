@@ -26,7 +26,7 @@ from edged.advice import hub
 from edged.advice.adviser import Adviser
 from edged.api import guard, listening, server
 from edged.api.exposed import Exposed
-from edged.config import Config, control_socket
+from edged.config import Config, cache_dir, control_socket, models_dir
 from edged.database import opened
 from edged.errors import ConfigError, ShuttingDown
 from edged.host import hardware
@@ -44,6 +44,7 @@ from edged.local.tuning import Tuning
 from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.pull.ensuring import fetch
+from edged.pull.finder import Hubs
 from edged.pull.queue import Pulls
 from edged.pull.scrub import Scrub
 from edged.pull.scrubbing import Scrubbing
@@ -54,8 +55,6 @@ from edged.store.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
-_MODELS = "models"
-_CACHE = "cache"
 _PREFIXES = "kv"
 # Once running answers were told to end, their last chunk is on its way within this.
 _LAST_WORDS_S = 2.0
@@ -69,18 +68,21 @@ _RESTART_S = 30.0
 async def run(config: Config, state: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises `ConfigError` when it cannot start as configured."""
     started_s = time.monotonic()
+    downloads = config.downloads
+    hubs = await asyncio.to_thread(Hubs.of, downloads, os.environ)
     async with AsyncExitStack() as life:
         life.enter_context(only_one(state))
         stop = life.enter_context(stop_signals())
-        store = Store(state / _MODELS)
+        store = Store(models_dir(state))
         await asyncio.to_thread(swept, store)
         journal = Journal()
-        tuning = Tuning(state / _CACHE / "tuning.json", hardware.identity())
-        calibration = Calibration(state / _CACHE / "memory.json", hardware.identity())
+        cache = cache_dir(state)
+        tuning = Tuning(cache / "tuning.json", hardware.identity())
+        calibration = Calibration(cache / "memory.json", hardware.identity())
         engine = config.engine
         shelf = Shelf(state / _PREFIXES, engine.prefix_disk_bytes, engine.prefix_disk_daily_bytes)
         keeping = await life.enter_async_context(Keeping(shelf, store))
-        times = LoadTimes(state / _CACHE / "loads.json")
+        times = LoadTimes(cache / "loads.json")
         keep_s = math.inf if config.models.keep_alive_s is None else config.models.keep_alive_s
         kept = filter(None, (config.models.default, *config.models.ensure))
         pool = await life.enter_async_context(
@@ -92,9 +94,9 @@ async def run(config: Config, state: Path) -> None:
                 kept=tuple(kept),
             )
         )
-        downloads = config.downloads
-        pulls = await life.enter_async_context(Pulls(store, downloads, journal.tell, catalogue.reference_of))
-        scrub = Scrub(store, pulls, journal.tell, lambda: journal.running > 0)
+        pulls = await life.enter_async_context(Pulls(store, downloads, hubs, journal.tell, catalogue.reference_of))
+        release = pool.memory.quarantine.release
+        scrub = Scrub(store, pulls, journal.tell, lambda: journal.running > 0, release)
         scrubbing = await life.enter_async_context(Scrubbing(scrub))
         reaches_beyond = not guard.is_loopback(config.http.address)
         database = life.enter_context(opened(state / DATABASE, STEPS))
@@ -104,7 +106,7 @@ async def run(config: Config, state: Path) -> None:
         await life.enter_async_context(access.keeping())
         journal.observers.append(access.meter)
         claiming = Claiming(access, config.access.claim_hash, config.access.issue_file)
-        adviser = Adviser(state / _CACHE, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
+        adviser = Adviser(cache, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads, hubs))
         metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)
 
@@ -141,6 +143,8 @@ async def run(config: Config, state: Path) -> None:
             default_model=lambda: default(store.models()),
             started_s=started_s,
         )
+        if config.models.preload:  # before anybody can ask for another, which it would be loaded beside
+            pool.warm(await asyncio.to_thread(lambda: default(store.models())))
         serving = listening.serving(
             server.build_app(exposed), config.http.address, config.http.port, control_socket(state)
         )
@@ -149,8 +153,6 @@ async def run(config: Config, state: Path) -> None:
         life.push_async_callback(drain, pool, journal, keeping, config.limits.drain_s)
         if reaches_beyond:
             await claiming.show()
-        if config.models.preload:
-            pool.warm(await asyncio.to_thread(lambda: default(store.models())))
         if config.models.ensure:
             pool.ensure(config.models.ensure, partial(fetch, pulls))
         await stop.wait()
@@ -183,7 +185,7 @@ def only_one(state: Path) -> Iterator[None]:
     """Hold the state directory: two daemons in one would fight over models and sockets. Raises `ConfigError`."""
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (state / _MODELS).mkdir(mode=0o700, exist_ok=True)
+        models_dir(state).mkdir(mode=0o700, exist_ok=True)
         lock = os.open(state / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"The state directory {state} cannot be used: {error}. See --state-dir.") from error

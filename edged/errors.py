@@ -47,8 +47,6 @@ The classes know nothing of HTTP: `api/errors.py` maps each to a status. `code` 
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 # Memory that others take is given back when somebody closes a program, not in a second.
 _MEMORY_FREED_S = 60.0
 
@@ -56,7 +54,7 @@ _MEMORY_FREED_S = 60.0
 class EdgedError(Exception):
     """A failure that a person can read: `str(error)` is a whole sentence with the value and what to do."""
 
-    code: ClassVar[str] = "internal"
+    code: str = "internal"
 
 
 class RequestError(EdgedError):

@@ -54,9 +54,9 @@ def _nothing_blocks_the_event_loop(request: pytest.FixtureRequest) -> Iterator[N
             call.can_block_in("edged/api/listening.py", {"_owners_socket"})
             call.can_block_in("edged/local/loading.py", {"load"})  # opens files, once for each model
             call.can_block_in("edged/local/residents.py", {"_load"})  # looks for a GPU, which is memory as well
-            call.can_block_in("edged/host/memory.py", {"available_bytes"})  # /proc and cgroups are memory
+            call.can_block_in("edged/host/memory.py", {"available_bytes", "own_bytes"})  # /proc and cgroups are memory
             call.can_block_in("edged/host/cpu.py", {"usable_cores"})
-            call.can_block_in("edged/local/loads.py", {"_read"})  # once, before anybody is served
+            call.can_block_in("edged/local/loads.py", {"__init__"})  # once, before anybody is served
             call.can_block_in("psutil/_pslinux.py", {"_parse_stat_file"})  # /proc is memory
         yield
 

@@ -178,6 +178,11 @@ class DaemonProcess:
             return False
 
 
+def descriptors(pid: int) -> int:
+    """How many a process has open. Of a sealed one only root may see which; Linux 6.2 tells everybody how many."""
+    return Path(f"/proc/{pid}/fd").stat().st_size or psutil.Process(pid).num_fds()
+
+
 @contextmanager
 def running(
     models: Mapping[str, Path] | None = None,
@@ -199,8 +204,10 @@ def running(
     with tempfile.TemporaryDirectory(prefix="edged-test-") as name:
         folder = Path(name)
         state, settings = state or folder / "state", folder / "edged.toml"
+        settings.touch(mode=0o600)  # it may hold a secret
         settings.write_text(config)
-        (state / "models").mkdir(parents=True, mode=0o700, exist_ok=True)
+        if models:
+            (state / "models").mkdir(parents=True, mode=0o700, exist_ok=True)
         for model, file in (models or {}).items():
             if not (state / "models" / f"{model}.gguf").exists():
                 shutil.copyfile(file, state / "models" / f"{model}.gguf")

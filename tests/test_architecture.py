@@ -24,9 +24,10 @@ ROWS = (
     {"store", "host", "framing", "catalogue"},
     {"wire", "gguf"},
     {"token_wire"},
-    {"template_wire", "completion"},
-    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "database", "cells", "load_wire"},
-    {"sampling"},
+    {"template_wire", "completion", "remembered"},
+    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "database", "cells", "load_wire", "redaction"},
+    {"sampling", "misconfigured", "plain"},
+    {"secret"},
     {"errors"},
 )
 # The children stand aside: nobody imports them, and they know only this.

@@ -105,9 +105,8 @@ class Catalogue:
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """A model is deleted: from the disk at once, from memory as soon as nobody uses it."""
         asked = await body.read(request, DeleteBody)
-        name = asked.found([card.name for card, _ in await self._installed()])
-        await asyncio.to_thread(self._exposed.store.remove, name)
-        self._exposed.pool.memory.forget(name)
+        installed = [card.name for card, _ in await self._installed()]
+        await self._exposed.delete(asked.found([*installed, *self._exposed.pool.residents]))
         return web.Response()
 
     async def version(self, _request: web.Request) -> web.StreamResponse:

@@ -15,7 +15,6 @@ from edged.api.anthropic import MessagesBody
 from edged.api.anthropic_answer import AnthropicAnswer
 from edged.api.body import Strict
 from edged.api.exposed import NDJSON, REQUEST_ID, SSE, Exposed, Route, Told
-from edged.api.keep_alive import keep_alive_s
 from edged.api.ollama import ChatBody as OllamaChatBody
 from edged.api.ollama import GenerateBody
 from edged.api.ollama_answer import OllamaAnswer, memory_body
@@ -128,12 +127,12 @@ class Chats:
             wanted = self._wanted(request, asked)
             return await self._answer(request, wanted, OllamaAnswer(wanted, is_chat), is_streamed=asked.stream)
         wishes.apply(request.headers, ChatRequest(request[REQUEST_ID]))  # a header that says nothing known is told so
-        model = (await self._exposed.router.route(asked.model)).model
         if asked.errand == "load":
+            model = (await self._exposed.router.route(asked.model)).model
             caller = caller_of(request, Caller("ollama", address=request.remote or ""))
-            await self._exposed.local.load(model, caller, keep_alive_s(asked.keep_alive))
+            await self._exposed.local.load(model, caller, asked.keep_alive_s)
         else:
-            self._exposed.pool.keep(model, 0)
+            model = await self._exposed.let_go(asked.model)
         told = memory_body(asked.model or tagged(model), asked.errand, is_chat=is_chat, created_ns=time.time_ns())
         return web.json_response(told)
 

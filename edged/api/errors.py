@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from edged import errors
 from edged.errors import EdgedError
+from edged.redaction import redacted
 
 Dialect: TypeAlias = Literal["openai", "anthropic", "ollama"]
 
@@ -73,7 +74,7 @@ def error_body(error: EdgedError, dialect: Dialect, request_id: str = "") -> dic
         case "anthropic":
             return anthropic_body(error, request_id)
         case "ollama":
-            return {"error": str(error)} | _own(error)
+            return {"error": _message(error)} | _own(error)
 
 
 def anthropic_body(error: EdgedError, request_id: str = "") -> dict[str, Any]:
@@ -81,7 +82,7 @@ def anthropic_body(error: EdgedError, request_id: str = "") -> dict[str, Any]:
 
     Programs look for Anthropic's own words about a prompt that is too long, and then shorten the conversation.
     """
-    status, message, param = status_of(error), str(error), getattr(error, "param", None)
+    status, message, param = status_of(error), _message(error), getattr(error, "param", None)
     kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
     if isinstance(error, errors.ContextLengthExceeded):
         message = f"prompt is too long: {error.prompt_tokens} tokens > {error.context_tokens} maximum. {message}"
@@ -130,7 +131,7 @@ def openai_body(error: EdgedError) -> dict[str, Any]:
     status = status_of(error)
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     body: dict[str, Any] = {
-        "message": str(error),
+        "message": _message(error),
         "type": kind,
         "param": getattr(error, "param", None),
         **_own(error),
@@ -138,6 +139,11 @@ def openai_body(error: EdgedError) -> dict[str, Any]:
     if isinstance(error, errors.ContextLengthExceeded):
         body |= {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context_tokens}
     return {"error": body}
+
+
+def _message(error: EdgedError) -> str:
+    """Its sentence. A path or a value that a caller has sent may be a proof of who that is."""
+    return redacted(str(error))
 
 
 def _own(error: EdgedError) -> dict[str, Any]:

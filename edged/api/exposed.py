@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from edged.advice.adviser import Adviser
 from edged.api.replay import Stops, Tapes
 from edged.chat import ModelCard
 from edged.config import Config
+from edged.errors import ModelNotFound
 from edged.local.backend import Local
 from edged.local.pool import Pool
 from edged.metrics import Metrics
@@ -97,6 +99,32 @@ class Exposed:
     async def close(self, _app: web.Application) -> None:
         """Nobody can read any more."""
         await self.tapes.aclose()
+
+    async def delete(self, name: str) -> int:
+        """Have a model gone: from the disk at once, from memory as soon as nobody uses it; what the disk got back.
+
+        One that is only in memory, because its file went otherwise, leaves that all the same. Raises what
+        `Store.remove` raises.
+        """
+        try:
+            size_bytes = (await asyncio.to_thread(self.store.find, name)).size_bytes
+            await asyncio.to_thread(self.store.remove, name)
+        except ModelNotFound:
+            if name not in self.pool.residents:
+                raise
+            size_bytes = 0
+        self.pool.memory.forget(name)
+        self.journal.tell("model_deleted", model=name, size_bytes=size_bytes)
+        return size_bytes
+
+    async def let_go(self, wanted: str | None) -> str:
+        """Have the model that `wanted` means leave memory when nobody uses it, whatever became of its file; its name.
+
+        Raises `ModelNotFound`.
+        """
+        model = await self.router.meant(wanted, tuple(self.pool.residents))
+        self.pool.keep(model, 0)
+        return model
 
     def installed(self) -> list[tuple[ModelCard, ModelFile]]:
         """Every model's card with its file, the default model first; reads the disk."""

@@ -140,6 +140,9 @@ class Measures:
         return web.json_response(laid_out_body(await self._exposed.local.lay_out(model, wanted)))
 
     async def _load(self, request: web.Request, wanted: str | None, keep_alive_s: float | None) -> str:
+        """Into memory; or out of it."""
+        if keep_alive_s == 0:
+            return await self._exposed.let_go(wanted)
         model = (await self._exposed.router.route(wanted)).model
         await self._exposed.local.load(model, self._caller(request), keep_alive_s)
         return model

@@ -18,6 +18,7 @@ from edged.catalogue import reference_of
 from edged.config import Downloads
 from edged.database import migrated
 from edged.observe import Journal
+from edged.pull.finder import Hubs
 from edged.pull.queue import Pulls
 from edged.pull.scrub import Scrub
 from edged.pull.scrubbing import Scrubbing
@@ -32,9 +33,12 @@ def shelves(
     store: Store, journal: Journal, downloads: Downloads = NOWHERE
 ) -> tuple[Pulls, Uploads, Scrubbing, Adviser, Access, Claiming]:
     """All of them; whoever has the pulls or the scrub work enters them."""
-    pulls = Pulls(store, downloads, journal.tell, reference_of)
+    hubs = Hubs.of(downloads, {})
+    pulls = Pulls(store, downloads, hubs, journal.tell, reference_of)
     scrubbing = Scrubbing(Scrub(store, pulls, journal.tell, lambda: False))
-    adviser = Adviser(store.folder / "cache", store.folder, downloads.reserve_bytes, partial(hub.asking, downloads))
+    adviser = Adviser(
+        store.folder / "cache", store.folder, downloads.reserve_bytes, partial(hub.asking, downloads, hubs)
+    )
     access = _access(journal, reaches_beyond=False)
     claiming = Claiming(access, None, None)
     return pulls, Uploads(store, downloads.reserve_bytes), scrubbing, adviser, access, claiming

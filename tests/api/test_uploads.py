@@ -50,6 +50,22 @@ async def send(client: aiohttp.ClientSession, id: str, data: bytes, offset: int,
         return response.status, await response.json()
 
 
+async def begun(
+    client: aiohttp.ClientSession, id: str, data: bytes
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Sends `data`, which is not all that it says it will send."""
+    assert client._base_url is not None
+    reader, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
+    head = (
+        f"PATCH {IMPORTS}/{id} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BYTES}\r\n"
+        f"Authorization: {client.headers['Authorization']}\r\n"
+        f"Upload-Offset: 0\r\nContent-Length: {len(DATA)}\r\n\r\n"
+    )
+    writer.write(head.encode() + data)
+    await writer.drain()
+    return reader, writer
+
+
 def nobody_writes(part: Path) -> bool:
     """Whether nobody holds the lock of whoever writes."""
     with part.open("rb") as file:
@@ -84,15 +100,7 @@ async def test_a_model_is_sent_in_portions_and_is_there_with_the_last(tmp_path: 
 async def test_whoever_was_cut_off_asks_how_far_it_is_and_goes_on(tmp_path: Path) -> None:
     async with device(tmp_path) as client:
         _, upload = await announce(client)
-        assert client._base_url is not None
-        _, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
-        head = (
-            f"PATCH {IMPORTS}/{upload['id']} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BYTES}\r\n"
-            f"Authorization: {client.headers['Authorization']}\r\n"
-            f"Upload-Offset: 0\r\nContent-Length: {len(DATA)}\r\n\r\n"
-        )
-        writer.write(head.encode() + DATA[:2_000_000])
-        await writer.drain()
+        _, writer = await begun(client, upload["id"], DATA[:2_000_000])
         part = tmp_path / "partial" / f"upload-{upload['id']}.part"
         await asyncio.to_thread(until, lambda: part.stat().st_size >= 2**20, "a portion is written")
         writer.close()
@@ -130,15 +138,7 @@ async def test_who_vanishes_without_a_word_keeps_nobody_from_going_on(
     monkeypatch.setattr("edged.api.uploads._STALL_S", 0.2)
     async with device(tmp_path) as client:
         _, upload = await announce(client)
-        assert client._base_url is not None
-        reader, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
-        head = (
-            f"PATCH {IMPORTS}/{upload['id']} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BYTES}\r\n"
-            f"Authorization: {client.headers['Authorization']}\r\n"
-            f"Upload-Offset: 0\r\nContent-Length: {len(DATA)}\r\n\r\n"
-        )
-        writer.write(head.encode() + DATA[:100_000])
-        await writer.drain()
+        reader, writer = await begun(client, upload["id"], DATA[:100_000])
         assert b"200 OK" not in await reader.readline()
 
         assert (await announce(client))[1]["offset"] == 100_000
