@@ -73,7 +73,9 @@ def test_foreign_variables_are_nothing_to_us() -> None:
         ("[http]\n\nprot = 1\n", "edged.toml, line 3: [http] prot is not a setting; did you mean port?"),
         ("[htpp]\nport = 1\n", "edged.toml, line 1: [htpp] is not a setting; did you mean http?"),
         ("[http]\nzzz = 1\n", "line 2: [http] zzz is not a setting; known are allowed_hosts, "),
-        ("zzz = 1\n", "line 1: [zzz] is not a setting; known are downloads, engine, http, limits, models, routing"),
+        ("zzz = 1\n", "line 1: [zzz] is not a setting; known are downloads, engine, http, limits, models, routing, "),
+        ("[tls]\nkey = 'k.pem'\n", "line 1: [tls] = "),
+        ("[tls]\nkey = 'k.pem'\n", "a key needs its certificate"),
         (
             "[limits]\n[http]\nport = 70000\n",
             "line 3: [http] port = 70000: Input should be less than or equal to 65535",
