@@ -27,6 +27,7 @@ from edged.api.operation import Operation
 from edged.api.pulls import Downloads
 from edged.api.scrubs import Scrubs
 from edged.api.shop import Shop
+from edged.api.trust import Trust
 from edged.api.uploads import Imports
 from edged.errors import EdgedError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
 
@@ -37,7 +38,7 @@ def routes(exposed: Exposed) -> list[Route]:
     """Everything that can be asked."""
     description = Description()
     models = (Catalogue(exposed), Shop(exposed), Downloads(exposed), Imports(exposed), Scrubs(exposed))
-    parts = (Chats(exposed), Measures(exposed), *models, Operation(exposed), description)
+    parts = (Chats(exposed), Measures(exposed), *models, Operation(exposed), Trust(exposed), description)
     description.described = [route for part in parts for route in part.routes()]
     pages = [Route("GET", path, "public", partial(_page, asset=asset), None) for path, asset in page.assets().items()]
     return [*description.described, *pages]
