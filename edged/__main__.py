@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from edged import __version__, config, console, control, plain, redaction
-from edged.commands import claim, key, pull, scrub, stock
+from edged.commands import claim, key, pull, scrub, stock, trust
 from edged.config import Config
 from edged.errors import EdgedError
 from edged.local.room import judge
@@ -47,7 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     doctor = _command(commands, "doctor", _doctor, "whether this device is well", "edged doctor")
     bench = _command(commands, "bench", _bench, "how fast this device is", "edged bench")
     bench.add_argument("--model", help="model to measure (default: the default model)")
-    for command in (status, doctor, bench, *_about_models(commands)):
+    summary = "how phones and computers come to trust this device's https"
+    trusting = _command(commands, "trust", trust.run, summary, "edged trust --out edged-ca.crt")
+    trust.add_arguments(trusting)
+    for command in (status, doctor, bench, trusting, *_about_models(commands)):
         command.add_argument("--json", action="store_true", help="for programs")
 
     summary = "show a code with which a browser becomes this device's owner, or a member's"

@@ -17,7 +17,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from edged import misconfigured, secret
 from edged.errors import ConfigError
@@ -78,6 +78,25 @@ class Access(Section):
     issue_file: Path | None = Field(
         None, description="File in /etc/issue.d where the console shows the code until the device is claimed."
     )
+
+
+class Tls(Section):
+    """`[tls]`: https beside http."""
+
+    enabled: bool | None = Field(
+        None, description="Speak https as well; else where edged listens beyond this machine or has a certificate."
+    )
+    port: int = Field(8443, ge=0, le=65535, description="TCP port for https; 0 lets the system choose one.")
+    certificate: Path | None = Field(
+        None, description="File with a certificate of yours and those above it, in PEM; else the device makes its own."
+    )
+    key: Path | None = Field(None, description="File with its key, in PEM; else it is in the same file.")
+
+    @model_validator(mode="after")
+    def _key_of_a_certificate(self) -> Tls:
+        if self.key is not None and self.certificate is None:
+            raise ValueError("a key needs its certificate")
+        return self
 
 
 class Models(Section):
@@ -228,6 +247,7 @@ class Config(Section):
 
     http: Http = Http()
     access: Access = Access()
+    tls: Tls = Tls()
     models: Models = Models()
     downloads: Downloads = Downloads()
     engine: Engine = Engine()

@@ -52,10 +52,12 @@ from edged.routing import Router, default_model, largest
 from edged.several import Several
 from edged.store import ModelFile, Store
 from edged.store.uploads import Uploads
+from edged.tls.context import Source, Tls
 
 log = logging.getLogger(__name__)
 
 _PREFIXES = "kv"
+_TLS = "tls"
 # Once running answers were told to end, their last chunk is on its way within this.
 _LAST_WORDS_S = 2.0
 # For prefixes on disk, of what the answers leave of the drain. A card that writes 10 MB/s takes some 8,000 tokens of a
@@ -143,10 +145,14 @@ async def run(config: Config, state: Path) -> None:
             default_model=lambda: default(store.models()),
             started_s=started_s,
         )
+        tls = await encrypted(life, config, state, journal.tell)
+        if tls is not None:
+            exposed.certified = lambda: tls[0].facts
         if config.models.preload:  # before anybody can ask for another, which it would be loaded beside
             pool.warm(await asyncio.to_thread(lambda: default(store.models())))
         serving = listening.serving(
-            server.build_app(exposed), config.http.address, config.http.port, control_socket(state)
+            *(server.build_app(exposed), config.http.address, config.http.port, control_socket(state)),
+            tls[1] if tls else None,
         )
         exposed.addresses = await life.enter_async_context(serving)
         journal.tell("listening", address=" ".join(exposed.addresses))
@@ -157,6 +163,41 @@ async def run(config: Config, state: Path) -> None:
             pool.ensure(config.models.ensure, partial(fetch, pulls))
         await stop.wait()
         journal.tell("stopping", running=journal.running, drain_s=config.limits.drain_s)
+
+
+async def encrypted(
+    life: AsyncExitStack, config: Config, state: Path, tell: Callable[..., None]
+) -> tuple[Tls, listening.Secured] | None:
+    """TLS beside plain HTTP, where it is wanted; it ends with `life`.
+
+    Where nobody has asked for it and something else has its port, edged goes on without. Raises `ConfigError`.
+    """
+    settings = config.tls
+    is_asked_for = settings.enabled or settings.certificate is not None
+    if settings.enabled is False or not (is_asked_for or not guard.is_loopback(config.http.address)):
+        return None
+    # Some megabytes of OpenSSL: not for a device that speaks to itself alone.
+    from edged.tls.device import DeviceCertificate
+    from edged.tls.given import GivenCertificate
+    from edged.tls.names import of_this_device
+
+    source: Source = DeviceCertificate(
+        state / _TLS, lambda: of_this_device(guard.own_names() | set(config.http.allowed_hosts))
+    )
+    if settings.certificate is not None:
+        source = GivenCertificate(settings.certificate, settings.key)
+    try:
+        listener = listening.listen(config.http.address, settings.port)
+        life.callback(listener.close)
+        tls = await life.enter_async_context(Tls(source, tell))
+    except OSError as error:
+        problem = f"https cannot be had on port {settings.port}: {error}. Choose another ([tls] port), or do without"
+        if is_asked_for:
+            raise ConfigError(f"{problem} ([tls] enabled = false).") from error
+        log.warning("%s; http goes on alone.", problem)
+        tell("tls_off", reason=str(error))
+        return None
+    return tls, listening.Secured(listener, tls.context)
 
 
 async def drain(pool: Pool, journal: Journal, keeping: Keeping, drain_s: float) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import hmac
 import os
+import shlex
 import stat
 import struct
 from collections.abc import MutableMapping
@@ -107,8 +108,8 @@ def check_mode(file: Path, descriptor: int) -> None:
     """Raises `ConfigError` where somebody beside its owner, root and this process may read or change a file."""
     if others := _others(descriptor):
         raise ConfigError(
-            f"{file} holds a secret and is open to {others}. Type: chmod 600 {file} (and change the secret, if "
-            "somebody else may have seen it)."
+            f"{file} holds a secret and is open to {others}. If somebody may have seen it, change it; then type this, "
+            f"and start edged again: chmod 600 {shlex.quote(str(file))}"
         )
 
 

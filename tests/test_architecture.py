@@ -21,7 +21,7 @@ ROWS = (
     {"routing", "metrics", "several", "advice", "access"},
     {"local", "observe", "pull", "demands"},
     {"speech"},
-    {"store", "host", "framing", "catalogue"},
+    {"store", "host", "framing", "catalogue", "tls"},
     {"wire", "gguf"},
     {"token_wire"},
     {"template_wire", "completion", "remembered"},
@@ -105,6 +105,10 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_the_daemon_loads_no_engine_no_numpy_and_no_templates() -> None:
     assert loaded_by("import edged.daemon") & {"llama_cpp", "numpy", "jinja2", "torch"} == set()
+
+
+def test_the_daemon_loads_no_certificates_before_they_are_needed() -> None:
+    assert "cryptography" not in loaded_by("import edged.daemon")
 
 
 def test_a_worker_loads_the_bindings_without_what_their_package_drags_in() -> None:

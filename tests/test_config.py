@@ -78,6 +78,8 @@ def test_foreign_variables_are_nothing_to_us() -> None:
             "zzz = 1\n",
             "line 1: [zzz] is not a setting; known are access, downloads, engine, http, limits, models, ",
         ),
+        ("[tls]\nkey = 'k.pem'\n", "line 1: [tls] = "),
+        ("[tls]\nkey = 'k.pem'\n", "a key needs its certificate"),
         (
             "[limits]\n[http]\nport = 70000\n",
             "line 3: [http] port = 70000: Input should be less than or equal to 65535",
@@ -204,7 +206,7 @@ def test_a_file_with_a_secret_is_closed_to_others_and_any_other_need_not_be(tmp_
     file.touch(mode=0o644)
     text = '[downloads]\ntoken = "hf_in_the_file"\n'
 
-    assert "holds a secret and is open to everybody. Type: chmod 600" in complaint(text, tmp_path)
+    assert "holds a secret and is open to everybody. " in complaint(text, tmp_path)
     assert complaint(text, tmp_path, {"EDGED_DOWNLOADS__TOKEN": "hf_other"}), "it is there, although another counts"
     assert load("[downloads]\nhosts = []\n", tmp_path) == Config()
     file.chmod(0o600)

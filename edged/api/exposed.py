@@ -28,6 +28,7 @@ from edged.pull.scrubbing import Scrubbing
 from edged.routing import Router
 from edged.store import ModelFile, Store
 from edged.store.uploads import Uploads
+from edged.tls.context import Facts
 
 REQUEST_ID = web.RequestKey("id", str)
 
@@ -90,6 +91,7 @@ class Exposed:
     default_model: Callable[[], str]
     started_s: float
     addresses: tuple[str, ...] = ()
+    certified: Callable[[], Facts | None] = lambda: None
     stops: Stops = field(default_factory=Stops)
     tapes: Tapes = field(init=False)
 

@@ -33,7 +33,7 @@ def own_names() -> frozenset[str]:
 def check_host(host_header: str, names: frozenset[str]) -> None:
     """Raises `HostNotAllowed` unless the header is an IP literal or one of `names`, with or without a port."""
     host = _hostname(host_header)
-    if host is None or not (host in names or _is_ip(host)):
+    if host is None or not (host in names or is_ip(host)):
         raise HostNotAllowed(
             f"This device is not called {host_header!r}. If it should be, list the name in [http] allowed_hosts."
         )
@@ -90,7 +90,8 @@ def _hostname(header: str) -> str | None:
     return parts.hostname.lower() if parts.hostname else None
 
 
-def _is_ip(host: str) -> bool:
+def is_ip(host: str) -> bool:
+    """Whether this is an IP literal."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -100,4 +101,4 @@ def _is_ip(host: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether listening on `host` reaches no further than this machine."""
-    return host in _LOOPBACK_NAMES or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)
+    return host in _LOOPBACK_NAMES or (is_ip(host) and ipaddress.ip_address(host).is_loopback)

@@ -129,6 +129,19 @@ OWN_SHAPES: dict[str, Schema] = {
         {"code": TEXT, "message": TEXT, "progress": NUMBER, "eta_s": NUMBER},
     ),
     "Health": object_of({}, {"status": one_of("ok"), "error": ANY}, about="Word for word as llama-server answers."),
+    "Authority": {"type": "string", "description": "A certificate in PEM."},
+    "Trust": object_of(
+        {
+            "https": list_of(TEXT),
+            "names": list_of(TEXT),
+            "left_out": {**list_of(TEXT), "description": "Names of this device that its authority was not made for."},
+            "expires": TEXT,
+            "authority": or_null(
+                object_of({"url": TEXT, "certificate": TEXT, "fingerprint_sha256": TEXT, "expires": TEXT})
+            ),
+        },
+        about="What https is good for here; `authority` is null where the owner gave a certificate.",
+    ),
     "Metrics": {"type": "string", "description": "Prometheus's text format."},
     "Status": object_of(
         {

@@ -35,6 +35,7 @@ from edged.api.pulls import Downloads
 from edged.api.scrubs import Scrubs
 from edged.api.shop import Shop
 from edged.api.transport import transport_of
+from edged.api.trust import Trust
 from edged.api.uploads import Imports
 from edged.api.visitor import URL_KEYS, VISITOR, identify, set_cookie
 from edged.errors import DiskFull, EdgedError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
@@ -55,7 +56,7 @@ def routes(exposed: Exposed) -> list[Route]:
     """Everything that can be asked."""
     description = Description()
     models = (Catalogue(exposed), Shop(exposed), Downloads(exposed), Imports(exposed), Scrubs(exposed))
-    who = (Claims(exposed), People(exposed))
+    who = (Claims(exposed), People(exposed), Trust(exposed))
     parts = (Chats(exposed), Measures(exposed), *models, *who, Operation(exposed), description)
     description.described = [route for part in parts for route in part.routes()]
     pages = [Route("GET", path, "shell", partial(_page, asset=asset), None) for path, asset in page.assets().items()]

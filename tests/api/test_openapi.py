@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +28,7 @@ from edged.chat import Caller, ChatRequest, TokenizeRequest
 from edged.completion import CallDelta, Delta, Finish, TextTokens, Thought, TokenLogprob
 from edged.local.backend import Local
 from edged.observe import Observed
+from edged.tls.context import Facts, Trusted
 from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
 from tests.fakes import Script, ScriptedBackend
@@ -36,6 +38,7 @@ CHECKS = (
     "response_schema_conformance"
 )
 SAID = (Delta(0, "Hello", logprobs=(TokenLogprob(b"Hello", -0.1),)), Delta(0, " you"), Finish(0, "stop", 3))
+CERTIFIED = Facts(("box",), datetime(2027, 1, 1), Trusted("-----BEGIN", "AB:CD", datetime(2036, 1, 1)))
 CALLED = (Thought(0, "Hm."), CallDelta(0, 0, "call_1", "look", "{}"), Finish(0, "tool_calls", 3))
 
 
@@ -64,6 +67,7 @@ def exposed(folder: Path, *steps: Any) -> Exposed:
     made = exposed_without_sockets(folder)
     made.backend = Observed(ScriptedBackend(Script(steps or SAID)), made.journal)
     made.local = Reader(made.pool, made.store, made.config.limits)
+    made.addresses, made.certified = ("http://127.0.0.1:80",), lambda: CERTIFIED
     return made
 
 

@@ -108,7 +108,7 @@ async def test_nobody_is_served_before_it_is_claimed(tmp_path: Path) -> None:
             and (await stranger.ask("GET", route.path.replace("{id}", "x")))[0] not in (401, 403)
         }
         closed = {path for path in served if not path.endswith((".js", ".css", ".svg", ".html"))}
-        assert closed == {"/", "/claim", "/people", "/edged/v1/claim", "/healthz"}
+        assert closed == {"/", "/claim", "/people", "/edged/v1/claim", "/healthz", "/ca.crt"}
         status, told = await stranger.ask("POST", CHAT, ASKED)
         assert (status, told["error"]["code"]) == (403, "claim_required")
 

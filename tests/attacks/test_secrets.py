@@ -246,7 +246,7 @@ def test_k4_a_secret_that_others_can_read_stops_the_start(tmp_path: Path) -> Non
     ended = subprocess.run(command, env=bare_environment(), cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 1
-    mending = re.search(r"Type: (chmod 600 \S+)", ended.stderr)
+    mending = re.search(r": (chmod 600 \S+)", ended.stderr)
     assert mending, ended.stderr
     assert CANARY not in ended.stdout + ended.stderr
     assert not (tmp_path / "state").exists()
