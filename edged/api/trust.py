@@ -30,7 +30,7 @@ class Trust:
         told = Told({200: "Authority"}, content_type=_CERTIFICATE, fails=(404,))
         return [
             Route("GET", _FILE, "shell", self.authority, told),
-            Route("GET", "/edged/v1/trust", "owner", self.trust, Told({200: "Trust"}, fails=(404,))),
+            Route("GET", "/edged/v1/trust", "public", self.trust, Told({200: "Trust"}, fails=(404,))),
         ]
 
     async def authority(self, _request: web.Request) -> web.StreamResponse:
