@@ -5,33 +5,35 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import psutil
 from aiohttp import web
 
 from edged.api import guard
+from edged.api.connections import CONNECTIONS
 from edged.errors import ConfigError
 
 # After the drain nothing of value runs any more; what still holds a connection is cut.
 _CLOSE_S = 1.0
+# Who connects while the loop is busy for a moment; further ones' systems try again.
+_BACKLOG = 512
 
 
 @asynccontextmanager
 async def serving(app: web.Application, host: str, port: int, control: Path) -> AsyncIterator[tuple[str, ...]]:
     """Listen on TCP and on the control socket while the block runs; yields the addresses to open in a browser."""
-    # A compressed body is refused in words (`api/body.py`); aiohttp would unpack it first, or answer without them.
-    runner = web.AppRunner(
-        app, handler_cancellation=True, access_log=None, shutdown_timeout=_CLOSE_S, auto_decompress=False
-    )
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_CLOSE_S)
     await runner.setup()
     try:
-        listener = _listen(host, port)
-        await web.SockSite(runner, listener).start()
-        with _owners_socket(control) as owners:
-            await web.SockSite(runner, owners).start()
-            yield _addresses(listener)
+        server = runner.server
+        assert server is not None
+        with closing(_listen(host, port)) as listener, _owners_socket(control) as owners:
+            async with app[CONNECTIONS] as connections:
+                connections.welcome(listener, server)
+                connections.welcome(owners, server)
+                yield _addresses(listener)
     finally:
         await runner.cleanup()
 
@@ -42,7 +44,10 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         is_everywhere = host == "::"
         return socket.create_server(
-            (host, port), family=family, dualstack_ipv6=is_everywhere and socket.has_dualstack_ipv6()
+            (host, port),
+            family=family,
+            backlog=_BACKLOG,
+            dualstack_ipv6=is_everywhere and socket.has_dualstack_ipv6(),
         )
     except OSError as error:
         raise ConfigError(
@@ -61,12 +66,14 @@ def _owners_socket(control: Path) -> Iterator[socket.socket]:
         control.unlink(missing_ok=True)
         listener.bind(str(control))
         control.chmod(0o600)
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise ConfigError(f"The socket {control} cannot be made: {error}. Choose another --state-dir.") from error
     try:
         yield listener
     finally:
+        listener.close()
         control.unlink(missing_ok=True)
 
 
