@@ -31,7 +31,7 @@ BEHIND_BYTES = 256 * 1024
 # What is read ahead of a body that nobody reads; aiohttp's default is four times that, and holds twice what it says.
 _READ_BYTES = 64 * 1024
 # Who is refused while still sending is read on for so long, so as to see why.
-_LINGER_S = 5.0
+_LINGER_S = 2.0
 _LONGEST_SHOWN = 120
 
 Reason: TypeAlias = Literal["idle", "slow_head", "slow_reader", "gave_way"]

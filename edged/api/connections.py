@@ -23,7 +23,7 @@ from collections import Counter
 from contextlib import suppress
 from http import HTTPStatus
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -47,6 +47,8 @@ _NO_FILES_S = 0.5
 # An attack makes thousands of refusals; its owner wants to read of it once.
 _TELL_EVERY_S = 60.0
 _READ_BYTES = 64 * 1024
+# Accepted before others get a turn: a millisecond or so.
+_AT_ONCE = 16
 
 
 class Tell(Protocol):
@@ -116,21 +118,28 @@ class Connections:
 
     async def _accept(self, listener: socket.socket, server: web.Server) -> None:
         loop = asyncio.get_running_loop()
-        is_owners = listener.family == socket.AF_UNIX
         while True:
             try:
-                connected, address = await loop.sock_accept(listener)
+                self._receive(*await loop.sock_accept(listener), listener, server)
+                for _ in range(_AT_ONCE):  # in a storm; the loop's own way takes one each time that it turns
+                    self._receive(*listener.accept(), listener, server)
+            except BlockingIOError:
+                pass  # nobody else is waiting
             except OSError as error:
                 self._tell_once("cannot_accept", reason=str(error), open=self.open)
                 await asyncio.sleep(_NO_FILES_S)
-                continue
-            places = self._owners_places if is_owners else self._places
-            origin = None if is_owners else origin_of(address[0])
-            lack = self._make_room(places, origin)
-            if lack is None:
-                self._enter(connected, server, places, origin)
-            else:
-                self._send_away(connected, places, origin, lack)
+
+    def _receive(self, connected: socket.socket, address: Any, listener: socket.socket, server: web.Server) -> None:
+        """Give somebody a place, or none."""
+        connected.setblocking(False)
+        is_owners = listener.family == socket.AF_UNIX
+        places = self._owners_places if is_owners else self._places
+        origin = None if is_owners else origin_of(address[0])
+        lack = self._make_room(places, origin)
+        if lack is None:
+            self._enter(connected, server, places, origin)
+        else:
+            self._send_away(connected, places, origin, lack)
 
     def _make_room(self, places: Places, origin: str | None) -> Lack | None:
         """Why there is none; somebody who sits may have to go."""
@@ -139,7 +148,7 @@ class Connections:
             return None
         numbered = {number: one for number, one in enumerate(self._open) if one.places is places}
         sitting = [(number, one) for number, connection in numbered.items() if (one := connection.sitting)]
-        loser = who_gives_way(sitting, lack, origin)
+        loser = who_gives_way(sitting, lack, origin, self.deadlines.settled_s)
         if loser is None:
             return lack
         self.cut(numbered[loser], "gave_way")

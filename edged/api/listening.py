@@ -18,7 +18,7 @@ from edged.errors import ConfigError
 # After the drain nothing of value runs any more; what still holds a connection is cut.
 _CLOSE_S = 1.0
 # Who connects while the loop is busy for a moment; further ones' systems try again.
-_BACKLOG = 512
+_BACKLOG = 1024
 
 
 @asynccontextmanager

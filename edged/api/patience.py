@@ -21,6 +21,8 @@ class Deadlines:
     idle_s: float = 30.0
     body_grace_s: float = 5.0
     stall_s: float = 20.0
+    # Who does nothing for so long may lose the place to somebody else, when there is no other.
+    settled_s: float = 5.0
     # A client that keeps one connection for ever gets a new one now and then: a place is not a possession.
     connection_s: float = 600.0
     requests: int = 100

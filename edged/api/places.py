@@ -15,9 +15,6 @@ from typing import Literal, TypeAlias
 
 from edged.errors import QueueFull, RateLimited, Unavailable
 
-# Who connects and is about to ask is not somebody who sits.
-SETTLED_S = 1.0
-
 Lack: TypeAlias = Literal["over_share", "full"]
 
 
@@ -89,11 +86,16 @@ class Places:
         )
 
 
-def who_gives_way(sitting: Iterable[tuple[int, Sitting]], lack: Lack, origin: str | None) -> int | None:
-    """The number of the one who loses the place to a newcomer from `origin`; None where all are busy or just came."""
+def who_gives_way(
+    sitting: Iterable[tuple[int, Sitting]], lack: Lack, origin: str | None, settled_s: float
+) -> int | None:
+    """The number of the one who loses the place to a newcomer from `origin`.
+
+    None where all are busy, or have done nothing for less than `settled_s`: they may be about to.
+    """
     candidates = [
         (one.has_asked, -one.idle_s, number)
         for number, one in sitting
-        if one.idle_s >= SETTLED_S and (lack == "full" or one.origin == origin)
+        if one.idle_s >= settled_s and (lack == "full" or one.origin == origin)
     ]
     return min(candidates)[2] if candidates else None

@@ -18,7 +18,7 @@ from edged.api.connection import BEHIND_BYTES
 from edged.api.connections import CONNECTIONS
 from edged.api.intake import BODIES
 from edged.api.patience import LEAST_BYTES_PER_S, Deadlines, Patience
-from edged.api.places import SETTLED_S, Lack, Places, Sitting, origin_of, room_for, who_gives_way
+from edged.api.places import Lack, Places, Sitting, origin_of, room_for, who_gives_way
 from edged.completion import Delta, Finish
 from edged.errors import QueueFull, RateLimited
 from tests.api.test_server import CHAT, serving
@@ -26,7 +26,7 @@ from tests.fakes import until
 
 QUICK = Deadlines(head_s=0.4, idle_s=0.8, body_grace_s=0.3, stall_s=0.5, look_s=0.05)
 # All that a test does not wait for stays far away.
-PATIENT = Deadlines(head_s=60, idle_s=60, body_grace_s=60, stall_s=60, look_s=0.05)
+PATIENT = Deadlines(head_s=60, idle_s=60, body_grace_s=60, stall_s=60, settled_s=0.2, look_s=0.05)
 ALIVE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LONG = (*[Delta(0, "word " * 200)] * 4000, Finish(0, "stop", 4000))
 
@@ -97,7 +97,7 @@ def head_of(length: int) -> bytes:
 def test_the_deadlines_are_those_that_are_promised() -> None:
     usual = Deadlines()
 
-    assert (usual.head_s, usual.idle_s, usual.body_grace_s, usual.stall_s) == (10, 30, 5, 20)
+    assert (usual.head_s, usual.idle_s, usual.body_grace_s, usual.stall_s, usual.settled_s) == (10, 30, 5, 20, 5)
     assert (usual.requests, usual.connection_s, LEAST_BYTES_PER_S, BEHIND_BYTES) == (100, 600, 1024, 256 * 1024)
 
 
@@ -150,7 +150,7 @@ async def test_an_answer_that_takes_long_is_not_idle(tmp_path: Path) -> None:
 @pytest.mark.parametrize("deadlines", [Deadlines(requests=3), Deadlines(connection_s=0.2)], ids=["requests", "time"])
 async def test_a_connection_ends_with_an_answer_that_says_so(tmp_path: Path, deadlines: Deadlines) -> None:
     async with serving(tmp_path, deadlines=deadlines) as box, line(box.port) as one:
-        answers = []
+        answers: list[tuple[int, dict[str, str], bytes]] = []
         while not answers or "Connection" not in answers[-1][1]:
             one.send(ALIVE)
             answers.append(await one.answer())
@@ -214,7 +214,7 @@ async def test_who_sits_on_a_place_loses_it_to_a_newcomer(tmp_path: Path) -> Non
         await asked.answer()
         lines = [line(box.port) for _ in range(7)]
         sitting = [await one.__aenter__() for one in lines]
-        await asyncio.sleep(SETTLED_S + 0.1)
+        await asyncio.sleep(2 * PATIENT.settled_s)
         async with line(box.port) as newcomer:
             newcomer.send(ALIVE)
 
@@ -426,8 +426,8 @@ SITTING = st.builds(Sitting, ORIGINS, st.booleans(), st.floats(0, 100))
 def test_who_gives_way_has_settled_and_is_the_least_loss(
     sitting: list[Sitting], lack: Lack, origin: str | None
 ) -> None:
-    may = [one for one in sitting if one.idle_s >= SETTLED_S and (lack == "full" or one.origin == origin)]
-    loser = who_gives_way(enumerate(sitting), lack, origin)
+    may = [one for one in sitting if one.idle_s >= 5 and (lack == "full" or one.origin == origin)]
+    loser = who_gives_way(enumerate(sitting), lack, origin, 5.0)
 
     if loser is None:
         assert may == []

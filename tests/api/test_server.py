@@ -289,7 +289,8 @@ async def test_a_stream_that_is_held_too_long_opens_pending_and_beats(
 ) -> None:
     monkeypatch.setattr(streaming, "_HEARTBEAT_S", 0.01)
     ready = asyncio.Event()
-    steps, script = (WORDS, {"admission": ready}) if where == "admission" else ((ready, *WORDS), {})
+    script: dict[str, Any] = {"admission": ready} if where == "admission" else {}
+    steps = WORDS if script else (ready, *WORDS)
     async with (
         serving(tmp_path, *steps, hold_status_s=0.01, **script) as box,
         box.client.post(CHAT, json={**ASKED, "stream": True}) as response,
