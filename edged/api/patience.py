@@ -20,6 +20,8 @@ class Deadlines:
     head_s: float = 10.0
     idle_s: float = 30.0
     body_grace_s: float = 5.0
+    # For who has sent much of a body already.
+    body_silence_s: float = 30.0
     stall_s: float = 20.0
     # Who does nothing for so long may lose the place to somebody else, when there is no other.
     settled_s: float = 5.0
@@ -31,8 +33,8 @@ class Deadlines:
 
     @property
     def body(self) -> Patience:
-        """For who sends a body: little at first, and at most what an idle connection has."""
-        return Patience(self.body_grace_s, max(self.body_grace_s, self.idle_s))
+        """For who sends a body: little at first."""
+        return Patience(self.body_grace_s, self.body_silence_s)
 
     @property
     def reading(self) -> Patience:

@@ -24,7 +24,7 @@ from edged.errors import QueueFull, RateLimited
 from tests.api.test_server import CHAT, serving
 from tests.fakes import until
 
-QUICK = Deadlines(head_s=0.4, idle_s=0.8, body_grace_s=0.3, stall_s=0.5, look_s=0.05)
+QUICK = Deadlines(head_s=0.4, idle_s=0.8, body_grace_s=0.3, body_silence_s=0.8, stall_s=0.5, look_s=0.05)
 # All that a test does not wait for stays far away.
 PATIENT = Deadlines(head_s=60, idle_s=60, body_grace_s=60, stall_s=60, settled_s=0.2, look_s=0.05)
 ALIVE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -193,7 +193,7 @@ class Rush:
 
 
 async def rush(daemon: DaemonProcess, listener: Listener) -> Rush:
-    """A thousand connect at once and ask. Words a second are the listener's, while those who were served stay, and not."""
+    """A thousand connect at once and ask; words a second are those that the listener hears with and without them."""
     usual, port = await words_per_s(listener), port_of(daemon)
     async with AsyncExitStack() as crowd:
         began_s = time.monotonic()
