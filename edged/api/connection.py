@@ -158,12 +158,14 @@ class Connection(web.RequestHandler):
 
     @property
     def sitting(self) -> Sitting | None:
-        """What is to be said of it where it asks nothing."""
+        """What is to be said of it where it has asked nothing for a while."""
         if self._idle_since_s is None or self._head_since_s is not None:
             return None
         if self._line is not None and self._line.get_write_buffer_size():
             return None
-        return Sitting(self.origin, self._requests > 0, time.monotonic() - self._idle_since_s)
+        idle_s, has_asked = time.monotonic() - self._idle_since_s, self._requests > 0
+        settled_s = self._deadlines.settled_s if has_asked else self._deadlines.silent_s
+        return Sitting(self.origin, has_asked, idle_s) if idle_s >= settled_s else None
 
     def left_s(self, now_s: float) -> float:
         """How long it can still stay if it does nothing more; of who is being answered that is not known."""

@@ -148,7 +148,7 @@ class Connections:
             return None
         numbered = {number: one for number, one in enumerate(self._open) if one.places is places}
         sitting = [(number, one) for number, connection in numbered.items() if (one := connection.sitting)]
-        loser = who_gives_way(sitting, lack, origin, self.deadlines.settled_s)
+        loser = who_gives_way(sitting, lack, origin)
         if loser is None:
             return lack
         self.cut(numbered[loser], "gave_way")

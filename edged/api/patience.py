@@ -23,7 +23,9 @@ class Deadlines:
     # For who has sent much of a body already.
     body_silence_s: float = 30.0
     stall_s: float = 20.0
-    # Who does nothing for so long may lose the place to somebody else, when there is no other.
+    # Who does nothing for so long may lose the place to somebody else, when there is no other: who has connected and
+    # not asked (a client asks at once), and who has had an answer.
+    silent_s: float = 1.0
     settled_s: float = 5.0
     # A client that keeps one connection for ever gets a new one now and then: a place is not a possession.
     connection_s: float = 600.0

@@ -20,7 +20,7 @@ Lack: TypeAlias = Literal["over_share", "full"]
 
 @dataclass(frozen=True, slots=True)
 class Sitting:
-    """Somebody who is connected and asks nothing: whether ever, and for how long."""
+    """Somebody who has been connected for long enough to ask and asks nothing: whether ever, and since how long ago."""
 
     origin: str | None
     has_asked: bool
@@ -86,16 +86,9 @@ class Places:
         )
 
 
-def who_gives_way(
-    sitting: Iterable[tuple[int, Sitting]], lack: Lack, origin: str | None, settled_s: float
-) -> int | None:
-    """The number of the one who loses the place to a newcomer from `origin`.
-
-    None where all are busy, or have done nothing for less than `settled_s`: they may be about to.
-    """
+def who_gives_way(sitting: Iterable[tuple[int, Sitting]], lack: Lack, origin: str | None) -> int | None:
+    """The number of the one who loses the place to a newcomer from `origin`; None where nobody just sits."""
     candidates = [
-        (one.has_asked, -one.idle_s, number)
-        for number, one in sitting
-        if one.idle_s >= settled_s and (lack == "full" or one.origin == origin)
+        (one.has_asked, -one.idle_s, number) for number, one in sitting if lack == "full" or one.origin == origin
     ]
     return min(candidates)[2] if candidates else None

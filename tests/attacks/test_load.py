@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import resource
 import socket
@@ -28,6 +29,8 @@ from tests.daemon_process import DaemonProcess, running, until
 
 CONNECTIONS = 256
 ATTEMPTS = 1000
+# For a crowd of 256 of whom some come and go: whoever has gone has a place until that is noticed.
+ROOM = 320
 # What systemd gives a service that asks for nothing.
 LIMITED = ("sh", "-c", 'ulimit -n 1024 && exec "$@"', "limited")
 MOST_BYTES = 256 * 2**20
@@ -57,6 +60,11 @@ def _many_files() -> Iterator[None]:
 
 def port_of(daemon: DaemonProcess) -> int:
     return urlsplit(daemon.url).port or 0
+
+
+def busy() -> float:
+    """How many take turns at each core: as much longer does everything take, here as in the daemon."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def most_bytes(daemon: DaemonProcess) -> int:
@@ -103,13 +111,13 @@ class Crowd:
     async def chats(self, own: Line) -> bool:
         own.send(chat(model="tiny", max_tokens=8, stream=True).replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
         said = await own.ended()
-        self._count("chats", b"data: [DONE]" in said)
+        self._count("chats", b"data: [DONE]" in said, said)
         return False
 
-    def _count(self, what: str, is_right: bool) -> None:
+    def _count(self, what: str, is_right: bool, said: bytes = b"") -> None:
         self.answers[what] += 1
         if not is_right:
-            self.wrong.append(what)
+            self.wrong.append(f"{what}: {said[-400:]!r}")
 
     async def dawdles(self, name: str, first: bytes, pause_s: float) -> None:
         """Send `first` and then a byte now and then, until hung up on; begin again while the others go on."""
@@ -143,17 +151,17 @@ class Crowd:
 async def crowd_in(port: int, for_s: float) -> Crowd:
     """256 clients at once for `for_s`, then until the last of those who dawdle is gone."""
     crowd = Crowd(port)
-    good = [crowd.asks_for_health] * 24 + [crowd.asks_for_models] * 8 + [crowd.chats] * 8
+    good = [crowd.asks_for_health] * 28 + [crowd.asks_for_models] * 8 + [crowd.chats] * 4
     head, body = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ", head_of(10_000) + b"{"
     tasks = [
         *(crowd.behaves(ask) for ask in good),
         *(crowd.dawdles("silent", b"", 1000) for _ in range(40)),
-        *(crowd.dawdles("head", head, 1) for _ in range(72)),
+        *(crowd.dawdles("head", head, 1) for _ in range(80)),
         *(crowd.dawdles("body", body, 1) for _ in range(72)),
-        *(crowd.does_not_read() for _ in range(4)),
-        *(crowd.storms() for _ in range(20)),
+        *(crowd.does_not_read() for _ in range(2)),  # with those who chat fewer than there are slots
+        *(crowd.storms() for _ in range(22)),
     ]
-    assert len(tasks) < CONNECTIONS, "one is for whoever looks on"
+    assert len(tasks) == CONNECTIONS
     async with asyncio.TaskGroup() as group:
         for task in tasks:
             group.create_task(task)
@@ -164,19 +172,24 @@ async def crowd_in(port: int, for_s: float) -> Crowd:
 
 @pytest.mark.timeout(600)
 def test_who_behaves_notices_nothing_of_a_crowd_and_nothing_of_it_stays(
-    daemon: DaemonProcess, request: pytest.FixtureRequest
+    tiny: Path, request: pytest.FixtureRequest
 ) -> None:
-    with nothing_stays(daemon):
-        crowd = asyncio.run(crowd_in(port_of(daemon), request.config.getoption("--load-s")))
+    config = f'[http]\nconnections = {ROOM}\n[models]\ndefault = "tiny"\n'
+    with running({"tiny": tiny}, config, within=LIMITED) as daemon:
+        daemon.worker_pid("tiny")
+        post(daemon, asking())
+        with nothing_stays(daemon):
+            crowd = asyncio.run(crowd_in(port_of(daemon), request.config.getoption("--load-s")))
+        highest_bytes = most_bytes(daemon)
 
     assert crowd.wrong == []
     assert min(crowd.answers.values()) > 20
-    assert sorted(crowd.health_s)[int(0.99 * len(crowd.health_s))] < MOST_HEALTH_S
+    assert sorted(crowd.health_s)[int(0.99 * len(crowd.health_s))] < MOST_HEALTH_S * busy()
     assert max(crowd.stays_s["silent"]) < USUAL.idle_s + LATE_S
     assert max(crowd.stays_s["head"]) < USUAL.head_s + LATE_S
     assert max(crowd.stays_s["body"]) < USUAL.body_grace_s + 2 * LATE_S, "after a refusal more is read for a moment"
     assert min(crowd.stays_s["head"]) > USUAL.head_s - LATE_S, "and nobody is hung up on early"
-    assert most_bytes(daemon) < MOST_BYTES
+    assert highest_bytes < MOST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +210,7 @@ async def rush(daemon: DaemonProcess, listener: Listener) -> Rush:
     usual, port = await words_per_s(listener), port_of(daemon)
     async with AsyncExitStack() as crowd:
         began_s = time.monotonic()
-        lines = await asyncio.gather(*(crowd.enter_async_context(line(port)) for _ in range(ATTEMPTS)))
-        for one in lines:
-            one.send(ALIVE)
-        statuses = Counter(await asyncio.gather(*map(status_of, lines)))
+        statuses = Counter(await asyncio.gather(*(status_of(crowd, port) for _ in range(ATTEMPTS))))
         took_s = time.monotonic() - began_s
         held = await words_per_s(listener)
         sockets = psutil.Process(daemon.pid).net_connections("tcp")
@@ -209,9 +219,11 @@ async def rush(daemon: DaemonProcess, listener: Listener) -> Rush:
     return Rush(statuses[200], statuses[503], statuses[0], took_s, connected, held, usual)
 
 
-async def status_of(one: Line) -> int:
-    """0 where there was no answer."""
+async def status_of(crowd: AsyncExitStack, port: int) -> int:
+    """Connect and ask, and stay; 0 where there was no answer."""
     try:
+        one = await crowd.enter_async_context(line(port))
+        one.send(ALIVE)
         status, headers, body = await one.answer()
     except (OSError, EOFError):
         return 0
