@@ -47,6 +47,12 @@ class Http(Section):
         description="How long a stream holds its status back so that an early error can still be one.",
     )
     body_bytes: int = Field(16 * 2**20, ge=2**20, le=2**30, description="Largest request body.")
+    connections: int = Field(
+        256, ge=8, le=2**16, description="Connections at once, as far as there are files for them."
+    )
+    connections_per_address: int = Field(
+        32, ge=1, le=2**16, description="How many of them one address may have; programs on this machine: all."
+    )
 
     @property
     def address(self) -> str:

@@ -47,6 +47,9 @@ The classes know nothing of HTTP: `api/errors.py` maps each to a status. `code` 
 
 from __future__ import annotations
 
+import math
+import random
+
 # Memory that others take is given back when somebody closes a program, not in a second.
 _MEMORY_FREED_S = 60.0
 
@@ -230,6 +233,17 @@ class Unavailable(EdgedError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = max(1.0, retry_after_s)
+        self._chance = random.random()
+
+    @property
+    def come_back_s(self) -> int:
+        """When to come back, in whole seconds: the estimate and up to a third more, the same whenever it is asked.
+
+        Who was refused together shall not come back together. One second is what is said without an estimate.
+        """
+        whole_s = math.ceil(self.retry_after_s)
+        spread_s = max(1, whole_s // 3) if self.retry_after_s > 1 else 0
+        return whole_s + round(self._chance * spread_s)
 
 
 class QueueFull(Unavailable):

@@ -32,6 +32,7 @@ class StartDaemon(Protocol):
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the long tests are: as they stand in the suite, or as far as somebody wants to go."""
     parser.addoption("--samples", type=int, default=3, help="answers for each JSON schema; 20 take minutes")
+    parser.addoption("--load-s", type=float, default=20, help="how long clients crowd in; 300 take six minutes")
     parser.addoption(
         "--states", type=int, default=150, help="states after a power cut; 5000 take minutes (--timeout 900)"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
@@ -108,7 +107,7 @@ def codes_of(status: int) -> list[str]:
 def headers_of(error: EdgedError) -> dict[str, str]:
     """Headers that an error brings: when to come back, which methods there are."""
     if isinstance(error, errors.Unavailable):
-        return {"Retry-After": str(math.ceil(error.retry_after_s))}
+        return {"Retry-After": str(error.come_back_s)}
     if isinstance(error, errors.Unauthorized):
         return {"WWW-Authenticate": 'Bearer realm="edged"'}  # RFC 9110, 11.6.1: a 401 says how
     if isinstance(error, errors.MethodNotAllowed):
@@ -150,7 +149,7 @@ def _own(error: EdgedError) -> dict[str, Any]:
     """What edged adds to an error in every dialect."""
     own: dict[str, Any] = {"code": error.code, "src": "edged"}
     if isinstance(error, errors.Unavailable):
-        own["retry_after_s"] = math.ceil(error.retry_after_s)  # in a stream there is no header for it any more
+        own["retry_after_s"] = error.come_back_s  # in a stream there is no header for it any more
     if isinstance(error, errors.ModelTooLarge):
         own |= {"needed_bytes": error.needed_bytes, "available_bytes": error.available_bytes}
     if isinstance(error, errors.ModelLoading):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +14,13 @@ import psutil
 from aiohttp import web
 
 from edged.api import guard
+from edged.api.connections import CONNECTIONS
 from edged.errors import ConfigError
 
 # After the drain nothing of value runs any more; what still holds a connection is cut.
 _CLOSE_S = 1.0
-# A handshake is a round trip or two and milliseconds of arithmetic; asyncio would wait for one for a minute.
-_HANDSHAKE_S = 10.0
+# Who connects while the loop is busy for a moment; further ones' systems try again.
+_BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,41 +39,26 @@ async def serving(
 
     Yields the addresses to open in a browser, those without TLS first.
     """
-    # A compressed body is refused in words (`api/body.py`); aiohttp would unpack it first, or answer without them.
-    runner = web.AppRunner(
-        app, handler_cancellation=True, access_log=None, shutdown_timeout=_CLOSE_S, auto_decompress=False
-    )
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_CLOSE_S)
     await runner.setup()
     try:
-        listener = _listen(host, port)
-        await web.SockSite(runner, listener).start()
-        async with AsyncExitStack() as further:
-            owners = further.enter_context(_owners_socket(control))
-            await web.SockSite(runner, owners).start()
-            addresses = _addresses(listener, "http")
+        server = runner.server
+        assert server is not None
+        with ExitStack() as listeners:
             if secured is not None:
-                await further.enter_async_context(_speaking_tls(runner, secured))
-                addresses += _addresses(secured.listener, "https")
-            yield addresses
+                listeners.enter_context(secured.listener)
+            listener = listeners.enter_context(_listen(host, port))
+            owners = listeners.enter_context(_owners_socket(control))
+            async with app[CONNECTIONS] as connections:
+                connections.welcome(listener, server)
+                connections.welcome(owners, server)
+                addresses = _addresses(listener, "http")
+                if secured is not None:
+                    connections.welcome(secured.listener, server, secured.context)
+                    addresses += _addresses(secured.listener, "https")
+                yield addresses
     finally:
         await runner.cleanup()
-
-
-@asynccontextmanager
-async def _speaking_tls(runner: web.AppRunner, secured: Secured) -> AsyncIterator[None]:
-    """Let `runner` answer there, too. aiohttp's own sites cannot be told how long a handshake may take."""
-    assert runner.server is not None
-    server = await asyncio.get_running_loop().create_server(
-        runner.server,
-        sock=secured.listener,
-        ssl=secured.context,
-        ssl_handshake_timeout=_HANDSHAKE_S,
-        ssl_shutdown_timeout=_CLOSE_S,
-    )
-    try:
-        yield
-    finally:
-        server.close()  # what is open the runner ends
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -81,7 +66,10 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
     is_everywhere = host == "::"
     return socket.create_server(
-        (host, port), family=family, dualstack_ipv6=is_everywhere and socket.has_dualstack_ipv6()
+        (host, port),
+        family=family,
+        backlog=_BACKLOG,
+        dualstack_ipv6=is_everywhere and socket.has_dualstack_ipv6(),
     )
 
 
@@ -106,12 +94,14 @@ def _owners_socket(control: Path) -> Iterator[socket.socket]:
         control.unlink(missing_ok=True)
         listener.bind(str(control))
         control.chmod(0o600)
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise ConfigError(f"The socket {control} cannot be made: {error}. Choose another --state-dir.") from error
     try:
         yield listener
     finally:
+        listener.close()
         control.unlink(missing_ok=True)
 
 

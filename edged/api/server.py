@@ -1,7 +1,7 @@
 """The route table and the one middleware stack that every request passes.
 
-    request ─▶ envelope ─▶ guard ─▶ lock ─▶ handler
-               id, errors   Host, Origin   who, and whether they may
+    request ─▶ attended ─▶ envelope ─▶ guard ─▶ lock ─▶ handler
+               its time    id, errors   Host, Origin   who, and whether they may
 
 A route declares its scope, and a path that is not in the table does not exist: what is forgotten is closed, not open.
 """
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from edged.access.decision import Need, decide
@@ -25,11 +25,15 @@ from edged.api import guard, page
 from edged.api.catalogue import Catalogue
 from edged.api.chats import Chats
 from edged.api.claims import Claims
+from edged.api.connection import attended, say_goodbye
+from edged.api.connections import CONNECTIONS, Connections
 from edged.api.description import Description
 from edged.api.errors import defect, dialect_of, error_body, headers_of, status_of
 from edged.api.exposed import REQUEST_ID, Exposed, Route
+from edged.api.intake import BODIES, Bodies
 from edged.api.measures import Measures
 from edged.api.operation import Operation
+from edged.api.patience import Deadlines
 from edged.api.people import People
 from edged.api.pulls import Downloads
 from edged.api.scrubs import Scrubs
@@ -38,7 +42,7 @@ from edged.api.transport import transport_of
 from edged.api.trust import Trust
 from edged.api.uploads import Imports
 from edged.api.visitor import URL_KEYS, VISITOR, identify, set_cookie
-from edged.errors import DiskFull, EdgedError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
+from edged.errors import DiskFull, EdgedError, InvalidRequest, MethodNotAllowed, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +71,8 @@ async def _page(request: web.Request, asset: page.Asset) -> web.StreamResponse:
     return page.respond(request, asset)
 
 
-def build_app(exposed: Exposed) -> web.Application:
-    """The application: table, middlewares, limits."""
+def build_app(exposed: Exposed, deadlines: Deadlines | None = None) -> web.Application:
+    """The application: table, middlewares, limits; `deadlines` where clients are to have others than the usual."""
     http = exposed.config.http
     names = guard.own_names() | {name.lower() for name in http.allowed_hosts}
     table = routes(exposed)
@@ -77,17 +81,30 @@ def build_app(exposed: Exposed) -> web.Application:
     needs = {(route.method, route.path): route.scope for route in table}
     origins = frozenset(origin.lower() for origin in exposed.config.access.origins)
     app = web.Application(
-        client_max_size=http.body_bytes,
-        middlewares=[_envelope, _guard(names, needs, origins), _lock(needs, exposed.access)],
+        middlewares=[attended, _envelope, _guard(names, needs, origins), _lock(needs, exposed.access)]
     )
+    deadlines = deadlines or Deadlines()
+    app[BODIES] = Bodies(http.body_bytes, deadlines)
+    app[CONNECTIONS] = Connections(http.connections, http.connections_per_address, deadlines, exposed.journal.tell)
+    exposed.metrics.door = app[CONNECTIONS]
     for route in table:
         if route.method == "GET":
-            app.router.add_get(route.path, route.handler)  # answers HEAD as well
+            app.router.add_get(route.path, route.handler, expect_handler=_expected)  # answers HEAD as well
         else:
-            app.router.add_route(route.method, route.path, route.handler)
+            app.router.add_route(route.method, route.path, route.handler, expect_handler=_expected)
     app.on_response_prepare.append(partial(_tell, origins))
+    app.on_response_prepare.append(say_goodbye)
     app.on_shutdown.append(exposed.close)
     return app
+
+
+async def _expected(request: web.Request) -> None:
+    """What a client wants to hear before it sends its body. Raises `InvalidRequest` for all but the one thing."""
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        raise InvalidRequest("Nothing but 100-continue can be expected.")
+    if request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # this was no answer yet
 
 
 async def _tell(origins: frozenset[str], request: web.Request, response: web.StreamResponse) -> None:
@@ -176,8 +193,6 @@ def _translate(error: web.HTTPException, request: web.Request) -> EdgedError:
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = tuple(sorted(error.allowed_methods))
         return MethodNotAllowed(f"{_shown(request)} takes {', '.join(allowed)}, not {request.method}.", allowed=allowed)
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return PayloadTooLarge(f"The body exceeds {request._client_max_size} bytes ([http] body_bytes).")
     if isinstance(error, web.HTTPNotFound):
         return NotFound(f"There is nothing at {_shown(request)}.")
     return InvalidRequest(f"The request was refused: {error.reason}.")

@@ -22,6 +22,7 @@ from edged.api import listening
 from edged.api import stream as streaming
 from edged.api.errors import headers_of, openai_body, status_of
 from edged.api.exposed import Exposed
+from edged.api.patience import Deadlines
 from edged.api.server import build_app, routes
 from edged.completion import Delta, Finish
 from edged.config import Config, Engine, Http, Limits
@@ -69,10 +70,18 @@ class Box:
 
 
 @asynccontextmanager
-async def serving(tmp_path: Path, *steps: Any, hold_status_s: float = 60.0, **script: Any) -> AsyncIterator[Box]:
+async def serving(
+    tmp_path: Path,
+    *steps: Any,
+    hold_status_s: float = 60.0,
+    deadlines: Deadlines | None = None,
+    http: dict[str, Any] | None = None,
+    **script: Any,
+) -> AsyncIterator[Box]:
     backend = ScriptedBackend(Script(steps or WORDS, **script))
+    settings = {"hold_status_s": hold_status_s, "allowed_hosts": ("box.lan",), "body_bytes": 2**20, **(http or {})}
     config = Config(
-        http=Http(hold_status_s=hold_status_s, allowed_hosts=("box.lan",), body_bytes=2**20),
+        http=Http.model_validate(settings),
         engine=Engine(sequences=4),
         limits=Limits(text_bytes=2**16),
     )
@@ -85,7 +94,7 @@ async def serving(tmp_path: Path, *steps: Any, hold_status_s: float = 60.0, **sc
         config, Observed(backend, journal), router, local, pool, store, journal, metrics,
         *shelves(store, journal), lambda: "guide", 0.0,
     )  # fmt: skip
-    box = Box(backend, journal, exposed, build_app(exposed))
+    box = Box(backend, journal, exposed, build_app(exposed, deadlines))
     async with listening.serving(box.app, "127.0.0.1", 0, tmp_path / "sock") as addresses:
         box.port = int(addresses[0].rsplit(":", 1)[1])
         async with (
@@ -234,7 +243,18 @@ def test_every_error_has_the_status_of_the_design(kind: type[EdgedError]) -> Non
 
 def test_retry_after_is_whole_seconds_and_never_zero() -> None:
     assert headers_of(Unavailable("x", retry_after_s=0.01)) == {"Retry-After": "1"}
-    assert headers_of(Unavailable("x", retry_after_s=2.1)) == {"Retry-After": "3"}
+    assert headers_of(Unavailable("x", retry_after_s=2.1))["Retry-After"] in ("3", "4")
+
+
+def test_who_was_refused_together_does_not_come_back_together() -> None:
+    refusals = [Unavailable("x", retry_after_s=30) for _ in range(200)]
+    told = {headers_of(refusal)["Retry-After"] for refusal in refusals}
+
+    assert len(told) > 5
+    assert {int(seconds) for seconds in told} <= set(range(30, 41))
+    for refusal in refusals:
+        body = openai_body(refusal)["error"]
+        assert str(body["retry_after_s"]) == headers_of(refusal)["Retry-After"], "header and body say the same"
 
 
 def test_an_over_long_prompt_is_told_in_llama_servers_numbers() -> None:
@@ -305,7 +325,8 @@ async def test_a_stream_that_is_held_too_long_opens_pending_and_beats(
 ) -> None:
     monkeypatch.setattr(streaming, "_HEARTBEAT_S", 0.01)
     ready = asyncio.Event()
-    steps, script = (WORDS, {"admission": ready}) if where == "admission" else ((ready, *WORDS), {})
+    script: dict[str, Any] = {"admission": ready} if where == "admission" else {}
+    steps = WORDS if script else (ready, *WORDS)
     async with (
         serving(tmp_path, *steps, hold_status_s=0.01, **script) as box,
         box.client.post(CHAT, json={**ASKED, "stream": True}) as response,

@@ -4,37 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from edged.api import listening
+from edged.api.connections import CONNECTIONS, Connections
 from edged.api.listening import Secured
+from edged.api.patience import Deadlines
 from edged.api.server import build_app
 from edged.api.transport import transport_of
 from edged.api.trust import install_url, trust_body
+from edged.config import Config, Http
 from edged.tls.context import Facts, Tls
 from edged.tls.device import DeviceCertificate
 from edged.tls.names import names_of
 from tests.api.test_server import exposed_without_sockets
+from tests.fakes import until
 
 FORGED = {"X-Forwarded-Proto": "https", "Forwarded": "proto=https", "X-Forwarded-For": "127.0.0.1"}
 GIVEN = Facts(("box.example",), datetime(2027, 1, 1, tzinfo=UTC))
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[tuple[str, str, str]]:
+async def serving(
+    folder: Path, deadlines: Deadlines | None = None, http: Mapping[str, Any] | None = None
+) -> AsyncIterator[tuple[str, str, str]]:
     """All routes, and one that says how a request has come: the addresses for http and https, and the authority."""
     exposed = exposed_without_sockets(folder)
+    exposed.config = Config(http=Http.model_validate(http or {}))
     async with Tls(DeviceCertificate(folder / "tls", lambda: names_of(["kitchen"], [])), exposed.journal.tell) as tls:
         exposed.certified = lambda: tls.facts
         secured = Secured(listening.listen("127.0.0.1", 0), tls.context)
-        async with listening.serving(build_app(exposed), "127.0.0.1", 0, folder / "sock", secured) as addresses:
+        async with listening.serving(
+            build_app(exposed, deadlines), "127.0.0.1", 0, folder / "sock", secured
+        ) as addresses:
             exposed.addresses = addresses
             plain, encrypted = addresses
             assert tls.facts.authority is not None
@@ -49,6 +59,7 @@ async def telling_how(folder: Path) -> AsyncIterator[tuple[str, str, ssl.SSLCont
         return web.Response(text=transport_of(request))
 
     app = web.Application()
+    app[CONNECTIONS] = Connections(8, 8, Deadlines())
     app.router.add_get("/", how)
     async with Tls(DeviceCertificate(folder / "tls", lambda: names_of([], [])), lambda *_, **__: None) as tls:
         secured = Secured(listening.listen("127.0.0.1", 0), tls.context)
@@ -112,14 +123,40 @@ async def test_a_certificate_of_the_owners_has_no_authority_to_install(tmp_path:
             assert (await response.json())["authority"] is None
 
 
-async def test_who_begins_a_handshake_and_stops_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "_HANDSHAKE_S", 0.05)
-    async with serving(tmp_path) as (_, encrypted, _authority):
+async def test_who_begins_a_handshake_and_stops_is_cut_off(tmp_path: Path) -> None:
+    async with serving(tmp_path, Deadlines(handshake_s=0.05)) as (_, encrypted, _authority):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(encrypted.rpartition(":")[2]))
         writer.write(b"\x16\x03\x01\x02\x00")  # the head of a ClientHello, and nothing behind it
         async with asyncio.timeout(10):
             assert await reader.read() == b""
         writer.close()
+
+
+async def test_who_begins_a_handshake_and_stops_loses_the_place_to_a_newcomer(tmp_path: Path) -> None:
+    deadlines = Deadlines(handshake_s=60, silent_s=0.05)
+    async with serving(tmp_path, deadlines, {"connections": 8}) as (_, encrypted, authority):
+        port = int(encrypted.rpartition(":")[2])
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+        for _, writer in silent:
+            writer.write(b"\x16\x03\x01\x02\x00")
+        await asyncio.sleep(4 * deadlines.silent_s)
+        trusting = ssl.create_default_context(cadata=authority)
+        async with aiohttp.ClientSession() as client, client.get(f"{encrypted}/healthz", ssl=trusting) as response:
+            assert response.status == 200
+            await until(lambda: sum(reader.at_eof() or reader.exception() is not None for reader, _ in silent) == 1)
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_who_comes_when_every_place_is_taken_is_told_nothing_that_is_no_tls(tmp_path: Path) -> None:
+    async with serving(tmp_path, Deadlines(silent_s=60), {"connections": 8}) as (_, encrypted, _authority):
+        port = int(encrypted.rpartition(":")[2])
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        for _, one in (*silent, (reader, writer)):
+            one.close()
 
 
 async def test_plain_http_on_the_port_for_https_gets_no_answer_and_no_traceback(

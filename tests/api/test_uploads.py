@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from edged.api import listening
+from edged.api.patience import Deadlines
 from edged.api.server import build_app
 from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
@@ -27,12 +27,12 @@ DATA = model()
 
 
 @asynccontextmanager
-async def device(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
+async def device(tmp_path: Path, deadlines: Deadlines | None = None) -> AsyncIterator[aiohttp.ClientSession]:
     exposed = exposed_without_sockets(tmp_path)
     await asyncio.to_thread(exposed.store.ready)
     async with (
         asyncio.timeout(20),
-        listening.serving(build_app(exposed), "127.0.0.1", 0, tmp_path / "sock") as addresses,
+        listening.serving(build_app(exposed, deadlines), "127.0.0.1", 0, tmp_path / "sock") as addresses,
         aiohttp.ClientSession(addresses[0], headers=owners_headers(exposed.access)) as client,
     ):
         yield client
@@ -132,11 +132,8 @@ async def test_who_was_cut_off_at_the_very_end_finishes_it_with_nothing_more(tmp
         assert sorted(await names(client)) == ["guide", "mine"]
 
 
-async def test_who_vanishes_without_a_word_keeps_nobody_from_going_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("edged.api.uploads._STALL_S", 0.2)
-    async with device(tmp_path) as client:
+async def test_who_vanishes_without_a_word_keeps_nobody_from_going_on(tmp_path: Path) -> None:
+    async with device(tmp_path, Deadlines(body_grace_s=0.2, body_silence_s=0.2)) as client:
         _, upload = await announce(client)
         reader, writer = await begun(client, upload["id"], DATA[:100_000])
         assert b"200 OK" not in await reader.readline()
