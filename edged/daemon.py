@@ -148,13 +148,16 @@ async def run(config: Config, state: Path) -> None:
         tls = await encrypted(life, config, state, journal.tell)
         if tls is not None:
             exposed.certified = lambda: tls[0].facts
-        if config.models.preload:  # before anybody can ask for another, which it would be loaded beside
-            pool.warm(await asyncio.to_thread(lambda: default(store.models())))
+        preloaded = await asyncio.to_thread(lambda: default(store.models())) if config.models.preload else None
         serving = listening.serving(
             *(server.build_app(exposed), config.http.address, config.http.port, control_socket(state)),
             tls[1] if tls else None,
         )
         exposed.addresses = await life.enter_async_context(serving)
+        # The sockets are ours, and nobody is accepted before this coroutine waits again: so nobody can ask for another
+        # model, which this one would be loaded beside.
+        if preloaded is not None:
+            pool.warm(preloaded)
         journal.tell("listening", address=" ".join(exposed.addresses))
         life.push_async_callback(drain, pool, journal, keeping, config.limits.drain_s)
         if reaches_beyond:
