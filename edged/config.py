@@ -75,15 +75,9 @@ class Access(Section):
     url_keys: bool | None = Field(
         None, description="Let programs that take nothing but an address send their key in it: http://BOX/k/KEY/v1."
     )
-    origins: tuple[Origin, ...] = Field(
-        (), description="Pages of other sites that may use this device with a key, such as https://app.example."
-    )
-    claim_hash: ClaimHash | None = Field(
-        None, description="Hash of a code printed on the device, as `edged claim --hash` makes it; else one is shown."
-    )
-    issue_file: Path | None = Field(
-        None, description="File in /etc/issue.d where the console shows the code until the device is claimed."
-    )
+    origins: tuple[Origin, ...] = Field((), description="Pages of other sites that may ask with a key.")
+    claim_hash: ClaimHash | None = Field(None, description="Hash of a printed code, from `edged claim --hash`.")
+    issue_file: Path | None = Field(None, description="File in /etc/issue.d in which the console shows the code.")
 
 
 class Tls(Section):

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.error import URLError
 
 import psutil
 
 from edged import control
+from edged.errors import EdgedError
 
 ROOT = Path(__file__).parents[1]
 # Everything here takes well under a second on an idle machine; a test that waits longer than this has found a defect.
@@ -164,7 +164,7 @@ class DaemonProcess:
             return False
         try:
             return bool(self.get("/readyz"))
-        except URLError:
+        except EdgedError:
             return False
 
     def _is_alive(self) -> bool:
