@@ -17,7 +17,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints, ValidationError, model_validator
 
 from edged import misconfigured, secret
 from edged.errors import ConfigError
@@ -40,6 +40,7 @@ class Http(Section):
     port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 lets the system choose one.")
     open: bool = Field(False, description="Listen on every interface. Until somebody owns it, it serves nobody else.")
     allowed_hosts: tuple[str, ...] = Field((), description="Further host names that this device is called by.")
+    proxies: tuple[IPvAnyNetwork, ...] = Field((), description="Reverse proxies whose X-Forwarded-… are believed.")
     hold_status_s: float = Field(
         10.0,
         gt=0,
@@ -72,9 +73,7 @@ class Access(Section):
 
     lan_chat: bool | None = Field(None, description="Let everybody who reaches the device chat, unless they abuse it.")
     supervised: bool | None = Field(None, description="Tell on every screen that the owner can read what is written.")
-    url_keys: bool | None = Field(
-        None, description="Let programs that take nothing but an address send their key in it: http://BOX/k/KEY/v1."
-    )
+    url_keys: bool | None = Field(None, description="Let programs send their key in the address: http://BOX/k/KEY/v1.")
     origins: tuple[Origin, ...] = Field((), description="Pages of other sites that may ask with a key.")
     claim_hash: ClaimHash | None = Field(None, description="Hash of a printed code, from `edged claim --hash`.")
     issue_file: Path | None = Field(None, description="File in /etc/issue.d in which the console shows the code.")

@@ -100,7 +100,8 @@ async def run(config: Config, state: Path) -> None:
         release = pool.memory.quarantine.release
         scrub = Scrub(store, pulls, journal.tell, lambda: journal.running > 0, release)
         scrubbing = await life.enter_async_context(Scrubbing(scrub))
-        reaches_beyond = not guard.is_loopback(config.http.address)
+        # Behind a proxy that listens elsewhere, who asks may be anywhere.
+        reaches_beyond = bool(config.http.proxies) or not guard.is_loopback(config.http.address)
         database = life.enter_context(opened(state / DATABASE, STEPS))
         access = await asyncio.to_thread(
             partial(Access, Register(database), config.access, journal.tell, reaches_beyond=reaches_beyond)

@@ -77,8 +77,15 @@ class Claiming:
 
     def new_code(self, role: Role, name: str = "") -> str:
         """One more code, for whoever enters it first within ten minutes."""
+        return self._offer(Code(b"", role, math.inf, name))
+
+    def code_for(self, user: User) -> str:
+        """A code that makes the browser that it is entered in first one more of this person's."""
+        return self._offer(Code(b"", user.role, math.inf, user_id=user.id))
+
+    def _offer(self, blank: Code) -> str:
         text, now_s = pairing.new_code(), self.now_s()
-        code = Code(pairing.digest_of(text), role, now_s + LIFE_S, name)
+        code = replace(blank, digest=pairing.digest_of(text), until_s=now_s + LIFE_S)
         self._pairing = pairing.offer(self._pairing, code, now_s)
         return text
 
@@ -99,13 +106,22 @@ class Claiming:
                 raise Forbidden("That is not the code, or no longer. It is the newest that the device has shown.")
             was_claimed = self._access.is_claimed
             try:
-                user, issued = await self._access.add_user(name or code.name or code.role, code.role, label)
+                user, issued = await self._let_in(code, name, label)
             except EdgedError:
                 self._pairing = replace(self._pairing, codes=(*self._pairing.codes, code))
                 raise
         if not was_claimed:
             await self._post("")
         return user, issued
+
+    async def _let_in(self, code: Code, name: str, label: str) -> tuple[User, Issued]:
+        """What the code grants. Raises `NotFound` where the person whose it was has been removed meanwhile."""
+        if not code.user_id:
+            return await self._access.add_user(name or code.name or code.role, code.role, label)
+        user = self._access.users.get(code.user_id)
+        if user is None:
+            raise NotFound("Who made this code is no longer among the people of this device.")
+        return user, await self._access.add_session(user, label)
 
     def knock(self, label: str, address: str) -> Knock:
         """A browser asks to be let in; an owner compares the number. Raises `RateLimited`: one at a time each."""

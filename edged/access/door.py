@@ -24,6 +24,7 @@ from edged.access.meter import Meter
 from edged.access.people import OF_ROLE, Ceiling, Key, Quota, Role, Scope, Session, User, Visitor, of_key, of_session
 from edged.access.quota import DAY_S
 from edged.access.register import Register
+from edged.access.tokens import Tokens
 from edged.config import Access as Chosen
 from edged.errors import Conflict, DiskFull, NotFound
 
@@ -62,6 +63,7 @@ class Access:
         self.users, self.sessions, self.keys = found.users, found.sessions, found.keys
         self._chosen = found.chosen
         self.meter = Meter(register, self.keys, found.used, clock)
+        self.tokens = Tokens(self.users, self.sessions, self.keys, clock)
         self._failures = Failures(clock)
         self._previous: dict[str, tuple[bytes, float]] = {}
         self._works: set[asyncio.Task[Any]] = set()
@@ -125,8 +127,8 @@ class Access:
             raise self._failures.refusal(address, "This request carries several different keys. Send one.")
         for text in texts:
             credential = read(text)
-            if credential is not None and (key := self._key(credential)):
-                return of_key(key)
+            if credential is not None and (bearer := self._bearer(credential)):
+                return bearer
             if is_ours(text) or not anybody(self.situation).scopes:
                 raise self._failures.refusal(
                     address, "This key is not valid here: it is wrong, has expired or was revoked."
@@ -251,6 +253,12 @@ class Access:
         self._tell("key_revoked", key=id)
 
     # Inside
+
+    def _bearer(self, credential: Credential) -> Visitor | None:
+        """Whom a key or a token stands for."""
+        if credential.kind == "edt":
+            return self.tokens.visitor(credential)
+        return of_key(key) if (key := self._key(credential)) else None
 
     def _key(self, credential: Credential) -> Key | None:
         key = self.keys.get(credential.id) if credential.kind == "edk" else None

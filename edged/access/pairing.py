@@ -36,13 +36,17 @@ _SALT_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A code that is out: who has it becomes `role`, called `name` unless they say otherwise."""
+    """A code that is out: who has it becomes `role`, called `name` unless they say otherwise.
+
+    With a `user_id` it is for one more browser of that person.
+    """
 
     digest: bytes
     role: Role
     until_s: float
     name: str = ""
     tries: int = TRIES
+    user_id: str = ""
 
     @property
     def is_preset(self) -> bool:

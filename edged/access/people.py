@@ -74,13 +74,17 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks. `account` owns what is stored and has a share; `open` is everybody who need not say who they are."""
+    """Who asks. `account` owns what is stored and has a share; `open` is everybody who need not say who they are.
+
+    What `is_lent` came as a device token, and can be lent no further.
+    """
 
     account: str
     scopes: frozenset[Scope]
     user: User | None = None
     session: Session | None = None
     key: Key | None = None
+    is_lent: bool = False
 
     @property
     def is_known(self) -> bool:

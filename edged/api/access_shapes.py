@@ -43,7 +43,18 @@ ACCESS_SHAPES: dict[str, Schema] = {
     "Knocks": object_of(
         {"requests": list_of(object_of({"number": TEXT, "label": TEXT, "address": TEXT, "until_s": NUMBER}))}
     ),
-    "Invitation": object_of({"code": TEXT, "url": TEXT, "until_s": NUMBER}),
+    "Invitation": object_of(
+        {
+            "code": TEXT,
+            "url": TEXT,
+            "qr": {**TEXT, "description": "`url` for a camera: an SVG as a data URI."},
+            "until_s": NUMBER,
+        }
+    ),
+    "LentToken": object_of(
+        {"token": {**TEXT, "description": "Shown now and never again."}, "until_s": NUMBER},
+        about="Lets a program chat for whoever asked for it.",
+    ),
     "Sessions": object_of(
         {
             "sessions": list_of(

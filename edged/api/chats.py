@@ -24,6 +24,7 @@ from edged.api.openai_answer import OpenAIAnswer
 from edged.api.replay import CONVERSATION, Tape, conversation_of
 from edged.api.responses import ResponsesBody
 from edged.api.responses_answer import ResponsesAnswer
+from edged.api.transport import address_of
 from edged.api.visitor import account_of, caller_of, owned
 from edged.chat import Caller, ChatRequest
 from edged.errors import InvalidRequest
@@ -129,7 +130,7 @@ class Chats:
         wishes.apply(request.headers, ChatRequest(request[REQUEST_ID]))  # a header that says nothing known is told so
         if asked.errand == "load":
             model = (await self._exposed.router.route(asked.model)).model
-            caller = caller_of(request, Caller("ollama", address=request.remote or ""))
+            caller = caller_of(request, Caller("ollama", address=address_of(request)))
             await self._exposed.local.load(model, caller, asked.keep_alive_s)
         else:
             model = await self._exposed.let_go(asked.model)
@@ -172,7 +173,7 @@ class Chats:
     ) -> ChatRequest:
         """What is wanted, in no dialect."""
         config = self._exposed.config
-        plain = asked.to_request(request[REQUEST_ID], request.remote or "", config.limits.text_bytes)
+        plain = asked.to_request(request[REQUEST_ID], address_of(request), config.limits.text_bytes)
         wanted = wishes.apply(request.headers, owned(request, plain))
         if wanted.n > config.engine.sequences:
             raise InvalidRequest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Annotated, Any
 
+import segno
 from aiohttp import web
 from pydantic import StringConstraints
 
@@ -15,8 +16,9 @@ from edged.access.people import Role, User
 from edged.api import body
 from edged.api.body import Strict
 from edged.api.exposed import Exposed, Route, Told
-from edged.api.transport import transport_of
+from edged.api.transport import address_of, transport_of
 from edged.api.visitor import set_cookie, visitor_of
+from edged.errors import Unauthorized
 
 # What people call themselves and their browsers.
 Name = Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True)]
@@ -64,7 +66,7 @@ class Claims:
     def routes(self) -> list[Route]:
         """Where they are found."""
         requests = "/edged/v1/claim/requests"
-        entered = Told({200: "Claimed"}, ClaimBody, {"code": "7K2M-QX9D"}, fails=(409, 429))
+        entered = Told({200: "Claimed"}, ClaimBody, {"code": "7K2M-QX9D"}, fails=(404, 409, 429))
         knocked = Told({201: "Knock"}, KnockBody, {"label": "Phone"}, fails=(429,))
         looked = Told({200: "Claimed", 202: "Knocking"}, fails=(404, 409))
         answered = Told({204: ""}, AnswerBody, {"number": "0471", "role": "member"}, fails=(404,))
@@ -77,6 +79,7 @@ class Claims:
             Route("GET", f"{requests}/{{id}}", "public", self.look, looked),
             Route("POST", f"{requests}/answers", "owner", self.answer, answered),
             Route("POST", "/edged/v1/users/invitations", "owner", self.invite, invited),
+            Route("POST", "/edged/v1/sessions/invitations", "public", self.invite_oneself, Told({201: "Invitation"})),
         ]
 
     async def state(self, request: web.Request) -> web.StreamResponse:
@@ -105,7 +108,7 @@ class Claims:
     async def knock(self, request: web.Request) -> web.StreamResponse:
         """Ask an owner to be let in, who compares the number."""
         asked = await body.read(request, KnockBody)
-        knock = self._claiming.knock(label_of(request, asked.label), request.remote or "")
+        knock = self._claiming.knock(label_of(request, asked.label), address_of(request))
         told = {"id": knock.id, "number": knock.number, "until_s": knock.until_s}
         return web.json_response(told, status=201)
 
@@ -133,11 +136,22 @@ class Claims:
     async def invite(self, request: web.Request) -> web.StreamResponse:
         """A code for whoever is to be let in; it is shown once."""
         asked = await body.read(request, InvitationBody)
-        code, until_s = self._claiming.new_code(asked.role, asked.name or ""), self._claiming.now_s() + LIFE_S
-        is_console = transport_of(request) == "socket"
-        origins = self._exposed.addresses if is_console else (f"{request.scheme}://{request.host}",)
-        told = {"code": code, "url": f"{origins[0]}/claim#{code}", "until_s": until_s}
-        return web.json_response(told, status=201)
+        return self._invitation(request, self._claiming.new_code(asked.role, asked.name or ""))
+
+    async def invite_oneself(self, request: web.Request) -> web.StreamResponse:
+        """A code for one more browser of whoever asks; it is shown once."""
+        user = visitor_of(request).user
+        if user is None or visitor_of(request).is_lent:
+            raise Unauthorized("This browser is not signed in, so it can bring no other.")
+        return self._invitation(request, self._claiming.code_for(user))
+
+    def _invitation(self, request: web.Request, code: str) -> web.StreamResponse:
+        until_s = self._claiming.now_s() + LIFE_S
+        transport = transport_of(request)
+        own = f"{'https' if transport == 'tls' else 'http'}://{request.host}"
+        url = f"{self._exposed.addresses[0] if transport == 'socket' else own}/claim#{code}"
+        picture = segno.make(url, error="m", micro=False).svg_data_uri(scale=4, border=4, light="#fff")
+        return web.json_response({"code": code, "url": url, "qr": picture, "until_s": until_s}, status=201)
 
 
 def label_of(request: web.Request, said: str | None) -> str:

@@ -21,6 +21,7 @@ import socket
 import ssl
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from types import TracebackType
@@ -32,6 +33,7 @@ from edged.api.connection import Connection, Reason
 from edged.api.errors import error_body, headers_of, status_of
 from edged.api.patience import Deadlines
 from edged.api.places import Lack, Places, origin_of, room_for, who_gives_way
+from edged.api.transport import Network, is_within
 from edged.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,12 @@ class Connections:
     """All that are connected over TCP, and those of the owner over the control socket, while its block runs."""
 
     def __init__(
-        self, most: int, most_per_address: int, deadlines: Deadlines, tell: Tell = lambda event, **facts: None
+        self,
+        most: int,
+        most_per_address: int,
+        deadlines: Deadlines,
+        tell: Tell = lambda event, **facts: None,
+        proxies: Sequence[Network] = (),
     ) -> None:
         most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         room = room_for(most, most_files)
@@ -75,6 +82,7 @@ class Connections:
         self.ended: Counter[str] = Counter()
         self._places = Places(room, most_per_address)
         self._owners_places = Places(room, room)  # so that a full box still listens to its owner
+        self._proxies = proxies
         self._tell = tell
         self._told_s: dict[str, float] = {}
         self._open: set[Connection] = set()
@@ -152,7 +160,9 @@ class Connections:
         connected.setblocking(False)
         is_owners = listener.family == socket.AF_UNIX
         places = self._owners_places if is_owners else self._places
-        origin = None if is_owners else origin_of(address[0])
+        # Behind a proxy of the owner's are many; it alone can tell them apart so early.
+        is_many = is_owners or is_within(address[0], self._proxies)
+        origin = None if is_many else origin_of(address[0])
         lack = self._make_room(places, origin)
         if lack is None:
             connection = Connection(server, self, places, origin)

@@ -24,6 +24,7 @@ from edged.api.tokens import (
     laid_out_body,
     tokenized_body,
 )
+from edged.api.transport import address_of
 from edged.api.visitor import caller_of, owned
 from edged.chat import Caller
 
@@ -148,7 +149,7 @@ class Measures:
         return model
 
     def _asker(self, request: web.Request) -> tuple[str, str, int]:
-        return request[REQUEST_ID], request.remote or "", self._exposed.config.limits.text_bytes
+        return request[REQUEST_ID], address_of(request), self._exposed.config.limits.text_bytes
 
     def _caller(self, request: web.Request) -> Caller:
-        return caller_of(request, Caller("openai", address=request.remote or ""))
+        return caller_of(request, Caller("openai", address=address_of(request)))

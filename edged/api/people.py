@@ -10,6 +10,7 @@ from pydantic import Field
 from edged.access.decision import decide
 from edged.access.people import OPEN, Ceiling, Key, Quota, Role, Scope, Session, Visitor
 from edged.access.quota import DAY_S
+from edged.access.tokens import LIFE_S, LONGEST_LIFE_S
 from edged.api import body
 from edged.api.body import Strict
 from edged.api.claims import Name, user_body
@@ -48,6 +49,12 @@ class KeyBody(Strict):
     ceiling: Ceiling = "cloud"
 
 
+class TokenBody(Strict):
+    """For how long a program may chat."""
+
+    life_s: Annotated[float, Field(ge=1, le=LONGEST_LIFE_S)] = LIFE_S
+
+
 class ChoicesBody(Strict):
     """What the owner lets everybody do."""
 
@@ -73,6 +80,7 @@ class People:
         user, session, key = (f"/edged/v1/{name}/{{id}}" for name in ("users", "sessions", "keys"))
         changed = Told({200: "User"}, UserBody, {"role": "guest"}, fails=(404, 409))
         created = Told({201: "NewKey"}, KeyBody, {"name": "Home Assistant"}, fails=(409,))
+        lent = Told({201: "LentToken"}, TokenBody, {"life_s": 3600})
         chosen = Told({200: "Settings"}, SettingsBody, {"access": {"lan_chat": False}}, fails=(409,))
         return [
             Route("GET", "/edged/v1/users", "owner", self.users, Told({200: "Users"})),
@@ -83,6 +91,7 @@ class People:
             Route("GET", "/edged/v1/keys", "owner", self.keys, Told({200: "Keys"})),
             Route("POST", "/edged/v1/keys", "owner", self.create_key, created),
             Route("DELETE", key, "owner", self.revoke_key, Told({204: ""}, fails=(404,))),
+            Route("POST", "/edged/v1/tokens", "chat", self.lend, lent),
             Route("GET", "/edged/v1/settings", "owner", self.settings, Told({200: "Settings"})),
             Route("PATCH", "/edged/v1/settings", "owner", self.choose, chosen),
         ]
@@ -152,6 +161,12 @@ class People:
         """A key opens nothing any more, at once."""
         await self._access.revoke_key(request.match_info["id"])
         return web.Response(status=204)
+
+    async def lend(self, request: web.Request) -> web.StreamResponse:
+        """A device token: for an hour, or as long as is said, a program may chat for whoever asks."""
+        asked = await body.read(request, TokenBody)
+        issued, until_s = self._access.tokens.lend(visitor_of(request), asked.life_s)
+        return web.json_response({"token": issued.text, "until_s": until_s}, status=201)
 
     async def settings(self, _request: web.Request) -> web.StreamResponse:
         """What the owner has chosen; what is locked stands in the configuration file."""

@@ -38,7 +38,7 @@ from edged.api.people import People
 from edged.api.pulls import Downloads
 from edged.api.scrubs import Scrubs
 from edged.api.shop import Shop
-from edged.api.transport import transport_of
+from edged.api.transport import PROXIES, transport_of
 from edged.api.trust import Trust
 from edged.api.uploads import Imports
 from edged.api.visitor import URL_KEYS, VISITOR, identify, set_cookie
@@ -85,7 +85,10 @@ def build_app(exposed: Exposed, deadlines: Deadlines | None = None) -> web.Appli
     )
     deadlines = deadlines or Deadlines()
     app[BODIES] = Bodies(http.body_bytes, deadlines)
-    app[CONNECTIONS] = Connections(http.connections, http.connections_per_address, deadlines, exposed.journal.tell)
+    app[PROXIES] = http.proxies
+    app[CONNECTIONS] = Connections(
+        http.connections, http.connections_per_address, deadlines, exposed.journal.tell, http.proxies
+    )
     exposed.metrics.door = app[CONNECTIONS]
     for route in table:
         if route.method == "GET":

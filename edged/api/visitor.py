@@ -15,7 +15,7 @@ from aiohttp import web
 from edged.access.credential import Issued
 from edged.access.door import Access
 from edged.access.people import CONSOLE, Visitor
-from edged.api.transport import transport_of
+from edged.api.transport import address_of, transport_of
 from edged.chat import Caller, ChatRequest, EmbedRequest, RerankRequest
 from edged.errors import NotFound
 
@@ -43,7 +43,7 @@ def identify(request: web.Request, access: Access) -> Visitor:
         shown = [*shown, in_url]
     is_foreign = "Origin" in request.headers and not _is_own(request)
     cookie = None if is_foreign else request.cookies.get(_SECURE_COOKIE if transport == "tls" else _COOKIE)
-    visitor = access.identify(shown, cookie, request.remote or "")
+    visitor = access.identify(shown, cookie, address_of(request))
     if in_url is not None:
         is_harmless = visitor.key is not None and visitor.key.scopes == {"chat"}
         if not (access.chosen("url_keys") and is_harmless):

@@ -22,8 +22,11 @@ export const listUsers = async () => (await ask("GET", "users")).users;
 export const changeUser = (id, changes) => ask("PATCH", `users/${id}`, changes);
 export const removeUser = (id) => ask("DELETE", `users/${id}`);
 
-/** A code for somebody: {code, url, until_s}. */
+/** A code for somebody: {code, url, qr, until_s}. */
 export const invite = (role, name) => ask("POST", "users/invitations", { role, ...(name && { name }) });
+
+/** A code for one more browser of one's own: {code, url, qr, until_s}. */
+export const inviteOneself = () => ask("POST", "sessions/invitations");
 
 /** One's own browsers; for owners everybody's. */
 export const listSessions = async () => (await ask("GET", "sessions")).sessions;

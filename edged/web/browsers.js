@@ -1,13 +1,28 @@
 // The browsers that are signed in: one's own, and for an owner everybody's.
 
-import { endSession, listSessions } from "./access.js";
+import { endSession, inviteOneself, listSessions } from "./access.js";
 import { when } from "./access_strings.js";
 import { element } from "./dom.js";
 import { attempt, confirmedButton, showRows } from "./form.js";
+import { showInvitation } from "./invitation.js";
 import { say } from "./strings.js";
 
 export class Browsers {
   #list = document.getElementById("sessions");
+  #made = document.getElementById("own-invitation");
+
+  /** `you` is who is signed in here, or null. */
+  constructor(you) {
+    const form = document.getElementById("invite-oneself");
+    form.hidden = !you;
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      attempt(form, async () => {
+        this.#made.replaceChildren();
+        showInvitation(this.#made, await inviteOneself(), say("inviteOneselfTell"));
+      });
+    });
+  }
 
   async refresh() {
     const sessions = await listSessions();

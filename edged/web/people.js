@@ -35,7 +35,7 @@ async function begin() {
   document.getElementById("you").textContent = door.you ? say("youAre", door.you) : "";
   for (const section of document.querySelectorAll(".owners")) section.hidden = !isOwner;
 
-  const browsers = new Browsers();
+  const browsers = new Browsers(door.you);
   if (!isOwner) return follow(() => browsers.refresh());
   const users = new Users(() => browsers.refresh());
   const knocks = new Knocks();

@@ -2,9 +2,9 @@
 
 import { changeUser, invite, listUsers, removeUser } from "./access.js";
 import { when } from "./access_strings.js";
-import { copyButton } from "./copy.js";
 import { element } from "./dom.js";
 import { attempt, confirmedButton, field, select, showRows } from "./form.js";
+import { showInvitation } from "./invitation.js";
 import { say } from "./strings.js";
 
 export class Users {
@@ -72,11 +72,7 @@ class Invitations {
 
   async #invite() {
     this.#made.replaceChildren();
-    const { code, url } = await invite(this.#role.value, this.#name.value.trim());
-    this.#made.replaceChildren(
-      element("p", { className: "number" }, code),
-      element("p", { className: "secret" }, element("code", {}, url), copyButton(() => url)),
-      element("p", { className: "hint" }, say("inviteTell")));
+    showInvitation(this.#made, await invite(this.#role.value, this.#name.value.trim()), say("inviteTell"));
     this.#name.value = "";
   }
 }

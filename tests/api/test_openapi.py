@@ -221,8 +221,8 @@ async def test_real_answers_have_their_shapes(steps: tuple[Any, ...], tmp_path: 
     async with served(tmp_path, *steps) as (address, key), aiohttp.ClientSession(address, headers=key) as client:
         for path, methods in described["paths"].items():
             for method, operation in methods.items():
-                if path in ("/v1/stream", "/edged/v1/requests/{id}", *UNDER_WAY):
-                    continue  # there is nothing to be read on or stopped
+                if path in ("/v1/stream", "/edged/v1/requests/{id}", *UNDER_WAY, "/edged/v1/sessions/invitations"):
+                    continue  # there is nothing to be read on or stopped; and a key has no browsers
                 place = path.replace("{model}", "guide").replace("{id}", "guide").replace("{name}", "small-too")
                 async with client.request(method, place, json=example_of(operation)) as response:
                     assert response.status < 300, (path, await response.text())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from edged.access.people import Quota
 from edged.api import listening, openapi
 from edged.api.exposed import Exposed
 from edged.api.server import build_app, routes
+from edged.config import Config
 from edged.observe import Observed
 from tests.api.shelves import reached_by_others
 from tests.api.test_server import WORDS, exposed_without_sockets
@@ -81,8 +82,9 @@ class Device:
 
 
 @asynccontextmanager
-async def device(folder: Path) -> AsyncIterator[Device]:
+async def device(folder: Path, proxies: Sequence[str] = ()) -> AsyncIterator[Device]:
     exposed = exposed_without_sockets(folder)
+    exposed.config = Config.model_validate({"http": {"proxies": proxies}})
     exposed.access = reached_by_others(exposed.journal)
     exposed.claiming = Claiming(exposed.access, None, None)
     exposed.backend = Observed(ScriptedBackend(Script(WORDS)), exposed.journal)
@@ -270,3 +272,76 @@ async def test_no_header_makes_a_stranger_somebody_on_any_route(name: str, tmp_p
             )[0] not in (401, 429)
         ]  # fmt: skip
         assert let_in == []
+
+
+async def test_somebody_brings_a_browser_more_and_no_right_more(tmp_path: Path) -> None:
+    async with device(tmp_path) as box:
+        owner, phone, tablet = await box.owner(), box.browser(), box.browser()
+        _, invitation = await owner.ask("POST", "/edged/v1/users/invitations", {"role": "member", "name": "Ana"})
+        await phone.ask("POST", "/edged/v1/claim", {"code": invitation["code"]})
+        assert (await tablet.ask("POST", "/edged/v1/sessions/invitations"))[0] == 401
+        status, made = await phone.ask("POST", "/edged/v1/sessions/invitations")
+        assert status == 201
+        assert made["qr"].startswith("data:image/svg+xml")
+
+        _, told = await tablet.ask("POST", "/edged/v1/claim", {"code": made["code"], "name": "Eve", "label": "Tablet"})
+
+        assert (told["you"]["name"], told["you"]["role"]) == ("Ana", "member")
+        _, mine = await tablet.ask("GET", "/edged/v1/sessions")
+        assert len(mine["sessions"]) == 2
+        assert (await box.browser().ask("POST", "/edged/v1/claim", {"code": made["code"]}))[0] == 403
+
+
+async def test_a_code_for_a_browser_ends_with_whom_it_is_for(tmp_path: Path) -> None:
+    async with device(tmp_path) as box:
+        owner, phone = await box.owner(), box.browser()
+        _, invitation = await owner.ask("POST", "/edged/v1/users/invitations", {"role": "member"})
+        _, told = await phone.ask("POST", "/edged/v1/claim", {"code": invitation["code"]})
+        _, made = await phone.ask("POST", "/edged/v1/sessions/invitations")
+        await owner.ask("DELETE", f"/edged/v1/users/{told['you']['id']}")
+        assert (await box.browser().ask("POST", "/edged/v1/claim", {"code": made["code"]}))[0] == 404
+
+
+async def test_a_lent_token_may_chat_until_its_lender_signs_out(tmp_path: Path) -> None:
+    async with device(tmp_path) as box:
+        owner, phone = await box.owner(), box.browser()
+        _, invitation = await owner.ask("POST", "/edged/v1/users/invitations", {"role": "member"})
+        await phone.ask("POST", "/edged/v1/claim", {"code": invitation["code"]})
+        status, lent = await phone.ask("POST", "/edged/v1/tokens", {"life_s": 60})
+        assert status == 201
+        program = box.browser(lent["token"])
+        assert (await program.ask("POST", CHAT, ASKED))[0] == 200
+        assert (await program.ask("GET", "/edged/v1/users"))[0] == 403
+        assert (await program.ask("POST", "/edged/v1/tokens", {}))[0] == 403
+        assert (await program.ask("POST", "/edged/v1/sessions/invitations"))[0] == 401
+        assert (await phone.ask("POST", "/edged/v1/tokens", {"life_s": 10**9}))[0] == 400
+
+        assert (await phone.ask("DELETE", "/edged/v1/sessions/current"))[0] == 204
+        assert (await program.ask("POST", CHAT, ASKED))[0] == 401
+
+
+async def test_an_owners_token_is_no_owner(tmp_path: Path) -> None:
+    async with device(tmp_path) as box:
+        owner = await box.owner()
+        _, lent = await owner.ask("POST", "/edged/v1/tokens", {})
+        program = box.browser(lent["token"])
+        for route in routes(box.exposed):
+            if route.scope in ("owner", "secrets", "metrics"):
+                asked = re.sub(r"{\w+}", "x", route.path)
+                assert (await program.ask(route.method, asked))[0] == 403, route
+
+
+async def test_only_the_owners_proxy_is_believed(tmp_path: Path) -> None:
+    asked = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "127.0.0.1, 192.0.2.9"}
+    async with device(tmp_path) as box:
+        _, told = await box.browser().ask("GET", "/edged/v1/claim", **asked)
+        assert told["transport"] == "plain"
+    async with device(tmp_path, proxies=("127.0.0.0/8", "::1/128")) as box:
+        _, told = await box.browser().ask("GET", "/edged/v1/claim", **asked)
+        assert told["transport"] == "tls"
+        _, told = await box.browser().ask("GET", "/edged/v1/claim", **asked | {"X-Forwarded-Proto": "https, http"})
+        assert told["transport"] == "plain", "the proxy's own word is the last"
+        owner, stranger = await box.owner(), box.browser()
+        await stranger.ask("POST", "/edged/v1/claim/requests", {"label": "Phone"}, **asked)
+        _, waiting = await owner.ask("GET", "/edged/v1/claim/requests")
+        assert [one["address"] for one in waiting["requests"]] == ["192.0.2.9"]

@@ -406,6 +406,22 @@ def test_a_member_sees_their_own_browsers_and_signs_out(page: Page, device: Devi
     until_at(page, "/claim")
 
 
+def test_a_member_brings_another_browser_of_theirs(page: Page, device: Device, browser: Chrome) -> None:
+    sign_in(page, device, "member", "Tove")
+    page.driver.get(f"{device.url}people")
+    page.driver.find_element(By.CSS_SELECTOR, "#invite-oneself button").click()
+    until(lambda: page.driver.find_elements(By.CSS_SELECTOR, "#own-invitation .number"), "a code is shown")
+    code = page.driver.find_element(By.CSS_SELECTOR, "#own-invitation .number").text
+    picture = page.driver.find_element(By.CSS_SELECTOR, "#own-invitation img")
+    until(lambda: page.driver.execute_script("return arguments[0].naturalWidth", picture), "so is one for cameras")
+
+    browser.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    _, claimed = device.ask("edged/v1/claim", {"code": code})
+
+    assert claimed["you"]["name"] == "Tove"
+    assert [user["sessions"] for user in device.console("users")["users"] if user["name"] == "Tove"] == [2]
+
+
 def test_who_is_signed_out_in_a_conversation_keeps_it(page: Page, device: Device) -> None:
     sign_in(page, device, "member", "Ines")
     page.open()
