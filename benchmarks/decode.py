@@ -22,7 +22,6 @@ The prompt's rendering, tokenising and admission are in the figures as well, spr
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks import client, cpu, synthetic
 from benchmarks.report import Fact, Figure, Line
@@ -143,8 +142,7 @@ def _round(server: Server, name: str, seed: int, tokens: int) -> Work:
 
 
 def _totals(server: Server) -> Work:
-    status: Any = server.get("/edged/v1/status")
-    (resident,) = status["residents"]
+    (resident,) = server.status()["residents"]
     return Work(
         tokens=resident["completion_tokens"],
         steps=resident["steps"],

@@ -95,5 +95,5 @@ def _request(text: str, tokens: int) -> dict[str, object]:
 
 
 def _worker_pid(server: Server) -> int:
-    (resident,) = server.get("/edged/v1/status")["residents"]
+    (resident,) = server.status()["residents"]
     return int(resident["pid"])

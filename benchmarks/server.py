@@ -17,6 +17,9 @@ from typing import Any
 
 import psutil
 
+from edged import control
+from edged.config import control_socket
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Loading a model of 1 GB from an SD card at 10 MB/s takes 100 s; nothing that is measured here takes longer.
@@ -34,6 +37,7 @@ class Server:
     port: int
     started_s: float
     log: Path
+    control: Path | None = None
 
     @property
     def url(self) -> str:
@@ -43,6 +47,12 @@ class Server:
         """The JSON at `path`."""
         with urllib.request.urlopen(self.url + path, timeout=10) as answer:
             return json.load(answer)
+
+    def status(self) -> dict[str, Any]:
+        """What the daemon tells its owner of itself."""
+        if self.control is None:
+            raise RuntimeError(f"{self.process.args!r} is not the daemon")
+        return control.ask(self.control, "/edged/v1/status")
 
     def wait_listening(self) -> float:
         """Seconds from the start of the process to the first connection that it accepted."""
@@ -75,11 +85,12 @@ class Server:
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str | Path], port: int, environment: Mapping[str, str], *, is_ours: bool = False
+    command: Sequence[str | Path], port: int, environment: Mapping[str, str], *, controlled_by: Path | None = None
 ) -> Iterator[Server]:
     """Runs `command` until the block ends. Its output goes to a file, for the error message if it fails.
 
-    The daemon must end by itself when it is told to; llama-server hangs now and then if somebody was being answered.
+    With `controlled_by`, its socket for its owner, it is the daemon, which must end by itself when it is told to;
+    llama-server hangs now and then if somebody was being answered.
     """
     with tempfile.TemporaryDirectory(prefix="edged-benchmark-") as folder:
         log = Path(folder) / "log"
@@ -87,9 +98,9 @@ def running(
             started_s = time.perf_counter()
             process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **environment})
         try:
-            yield Server(process, port, started_s, log)
+            yield Server(process, port, started_s, log, controlled_by)
         finally:
-            _stop(process, is_ours=is_ours)
+            _stop(process, is_ours=controlled_by is not None)
 
 
 @contextlib.contextmanager
@@ -116,7 +127,8 @@ def daemon(
         command = [program, *([] if through_script else ["serve"])]
         command += ["--port", str(port), "--state-dir", state, "--config", config]
         variables = {f"EDGED_{key.upper().replace('.', '__')}": value for key, value in (settings or {}).items()}
-        with running([str(word) for word in command], port, variables, is_ours=True) as server:
+        words = [str(word) for word in command]
+        with running(words, port, variables, controlled_by=control_socket(state)) as server:
             yield server
 
 

@@ -195,7 +195,8 @@ async def encrypted(
         life.callback(listener.close)
         tls = await life.enter_async_context(Tls(source, tell))
     except OSError as error:
-        problem = f"https cannot be had on port {settings.port}: {error}. Choose another ([tls] port), or do without"
+        reason = error.strerror or error
+        problem = f"https cannot be had on port {settings.port}: {reason}. Choose another ([tls] port), or do without"
         if is_asked_for:
             raise ConfigError(f"{problem} ([tls] enabled = false).") from error
         log.warning("%s; http goes on alone.", problem)

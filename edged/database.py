@@ -7,6 +7,7 @@ again after an update that failed, can take it back without ever having heard of
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edged.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 # How long a command of the owner's waits for the daemon's transaction, or the daemon for a command's.
 _BUSY_S = 5.0
@@ -34,14 +37,21 @@ class Step:
 class Database:
     """The open database. Its methods block: the daemon calls them in threads, one at a time."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, file: Path | None = None, steps: tuple[Step, ...] = ()) -> None:
         self._connection = connection
+        # Where there was no room to make `file`: nothing is known, nothing can be changed, and each change tries again.
+        self._unmade = file
+        self._steps = steps
         self._turn = threading.Lock()
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
         """A transaction: all of it is on the disk when the block ends, or nothing where it raises."""
         with self._turn:
+            if self._unmade is not None:
+                made = _made(self._unmade, self._steps)
+                self._connection.close()
+                self._connection, self._unmade = made, None
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -65,24 +75,66 @@ class Database:
 def opened(file: Path, steps: tuple[Step, ...]) -> Iterator[Database]:
     """The database at `file`, made if there is none, with the schema of `steps`.
 
+    Where the disk is full, what is there is read, and changes fail until there is room.
+
     Raises `ConfigError` where the file is no database of ours, or two or more releases newer than this one.
     """
     try:
+        database = Database(_made(file, steps))
+    except sqlite3.Error as error:
+        if not _lacks_room(error, file):
+            raise ConfigError(f"{file} cannot be used: {error}. {_advice(error)}") from error
+        log.warning("%s cannot be made, since the disk is full: nobody can be let in until there is room", file)
+        connection = _connected(":memory:")
+        migrated(connection, file, steps)
+        database = Database(connection, file, steps)
+    with closing(database):
+        yield database
+
+
+def _made(file: Path, steps: tuple[Step, ...]) -> sqlite3.Connection:
+    """A connection to the file, which is there after it and has the schema of `steps`."""
+    try:
         # Nobody else may read it, from the first byte on; SQLite gives its journal the same mode.
         os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    except (OSError, sqlite3.Error) as error:
-        raise ConfigError(f"{file} cannot be opened: {error}.") from error
-    with closing(connection):
+        file.chmod(0o600)  # nor one that was brought back from a backup
         try:
-            _refuse_a_strangers(connection, file)
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
-                connection.execute(f"PRAGMA {pragma}")
-            database = migrated(connection, file, steps)
+            return _wal(file, steps, "NORMAL")
         except sqlite3.Error as error:
-            raise ConfigError(f"{file} cannot be used: {error}. {_advice(error)}") from error
-        with closing(database):
-            yield database
+            # The memory that several processes share is a file too: who has the database alone needs none
+            # (sqlite.org/wal.html, "Use of WAL Without Shared-Memory"), so what it holds can be read on a full disk.
+            if not _lacks_room(error):
+                raise
+            return _wal(file, steps, "EXCLUSIVE")
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be opened: {error}.") from error
+
+
+def _wal(file: Path, steps: tuple[Step, ...], locking: str) -> sqlite3.Connection:
+    connection = _connected(file)
+    try:
+        connection.execute(f"PRAGMA locking_mode={locking}")  # counts if it is said before anything is read
+        _refuse_a_strangers(connection, file)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+            connection.execute(f"PRAGMA {pragma}")
+        migrated(connection, file, steps)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connected(place: Path | str) -> sqlite3.Connection:
+    return sqlite3.connect(place, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+
+
+def _lacks_room(error: sqlite3.Error, file: Path | None = None) -> bool:
+    """Whether this is for lack of room; with `file`, only where nothing has ever been written to it."""
+    is_full = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL or error.sqlite_errorcode in (
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+        sqlite3.SQLITE_IOERR_WRITE,
+    )
+    return is_full and (file is None or file.stat().st_size == 0)
 
 
 def _refuse_a_strangers(connection: sqlite3.Connection, file: Path) -> None:

@@ -26,6 +26,7 @@ class StartDaemon(Protocol):
         arguments: tuple[str, ...] = (),
         *,
         wait: bool = True,
+        state: Path | None = None,
     ) -> DaemonProcess: ...
 
 
@@ -81,7 +82,8 @@ def start_daemon() -> Iterator[StartDaemon]:
             arguments: tuple[str, ...] = (),
             *,
             wait: bool = True,
+            state: Path | None = None,
         ) -> DaemonProcess:
-            return daemons.enter_context(running(models, config, environment, arguments, wait=wait))
+            return daemons.enter_context(running(models, config, environment, arguments, wait=wait, state=state))
 
         yield start

@@ -181,10 +181,9 @@ class Stage:
 
     async def resident(self) -> Mapping[str, Any]:
         """What the daemon counts of the model, which is loaded; another may still be leaving."""
-        async with self.session.get(f"{self.server.url}/edged/v1/status") as response:
-            residents = (await response.json())["residents"]
-            (found,) = [resident for resident in residents if resident["model"] == self.model.path.stem]
-            return dict(found)
+        status = await asyncio.to_thread(self.server.status)
+        (found,) = [resident for resident in status["residents"] if resident["model"] == self.model.path.stem]
+        return dict(found)
 
     @property
     def session(self) -> aiohttp.ClientSession:

@@ -94,8 +94,7 @@ class Pool:
         for waiting in (self._ensuring, self._again):
             if waiting is not None:
                 waiting.cancel()
-        for resident in list(self.residents.values()):
-            self._memory.leave(resident)
+        await self._memory.stop_all()
         # Without the error: a task group would wrap it, and a `ConfigError` would no longer be one.
         await self._tasks.__aexit__(None, None, None)
 

@@ -274,13 +274,24 @@ class Residents:
 
     def leave(self, resident: Resident) -> None:
         """Have it go, whatever it does."""
+        is_news = resident.state != "leaving"
+        self._let_go(resident)
+        if is_news:
+            self._tasks.create_task(self._stop(resident), name=f"stop {resident.process.name}")
+
+    def _let_go(self, resident: Resident) -> None:
         if resident.load is not None:
             resident.load.cancel()  # without effect once it is loaded
         if resident.expiry is not None:
             resident.expiry.cancel()
-        if resident.state != "leaving":
-            resident.state = "leaving"
-            self._tasks.create_task(self._stop(resident), name=f"stop {resident.process.name}")
+        resident.state = "leaving"
+
+    async def stop_all(self) -> None:
+        """Have all go, and return when they have; also where the group of tasks ends by an error and takes no more."""
+        staying = [resident for resident in self.all.values() if resident.state != "leaving"]
+        for resident in staying:
+            self._let_go(resident)
+        await asyncio.gather(*map(self._stop, staying))
 
     def forget(self, model: str) -> None:
         """Its file was deleted: it goes as soon as nobody uses it, and nothing is held against another of its name."""

@@ -17,6 +17,7 @@ from edged.api.server import build_app
 from edged.host import memory
 from edged.local.process import WorkerProcess
 from edged.local.resident import Resident
+from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
 from tests.hub import model
 
@@ -32,7 +33,7 @@ async def device(tmp_path: Path) -> AsyncIterator[tuple[Exposed, aiohttp.ClientS
     async with (
         asyncio.timeout(20),
         listening.serving(build_app(exposed), "127.0.0.1", 0, tmp_path / "sock") as addresses,
-        aiohttp.ClientSession(addresses[0]) as client,
+        aiohttp.ClientSession(addresses[0], headers=owners_headers(exposed.access)) as client,
     ):
         yield exposed, client
 

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from edged.api import listening, server
 from edged.api.exposed import Exposed, Route
+from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
 from tests.asking import CHAT, Reply, client_of, first_words, post, sending, until_idle
 from tests.asking import chunks as streamed
@@ -36,6 +37,12 @@ def daemon(tiny: Path) -> Iterator[DaemonProcess]:
         daemon.worker_pid("tiny")
         post(daemon, asking())
         yield daemon
+
+
+@pytest.fixture(scope="module")
+def owner(daemon: DaemonProcess) -> str:
+    """What its owner says in every request."""
+    return f"Bearer {daemon.owners_key()}"
 
 
 def connected(daemon: DaemonProcess) -> socket.socket:
@@ -272,8 +279,8 @@ PATHS = {
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_h10_another_way_to_write_a_path_is_the_same_path_or_none(daemon: DaemonProcess, path: str) -> None:
-    reply = reply_of(raw(daemon, f"GET {path} HTTP/1.1\r\n{HEAD}\r\n".encode("latin-1")))
+def test_h10_another_way_to_write_a_path_is_the_same_path_or_none(daemon: DaemonProcess, owner: str, path: str) -> None:
+    reply = reply_of(raw(daemon, f"GET {path} HTTP/1.1\r\n{HEAD}Authorization: {owner}\r\n\r\n".encode("latin-1")))
 
     if reply.status == 200:  # a path is compared after it was decoded, and everything is judged after that
         same = {"list": daemon.get("/v1/models")["data"], "status": daemon.status()["residents"]}
@@ -283,6 +290,13 @@ def test_h10_another_way_to_write_a_path_is_the_same_path_or_none(daemon: Daemon
         assert reply.status in (400, 404, 421)
         assert b"root:" not in reply.body
         assert reply.error["code"]
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_h10_no_way_to_write_a_path_leads_past_the_lock(daemon: DaemonProcess, path: str) -> None:
+    reply = reply_of(raw(daemon, f"GET {path} HTTP/1.1\r\n{HEAD}\r\n".encode("latin-1")))
+
+    assert b"residents" not in reply.body
 
 
 async def test_h11_an_exception_in_any_handler_is_a_500_with_an_id_and_nothing_else(
@@ -302,7 +316,7 @@ async def test_h11_an_exception_in_any_handler_is_a_500_with_an_id_and_nothing_e
     all_routes = [route for route in table(exposed) if route.method != "HEAD"]  # whose answers have no body
     async with (
         listening.serving(app, "127.0.0.1", 0, tmp_path / "sock") as addresses,
-        aiohttp.ClientSession(addresses[0]) as client,
+        aiohttp.ClientSession(addresses[0], headers=owners_headers(exposed.access)) as client,
     ):
         for route in all_routes:
             async with client.request(route.method, route.path.replace("{", "").replace("}", "")) as response:

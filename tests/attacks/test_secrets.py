@@ -63,18 +63,23 @@ class Box:
 
     daemon: DaemonProcess
     hub: Hub
+    key: str
     said: list[bytes] = field(default_factory=list)
 
     def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> bytes:
-        """Everything that comes back, as long as it comes at once; streams without an end are left."""
+        """What comes back to nobody, to each who says who they are, to all of them at once, and to the owner."""
+        each = [{name: value} for name, value in CREDENTIALS.items()]
+        proofs = ({}, *each, CREDENTIALS, {"Authorization": f"Bearer {self.key}"})
+        return b"".join(self._ask_once(method, path, body, {**proof, **(headers or {})}) for proof in proofs)
+
+    def _ask_once(self, method: str, path: str, body: Any, headers: dict[str, str]) -> bytes:
+        """What comes back, as long as it comes at once; streams without an end are left."""
         address = urlsplit(self.daemon.url)
         assert address.hostname
         connection = http.client.HTTPConnection(address.hostname, address.port, timeout=PATIENCE_S)
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         try:
-            connection.request(
-                method, path, data, {"Content-Type": "application/json", **CREDENTIALS, **(headers or {})}
-            )
+            connection.request(method, path, data, {"Content-Type": "application/json", **headers})
             response = connection.getresponse()
             is_endless = response.headers.get_content_type() == "text/event-stream"
             text = response.read1(2**16) if is_endless else response.read()
@@ -100,12 +105,13 @@ def box(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
             f'huggingface = "{hub.hub_url}"\nollama = "{hub.hub_url}"\n'
         )
         with running({"tiny": tiny, "broken": broken}, config, environment, ("--verbose",)) as daemon:
-            yield Box(daemon, hub)
+            yield Box(daemon, hub, daemon.owners_key())
 
 
 def check_nothing_told(box: Box) -> None:
-    assert [text for text in box.said if CANARY.encode() in text] == []
-    assert [line for line in box.daemon.log().splitlines() if CANARY in line] == []
+    for secret in (CANARY, box.key.rpartition("_")[2]):
+        assert [text for text in box.said if secret.encode() in text] == []
+        assert [line for line in box.daemon.log().splitlines() if secret in line] == []
 
 
 @pytest.mark.parametrize("code", WRONG)
@@ -117,7 +123,7 @@ def test_k1_no_error_tells_a_secret(box: Box, code: str) -> None:
 
 
 def test_k1_nothing_that_can_be_asked_tells_a_secret(box: Box) -> None:
-    paths = json.loads(box.ask("GET", "/openapi.json"))["paths"]
+    paths = box.daemon.get("/openapi.json")["paths"]
     assert len(paths) > 40
     for path, methods in paths.items():
         for method in methods:
@@ -228,7 +234,8 @@ def test_k4_what_the_daemon_writes_is_for_its_owner_alone(tmp_path: Path, tiny: 
         hosts = json.dumps([urlsplit(hub.files_url).netloc])
         config = f'[downloads]\nhuggingface = "{hub.hub_url}"\nmodelscope = ""\nhosts = {hosts}\nreserve_bytes = 0\n'
         with running(config=config, within=lax, state=tmp_path / "state") as daemon:
-            assert post(daemon, {"model": "hf.co/some/Small-GGUF"}, "/edged/v1/pulls").status == 202
+            owner = {"Authorization": f"Bearer {daemon.owners_key()}"}
+            assert post(daemon, {"model": "hf.co/some/Small-GGUF"}, "/edged/v1/pulls", owner).status == 202
             until(lambda: daemon.get("/edged/v1/pulls")["pulls"][0]["state"] == "done", "a model was fetched")
             assert post(daemon, asking("guide", max_tokens=200)).status == 200
             check_closed(tmp_path / "state")
@@ -255,10 +262,12 @@ def test_k4_a_secret_that_others_can_read_stops_the_start(tmp_path: Path) -> Non
 
 
 def test_k5_a_proof_in_a_url_stands_in_no_answer_and_no_log(box: Box) -> None:
-    for path in (f"/k/edk_0123456789abcdef_{CANARY}/v1/models", f"/k/{CANARY}/api/tags", f"/nowhere?token={CANARY}"):
+    ours = box.ask("GET", f"/k/edk_0123456789abcdef_{CANARY}/v1/models")
+    assert b"unauthorized" in ours or b"rate_limited" in ours
+    for path in (f"/k/{CANARY}/api/tags", f"/k/{CANARY}/nowhere", f"/nowhere?token={CANARY}"):
         assert b"not_found" in box.ask("GET", path)
 
-    assert b"/k/<secret>/v1/models" in b"".join(box.said)
+    assert b"/k/<secret>/nowhere" in b"".join(box.said)
     check_nothing_told(box)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.daemon_process import ROOT, DaemonProcess, bare_environment
+from tests.daemon_process import ROOT, DaemonProcess, bare_environment, running
 
 # A command answers in well under a second; on a busy machine the interpreter's start takes its time.
 DEADLINE_S = 20
@@ -190,14 +194,24 @@ def test_a_second_daemon_in_one_state_directory_is_refused(edged_daemon: DaemonP
     assert edged("status", "--state-dir", edged_daemon.state_dir).returncode == 0, "and still hears its owner"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_listening_beyond_this_machine_takes_a_decision(host: str, tmp_path: Path, settings: Path) -> None:
-    words = ("serve", "--host", host, "--port", "0", "--state-dir", tmp_path / "state", "--config", settings)
+def test_an_address_that_this_machine_has_not_is_named(tmp_path: Path, settings: Path) -> None:
+    words = ("serve", "--host", "192.0.2.1", "--port", "0", "--state-dir", tmp_path / "state", "--config", settings)
 
     said = refused(edged(*words))
 
-    assert "--open" in said
-    assert host in said
+    assert "--host" in said
+    assert "192.0.2.1" in said
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_listening_beyond_this_machine_serves_nobody_before_somebody_owns_it(host: str) -> None:
+    with running(config=f'[http]\nhost = "{host}"\n', wait=False) as daemon:
+        asked = Request(f"http://127.0.0.1:{urlsplit(daemon.url).port}/v1/models")
+        with pytest.raises(HTTPError) as refusal:
+            urlopen(asked, timeout=DEADLINE_S)
+        with refusal.value as answer:
+            assert (answer.code, json.load(answer)["error"]["code"]) == (403, "claim_required")
+        assert re.search("enter the code [0-9A-Z]{4}-[0-9A-Z]{4}", daemon.log())
 
 
 def test_a_state_directory_that_cannot_be_one_is_refused(tmp_path: Path, settings: Path) -> None:

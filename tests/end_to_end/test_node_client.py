@@ -26,7 +26,7 @@ def failures(all_kinds: DaemonProcess) -> dict[str, str]:
     """Every test that was run, by name, with what is reported of it: nothing where it passed."""
     if not NODE.exists() or not (HERE / "node_modules").is_dir():
         pytest.skip("Node and npm's packages are missing: scripts/test installs them")
-    environment = bare_environment({"EDGED_URL": all_kinds.url})
+    environment = bare_environment({"EDGED_URL": all_kinds.url, "EDGED_KEY": all_kinds.owners_key()})
     command = [str(NODE), "--test-reporter=junit", str(SCRIPT)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.stdout, done.stderr

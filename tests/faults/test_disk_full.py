@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from edged import control
 from tests.asking import chunks, client_of, first_words, post
 from tests.attacks.enduring import asking
 from tests.daemon_process import DaemonProcess, running
@@ -48,7 +49,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def fill(disk: Path) -> Path:
     """A file that takes all that is left, to the last page."""
     filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
+    with filler.open("ab", buffering=0) as file:
         for size in (2**20, 4096, 1):
             try:
                 while True:
@@ -60,27 +61,45 @@ def fill(disk: Path) -> Path:
 
 
 def asked(
-    daemon: DaemonProcess, method: str, path: str, body: bytes, headers: dict[str, str] | None = None
+    daemon: DaemonProcess, key: str, method: str, path: str, body: bytes, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, Any]]:
-    address, key = urlsplit(daemon.url), {"Authorization": f"Bearer {daemon.owners_key()}"}
+    address = urlsplit(daemon.url)
     assert address.hostname
+    sent = {"Content-Type": "application/json", "Authorization": f"Bearer {key}", **(headers or {})}
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
     try:
-        connection.request(method, path, body, {"Content-Type": "application/json", **key, **(headers or {})})
+        connection.request(method, path, body, sent)
         response = connection.getresponse()
         return response.status, json.loads(response.read() or b"{}")
     finally:
         connection.close()
 
 
-def uploaded(daemon: DaemonProcess, name: str, content: bytes) -> tuple[int, dict[str, Any]]:
+def uploaded(daemon: DaemonProcess, key: str, name: str, content: bytes) -> tuple[int, dict[str, Any]]:
     """Bring a model here; the answer to the announcement where that is refused, else to the bytes."""
     told = {"name": name, "size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    status, answer = asked(daemon, "POST", "/edged/v1/imports", json.dumps(told).encode())
+    status, answer = asked(daemon, key, "POST", "/edged/v1/imports", json.dumps(told).encode())
     if status not in (200, 201):
         return status, answer
     headers = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(answer["offset"])}
-    return asked(daemon, "PATCH", f"/edged/v1/imports/{answer['id']}", content, headers)
+    return asked(daemon, key, "PATCH", f"/edged/v1/imports/{answer['id']}", content, headers)
+
+
+def new_key(daemon: DaemonProcess) -> str:
+    """One more, which must be written down."""
+    return str(control.ask(daemon.control, "/edged/v1/keys", "POST", {"name": "radio", "scopes": ["admin"]})["key"])
+
+
+def check_nobody_is_let_in(daemon: DaemonProcess, disk: Path) -> None:
+    """Whoever would have to be written down is refused; what the log of the database has room for may be some."""
+
+    def make_keys() -> None:
+        for _ in range(16):
+            fill(disk)  # also what the daemon itself has cleared away meanwhile
+            new_key(daemon)
+
+    with pytest.raises(control.Refused, match="Make room"):
+        make_keys()
 
 
 def is_served(daemon: DaemonProcess, model: str = "tiny") -> bool:
@@ -91,7 +110,7 @@ def test_r6_it_starts_on_a_full_disk_and_answers(disk: Path, tiny: Path) -> None
     state = disk / "state"
     (state / "models").mkdir(parents=True)
     shutil.copyfile(tiny, state / "models/tiny.gguf")
-    fill(disk)
+    filler = fill(disk)
 
     with running({}, CONFIG, state=state) as daemon:
         assert is_served(daemon)
@@ -99,18 +118,30 @@ def test_r6_it_starts_on_a_full_disk_and_answers(disk: Path, tiny: Path) -> None
         assert daemon.status()["residents"]
         assert daemon.requests()[0]["outcome"]
         assert "model_loaded" in daemon.events()
+        check_nobody_is_let_in(daemon, disk)
+        filler.unlink()
+        key = new_key(daemon)
         assert "Traceback" not in daemon.log()
+
+    filler = fill(disk)
+    with running({}, CONFIG, state=state) as daemon:
+        assert asked(daemon, key, "GET", "/edged/v1/users", b"")[0] == 200, "whoever was let in is known"
+        assert asked(daemon, f"{key[:-1]}x", "GET", "/edged/v1/users", b"")[0] == 401
+        check_nobody_is_let_in(daemon, disk)
+        filler.unlink()
+        assert new_key(daemon)
 
 
 def test_r6_a_disk_that_fills_up_is_noticed_by_those_alone_who_must_write(disk: Path, tiny: Path) -> None:
     state, content = disk / "state", tiny.read_bytes()
     with running({"tiny": tiny}, CONFIG, state=state) as daemon, client_of(daemon) as client:
-        worker = daemon.worker_pid("tiny")
+        worker, key = daemon.worker_pid("tiny"), daemon.owners_key()
         with chunks(client, "Go on.", model="tiny", max_tokens=2000, temperature=0) as stream:
             first_words(stream)
             filler = fill(disk)
-            status, answer = uploaded(daemon, "new", content)
+            status, answer = uploaded(daemon, key, "new", content)
             assert (status, answer["error"]["code"]) == (507, "disk_full")
+            check_nobody_is_let_in(daemon, disk)
             assert sum(bool(chunk.choices[0].delta.content) for chunk in stream) > 100
         assert is_served(daemon)
         assert daemon.worker_pid("tiny") == worker
@@ -118,6 +149,7 @@ def test_r6_a_disk_that_fills_up_is_noticed_by_those_alone_who_must_write(disk: 
         assert "Traceback" not in daemon.log()
 
         filler.unlink()
-        status, answer = uploaded(daemon, "new", content)
+        status, answer = uploaded(daemon, key, "new", content)
         assert status == 200, answer
+        assert new_key(daemon)
         assert is_served(daemon, "new")

@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from benchmarks import synthetic
+from edged.control import Refused
 from tests.asking import chat, chunks, client_of, first_words, text_of
 from tests.conftest import StartDaemon
 from tests.daemon_process import STOP_S, DaemonProcess, until
@@ -77,7 +78,7 @@ def test_while_it_drains_it_is_alive_and_not_ready(start_daemon: StartDaemon, ti
                 daemon.terminate()
                 until(lambda: is_draining(daemon), "it stops")
                 assert daemon.get("/healthz") == {"status": "alive"}
-                with pytest.raises(OSError, match="503"):
+                with pytest.raises(Refused, match="503"):
                     daemon.get("/readyz")
             text_of(stream)
 
@@ -221,7 +222,7 @@ def test_a_daemon_starts_where_a_killed_one_left_off(start_daemon: StartDaemon, 
     killed.process.kill()
     killed.process.wait()
 
-    successor = start_daemon(arguments=("--state-dir", str(killed.state_dir)))
+    successor = start_daemon(state=killed.state_dir)
 
     assert (killed.state_dir / "edged.sock").exists()
     with client_of(successor) as client:

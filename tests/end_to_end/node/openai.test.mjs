@@ -24,7 +24,7 @@ const greedy = { model: "tiny", messages, temperature: 0, max_tokens: 16 };
 const oneCall = { model: "caller", messages, tools: [weather], parallel_tool_calls: false, max_tokens: 200 };
 
 async function busySlots() {
-  const { residents } = await (await fetch(`${url}/edged/v1/status`)).json();
+  const { residents } = await (await fetch(`${url}/edged/v1/status`, { headers: { Authorization: `Bearer ${process.env.EDGED_KEY}` } })).json();
   return residents.reduce((sum, resident) => sum + resident.busy, 0);
 }
 
