@@ -32,7 +32,6 @@ _SWITCHES = (
     "--disable-component-update",
     "--disable-sync",
     "--lang=en-US",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 _END_S = 10.0  # a browser that has been told to quit takes well under a second
 
@@ -45,13 +44,18 @@ def _program(*names: str) -> str:
 
 
 @contextmanager
-def chromium() -> Iterator[Chrome]:
-    """A fresh browser with an empty profile. Afterwards none of its processes is left."""
+def chromium(*names: str) -> Iterator[Chrome]:
+    """A fresh browser with an empty profile, for which `names` mean this machine.
+
+    Afterwards none of its processes is left.
+    """
     options = ChromeOptions()
     options.binary_location = _program("chromium", "chromium-browser", "google-chrome")
     service = ChromeService(_program("chromedriver", "chromium.chromedriver"))
     for switch in _SWITCHES:
         options.add_argument(switch)
+    rules = [*(f"MAP {name} 127.0.0.1" for name in names), "MAP * ~NOTFOUND", "EXCLUDE 127.0.0.1"]
+    options.add_argument(f"--host-resolver-rules={', '.join(rules)}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
 
     with tempfile.TemporaryDirectory(prefix="edged-chromium-", ignore_cleanup_errors=True) as profile:

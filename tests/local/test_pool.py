@@ -112,6 +112,27 @@ async def test_leaving_the_pool_in_the_middle_of_a_load_leaves_no_process(store:
     assert workers() == []
 
 
+async def test_an_error_that_ends_the_pool_is_the_one_that_is_told_and_leaves_no_process(
+    store: Store, journal: Journal
+) -> None:
+    async def fail(_model: str) -> None:
+        raise ZeroDivisionError
+
+    async with AsyncExitStack() as life:
+        pool = await life.enter_async_context(opened(store, journal, resident_models=2))
+        for model in ("one", "two"):
+            async with pool.lease(model):
+                pass
+        pool.ensure(("nobody",), fail)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        with pytest.raises(ExceptionGroup) as ended:
+            await life.aclose()
+
+    assert ended.value.subgroup(ZeroDivisionError), ended.value
+    assert workers() == []
+
+
 async def test_another_model_evicts_the_idle_one(store: Store, journal: Journal) -> None:
     async with opened(store, journal) as pool:
         async with pool.lease("one"):
