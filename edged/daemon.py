@@ -7,6 +7,7 @@ context undoes itself, and if a line fails, exactly those above it are undone.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import math
@@ -195,12 +196,14 @@ async def encrypted(
         life.callback(listener.close)
         tls = await life.enter_async_context(Tls(source, tell))
     except OSError as error:
-        reason = error.strerror or error
+        if error.errno == errno.EADDRNOTAVAIL:  # of the address, which http has as well: no port of it can be had
+            raise listening.refusal(config.http.address, config.http.port, error) from error
+        reason = listening.why(error)
         problem = f"https cannot be had on port {settings.port}: {reason}. Choose another ([tls] port), or do without"
         if is_asked_for:
             raise ConfigError(f"{problem} ([tls] enabled = false).") from error
         log.warning("%s; http goes on alone.", problem)
-        tell("tls_off", reason=str(error))
+        tell("tls_off", reason=reason)
         return None
     return tls, listening.Secured(listener, tls.context)
 

@@ -65,7 +65,7 @@ class Fault:
     redirect: str | None = None
     body: bytes | None = None
     is_endless: bool = False  # no length, and no end
-    meanwhile: Callable[[int], None] = lambda _: None  # hears how far the body is
+    meanwhile: Callable[[int], object] = lambda _: None  # hears how far the body is
 
 
 @dataclass(frozen=True)

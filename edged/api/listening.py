@@ -78,9 +78,17 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return listen(host, port)
     except OSError as error:
-        raise ConfigError(
-            f"Cannot listen on {host} port {port}: {error.strerror or error}. Choose another with --port or --host."
-        ) from error
+        raise refusal(host, port, error) from error
+
+
+def refusal(host: str, port: int, error: OSError) -> ConfigError:
+    """What to tell an owner whose address cannot be had, and what to do."""
+    return ConfigError(f"Cannot listen on {host} port {port}: {why(error)}. Choose another with --port or --host.")
+
+
+def why(error: OSError) -> str:
+    """Its reason alone: `socket.create_server` puts the address behind it, as a tuple."""
+    return (error.strerror or str(error)).partition(" (while attempting")[0]
 
 
 @contextmanager

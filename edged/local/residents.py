@@ -20,7 +20,7 @@ from time import monotonic
 from typing import TypeAlias
 
 from edged.config import Engine
-from edged.errors import EdgedError, ModelNotFound, RequestError, WorkerCrashed
+from edged.errors import EdgedError, ModelNotFound, WorkerCrashed
 from edged.host import cpu, gpu, memory
 from edged.local.cores import Cores
 from edged.local.fit import Fit
@@ -223,9 +223,9 @@ class Residents:
             self._tell("gpu_unused", model=model, reason=problem)
         self._on_change()
         if card.template:
-            # Ahead of the first chat, which would otherwise wait for it; a template that is broken is the business of
-            # whoever asks for a chat, and is told then.
-            with contextlib.suppress(RequestError, OSError):
+            # Ahead of the first chat, which would otherwise wait for it; a template that is broken, or whose process is
+            # killed or too slow to start, is the business of whoever asks for a chat: it is tried again and told then.
+            with contextlib.suppress(EdgedError, OSError):
                 await resident.renderer.start()
                 await share_prompts(self._engine.shared_prompts, resident.renderer, resident.process)
         await asyncio.to_thread(self._times.keep)

@@ -22,7 +22,7 @@ from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
 from tests.asking import CHAT, Reply, client_of, first_words, post, sending, until_idle
 from tests.asking import chunks as streamed
-from tests.attacks.enduring import PROMPTLY_S, TRACES, asking, longest_pause, nothing_stays, somebody_listening
+from tests.attacks.enduring import PROMPTLY_S, TRACES, asking, nobody_waits, nothing_stays, somebody_listening
 from tests.daemon_process import DaemonProcess, running, until
 
 MIB = 2**20
@@ -163,15 +163,11 @@ FLOODS = {"H4 200,000 chunks of a byte": (1, 200_000, 400), "H4 a gigabyte in ch
 def test_a_flood_of_chunks_ends_at_the_limit_and_nobody_else_waits(
     daemon: DaemonProcess, size: int, count: int, status: int
 ) -> None:
-    longest_s = 0.0
-
     def flood() -> None:
         assert refused(daemon, CHUNKS, *chunked(size, count), b"0\r\n\r\n").status == status
 
     with nothing_stays(daemon), somebody_listening(daemon) as listener:
-        longest_s, usual_s = longest_pause(listener, flood)
-
-    assert longest_s < max(1.0, 200 * usual_s)
+        nobody_waits(listener, flood)
 
 
 HANG_UPS = {
@@ -334,9 +330,8 @@ def test_after_all_of_it_nothing_stays(daemon: DaemonProcess) -> None:
 
     all_of_it()
     with nothing_stays(daemon), somebody_listening(daemon) as listener:
-        longest_s, usual_s = longest_pause(listener, all_of_it)
+        nobody_waits(listener, all_of_it)
 
-    assert longest_s < max(1.0, 200 * usual_s)
     assert "Traceback" not in daemon.log()
     with client_of(daemon) as client, streamed(client, "And now?", model="tiny", max_tokens=8) as stream:
         assert first_words(stream)

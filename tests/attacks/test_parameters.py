@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import synthetic
 from tests.asking import CHAT, post
-from tests.attacks.enduring import asking, longest_pause, nothing_stays, refused, somebody_listening
+from tests.attacks.enduring import asking, nobody_waits, nothing_stays, refused, somebody_listening
 from tests.daemon_process import DaemonProcess, running
 
 COMPLETIONS, EMBEDDINGS, RERANK = "/v1/completions", "/v1/embeddings", "/v1/rerank"
@@ -241,9 +241,7 @@ def test_a_mebibyte_of_anything_is_refused_while_another_conversation_goes_on(
         RERANK: {"documents": [long]},
     }
     with somebody_listening(daemon) as listener:
-        longest_s, usual_s = longest_pause(listener, lambda: too_long(daemon, path, fields[path]))
-
-    assert longest_s < max(1.0, 200 * usual_s)
+        nobody_waits(listener, lambda: too_long(daemon, path, fields[path]))
 
 
 def too_long(daemon: DaemonProcess, path: str, fields: dict[str, Any]) -> None:
@@ -342,7 +340,6 @@ def test_another_conversation_goes_on_and_nothing_stays(daemon: DaemonProcess) -
     with nothing_stays(daemon), nothing_stays(daemon, "bert"), nothing_stays(daemon, "judge"):
         storm(daemon)
         with somebody_listening(daemon) as listener:
-            longest_s, usual_s = longest_pause(listener, lambda: storm(daemon))
+            nobody_waits(listener, lambda: storm(daemon))
 
-    assert longest_s < max(1.0, 200 * usual_s)
     assert post(daemon, asking()).status == 200

@@ -24,7 +24,7 @@ from tests.attacks.enduring import (
     TRACES,
     asking,
     footprint,
-    longest_pause,
+    nobody_waits,
     nothing_stays,
     refused,
     somebody_listening,
@@ -326,7 +326,5 @@ def test_another_conversation_goes_on_and_nothing_stays(daemon: DaemonProcess) -
         ask_all(daemon, hostile * 2)
     with somebody_listening(daemon) as listener:
         others = ["T2 doubling", "T3 an open expression", "T1 cycler"]
-        longest_s, usual_s = longest_pause(listener, lambda: ask_all(daemon, hostile + others))
+        nobody_waits(listener, lambda: ask_all(daemon, hostile + others))
     until(lambda: footprint(daemon.pid).threads < 64, "the daemon's threads are few")
-
-    assert longest_s < max(1.0, 200 * usual_s)

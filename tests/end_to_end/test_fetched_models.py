@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from urllib.parse import urlsplit
 
 import ollama
@@ -168,13 +169,15 @@ def test_ollamas_client_pulls_with_a_bar_and_chats_under_the_name_that_it_asked_
 
 
 def test_the_bar_on_a_terminal_and_what_ctrl_c_does_not_end(hub: Hub, device: DaemonProcess) -> None:
-    hub.faults = [Fault(bytes_per_s=600_000)]
+    is_left = Event()  # only then does the second half come, so that there is something to leave
+    hub.faults = [Fault(bytes_per_s=600_000, meanwhile=lambda at: at < 1_500_000 or is_left.wait(PATIENCE_S))]
     with terminal("pull", OTHER, *of(device)) as shown:
         line = shown.reads("━")
         assert "/2.99 MB" in shown.reads("MB")
         assert OTHER.rpartition("/")[2] in line
         os.write(shown.master, b"\x03")
         said = shown.ends()
+        is_left.set()
         assert "is still being fetched by the daemon" in said
         assert "Traceback" not in said
         assert shown.process.returncode == 1

@@ -28,7 +28,7 @@ from edged.errors import (
 )
 from edged.gguf import vocabulary
 from edged.host import memory
-from edged.local import loads
+from edged.local import loads, renderer
 from edged.local.calibration import Calibration
 from edged.local.ensuring import Fetch
 from edged.local.fit import Fit
@@ -103,6 +103,24 @@ async def test_by_default_memory_decides_how_many_models_stay(
 
         assert pool.residents.keys() == {"two", "three"}, "the one that was used more often stays"
         assert events(journal, "model_evicted") == ["one"]
+
+
+async def test_a_template_process_that_does_not_start_ends_neither_its_model_nor_the_pool(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(store, journal) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(renderer, "_START_S", 0.0)
+            async with pool.lease("one") as lease:
+                assert lease.resident.load is not None
+                await asyncio.wait([lease.resident.load])
+                assert lease.resident.load.exception() is None
+                assert lease.renderer.pid is None, "it was not given the time to start"
+
+        async with pool.lease("one") as again:
+            assert again.process is lease.process
+            await again.renderer.start()
+            assert again.renderer.pid is not None
 
 
 async def test_how_a_model_fits_is_how_it_runs_or_would_if_the_others_left(

@@ -20,6 +20,9 @@ TEXT = "hf.co/maker/Small-GGUF"
 NAME = f"{TEXT}:Q4_K_M"
 DATA = model(100)
 EVERY_BYTES = 2**15
+# The recorder reads the whole folder again at each call, and the machine may be busy: here nobody is too slow.
+PATIENT = replace(SHORT, stall_s=60.0, window_s=60.0, answer_s=60.0)
+WITHIN_S = 240.0
 
 
 @pytest.mark.own_loop
@@ -35,24 +38,32 @@ async def test_a_pull_with_a_restart_in_the_middle(
     slow = Fault(bytes_per_s=2**18)
     bench.hub.faults = [replace(slow, cut_at=len(DATA) // 3), replace(slow, stall_at=len(DATA) * 2 // 3), slow]
 
+    longest_bytes = 0
     with recording(bench.store.folder) as recorder:
-        make_safe = Partial.make_safe
+        make_safe, write = Partial.make_safe, Partial.write
 
         def made_safe(partial: Partial) -> None:
             make_safe(partial)
             recorder.acknowledge(f"safe {partial.done_bytes}")
 
+        def written(partial: Partial, piece: bytes) -> None:
+            nonlocal longest_bytes
+            longest_bytes = max(longest_bytes, len(piece))
+            write(partial, piece)
+
         with monkeypatch.context() as patch:
             patch.setattr(Partial, "make_safe", made_safe)
-            async with bench.pulls(replace(SHORT, stall_s=30.0)) as pulls:
+            patch.setattr(Partial, "write", written)
+            async with bench.pulls(PATIENT) as pulls:
                 order = pulls.submit(TEXT)
-                await until(pulls, order.id, lambda progress: progress.done_bytes >= len(DATA) // 2)
-            async with bench.pulls() as pulls:
-                assert (await ended(pulls, order.id)).state == "done"
+                await until(pulls, order.id, lambda progress: progress.done_bytes >= len(DATA) // 2, WITHIN_S)
+            async with bench.pulls(PATIENT) as pulls:
+                assert (await ended(pulls, order.id, WITHIN_S)).state == "done"
                 recorder.acknowledge("installed")
 
     safe = [int(what.split()[1]) for what in recorder.moments[-1].acknowledged if what.startswith("safe")]
-    assert max(after - before for before, after in zip([0, *safe], [*safe, len(DATA)], strict=True)) <= EVERY_BYTES * 2
+    unsafe_bytes = [after - before for before, after in zip([0, *safe], [*safe, len(DATA)], strict=True)]
+    assert max(unsafe_bytes) < EVERY_BYTES + longest_bytes, "no more than what came in one go beyond it"
     seen = 0
     for state in recorder.states(count, seed=7):
         with state.materialised() as folder:
@@ -81,8 +92,8 @@ async def holds(state: State, folder: Path, hub: Hub, *, goes_on: bool) -> None:
         assert kept[:noted] == DATA[:noted]
     if not goes_on:
         return
-    async with Bench(hub, Store(folder)).pulls() as pulls:
-        assert (await ended(pulls, pulls.submit(TEXT).id)).state == "done"
+    async with Bench(hub, Store(folder)).pulls(PATIENT) as pulls:
+        assert (await ended(pulls, pulls.submit(TEXT).id, WITHIN_S)).state == "done"
     store, names = sound(folder)
     assert names == {NAME}
     assert store.blob_path(sha256(DATA)).read_bytes() == DATA
