@@ -110,6 +110,7 @@ async def run(config: Config, state: Path) -> None:
         await life.enter_async_context(access.keeping())
         journal.observers.append(access.meter)
         claiming = Claiming(access, config.access.claim_hash, config.access.issue_file)
+        await life.enter_async_context(claiming.showing())
         adviser = Adviser(cache, store.folder, downloads.reserve_bytes, partial(hub.asking, downloads, hubs))
         metrics = Metrics(pool, shelf)
         journal.observers.append(metrics)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,14 +42,18 @@ class Knock:
 
 
 class Claiming:
-    """The codes that are out and the browsers that knock. `issue_file` is what the console's login shows."""
+    """The codes that are out and the browsers that knock. `issue_file` is what the console's login shows.
+
+    Every moment here is one of `clock`, which no network sets: a board without a battery learns what time it is minutes
+    after it has shown a code.
+    """
 
     def __init__(
         self,
         access: Access,
         claim_hash: str | None,
         issue_file: Path | None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._access = access
         self._issue_file = issue_file
@@ -59,14 +64,26 @@ class Claiming:
         self._knocks: dict[str, Knock] = {}
         self._shown_s = -math.inf
         self._turn = asyncio.Lock()
+        self._fading: asyncio.Task[None] | None = None
 
-    def now_s(self) -> float:
-        """Unix time."""
-        return self._clock()
+    @contextlib.asynccontextmanager
+    async def showing(self) -> AsyncIterator[Claiming]:
+        """While the block runs, the console may show a code; at its end it shows none, for then none counts."""
+        try:
+            yield self
+        finally:
+            if self._fading is not None:
+                self._fading.cancel()
+                await asyncio.gather(self._fading, return_exceptions=True)
+                await self._post("")
+
+    def left_s(self, until_s: float) -> float:
+        """How long it is until then."""
+        return until_s - self._clock()
 
     async def show(self) -> None:
         """Have a code that can be entered while nobody owns the device, on its console and in its log."""
-        now_s = self.now_s()
+        now_s = self._clock()
         recently = now_s - self._shown_s < _SHOW_AGAIN_S or now_s < self._pairing.paused_until_s
         if self._access.is_claimed or self._pairing.has_code(now_s) or recently:
             return
@@ -74,6 +91,9 @@ class Claiming:
         code = self.new_code("owner")
         log.warning("this device has no owner yet: open its page and enter the code %s within ten minutes", code)
         await self._post(f"\nedged: to claim this device, open its page and enter {code}\n\n")
+        if self._fading is not None:
+            self._fading.cancel()
+        self._fading = asyncio.create_task(self._fade())
 
     def new_code(self, role: Role, name: str = "") -> str:
         """One more code, for whoever enters it first within ten minutes."""
@@ -84,7 +104,7 @@ class Claiming:
         return self._offer(Code(b"", user.role, math.inf, user_id=user.id))
 
     def _offer(self, blank: Code) -> str:
-        text, now_s = pairing.new_code(), self.now_s()
+        text, now_s = pairing.new_code(), self._clock()
         code = replace(blank, digest=pairing.digest_of(text), until_s=now_s + LIFE_S)
         self._pairing = pairing.offer(self._pairing, code, now_s)
         return text
@@ -98,21 +118,33 @@ class Claiming:
         async with self._turn:  # one claims, and whoever comes after the last try costs no slow hash
             if self._access.is_claimed:
                 self._pairing = pairing.without_presets(self._pairing)
-            if any(code.is_preset for code in self._pairing.codes) and self.now_s() >= self._pairing.paused_until_s:
+            if any(code.is_preset for code in self._pairing.codes) and self._clock() >= self._pairing.paused_until_s:
                 digests.append(await asyncio.to_thread(pairing.preset_digest, typed, self._salt))
             # The code is gone before anybody is let in by it, and out again where nobody was.
-            self._pairing, code = pairing.attempt(self._pairing, digests, self.now_s())
+            self._pairing, code = pairing.attempt(self._pairing, digests, self._clock())
             if code is None:
                 raise Forbidden("That is not the code, or no longer. It is the newest that the device has shown.")
             was_claimed = self._access.is_claimed
             try:
-                user, issued = await self._let_in(code, name, label)
-            except EdgedError:
+                user, issued = await self._heard(self._let_in(code, name, label), is_new=not code.user_id)
+            except (EdgedError, asyncio.CancelledError):
                 self._pairing = replace(self._pairing, codes=(*self._pairing.codes, code))
                 raise
         if not was_claimed:
             await self._post("")
         return user, issued
+
+    async def _heard(self, granting: Awaitable[tuple[User, Issued]], *, is_new: bool) -> tuple[User, Issued]:
+        """What is granted. It is taken back where whoever asked hangs up meanwhile: the device would be somebody's who
+        cannot come in."""
+        grant = asyncio.ensure_future(granting)
+        try:
+            return await asyncio.shield(grant)
+        except asyncio.CancelledError:
+            with contextlib.suppress(EdgedError):  # then nothing was granted, or it was told of
+                user, issued = await grant
+                await self._access.withdraw(user, issued, is_new=is_new)
+            raise
 
     async def _let_in(self, code: Code, name: str, label: str) -> tuple[User, Issued]:
         """What the code grants. Raises `NotFound` where the person whose it was has been removed meanwhile."""
@@ -125,7 +157,7 @@ class Claiming:
 
     def knock(self, label: str, address: str) -> Knock:
         """A browser asks to be let in; an owner compares the number. Raises `RateLimited`: one at a time each."""
-        now_s = self.now_s()
+        now_s = self._clock()
         self._knocks = {id: knock for id, knock in self._knocks.items() if knock.until_s > now_s}
         mine = [knock for knock in self._knocks.values() if group_of(knock.address) == group_of(address)]
         if mine or len(self._knocks) >= _MOST_KNOCKS:
@@ -139,7 +171,7 @@ class Claiming:
 
     def waiting(self) -> list[Knock]:
         """Who knocks."""
-        now_s = self.now_s()
+        now_s = self._clock()
         return [knock for knock in self._knocks.values() if knock.until_s > now_s and knock.role is None]
 
     def answer(self, number: str, role: Role | None, name: str) -> None:
@@ -155,12 +187,22 @@ class Claiming:
     async def look(self, id: str) -> tuple[User, Issued] | None:
         """What became of a knock: None while nobody has answered. Raises `NotFound` where the answer was no."""
         knock = self._knocks.get(id)
-        if knock is None or knock.until_s <= self.now_s():
+        if knock is None or knock.until_s <= self._clock():
             raise NotFound("This request to be let in is over: it was refused, or nobody answered in ten minutes.")
         if knock.role is None:
             return None
         del self._knocks[id]  # before anybody else has a turn: one browser is let in
-        return await self._access.add_user(knock.name or knock.role, knock.role, knock.label)
+        try:
+            return await self._heard(
+                self._access.add_user(knock.name or knock.role, knock.role, knock.label), is_new=True
+            )
+        except (EdgedError, asyncio.CancelledError):
+            self._knocks[id] = knock  # it may look again
+            raise
+
+    async def _fade(self) -> None:
+        await asyncio.sleep(LIFE_S)
+        await self._post("")
 
     async def _post(self, text: str) -> None:
         if self._issue_file is None:

@@ -7,15 +7,12 @@ they were made, so memory and disk agree whatever comes together and whoever han
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import secrets
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from edged.access.credential import Credential, Issued, is_ours, issue, read, same
 from edged.access.decision import Situation, anybody
@@ -25,10 +22,9 @@ from edged.access.people import OF_ROLE, Ceiling, Key, Quota, Role, Scope, Sessi
 from edged.access.quota import DAY_S
 from edged.access.register import Register
 from edged.access.tokens import Tokens
+from edged.access.writing import Writing
 from edged.config import Access as Chosen
-from edged.errors import Conflict, DiskFull, NotFound
-
-T = TypeVar("T")
+from edged.errors import Conflict, NotFound
 
 # A browser that is used once a month stays; what was forgotten in a drawer is forgotten here, too. A guest's is
 # forgotten after a day.
@@ -66,22 +62,13 @@ class Access:
         self.tokens = Tokens(self.users, self.sessions, self.keys, clock)
         self._failures = Failures(clock)
         self._previous: dict[str, tuple[bytes, float]] = {}
-        self._works: set[asyncio.Task[Any]] = set()
-        self._turn = asyncio.Lock()
-        # What opens nothing any more, but would after a restart: its removal is not on the disk.
-        self._unremoved: dict[str, Callable[[str], None]] = {}
+        self._writing = Writing()
 
     @contextlib.asynccontextmanager
     async def keeping(self) -> AsyncIterator[Access]:
         """While the block runs, what has to be written is; at its end all of it is."""
-        async with self.meter.saving():
-            try:
-                yield self
-            finally:
-                await asyncio.gather(*self._works, return_exceptions=True)
-                for id, remove in list(self._unremoved.items()):
-                    with contextlib.suppress(DiskFull):  # it was told of when it was taken away
-                        await self._removed(remove, id)
+        async with self.meter.saving(), self._writing.finishing():
+            yield self
 
     # How things stand
 
@@ -110,7 +97,7 @@ class Access:
             raise Conflict(f"[access] {name} is set in the configuration; change it there.", param=name)
         if not value:
             self._chosen[name] = value
-        await self._kept(self._register.choose, name, value, then=lambda: self._chosen.update({name: value}))
+        await self._writing.kept(self._register.choose, name, value, then=lambda: self._chosen.update({name: value}))
         self._tell("access_changed", **{name: value})
 
     # Who asks
@@ -163,19 +150,19 @@ class Access:
                     self._previous[session.id] = known.digest, math.inf
                 self.sessions[session.id] = newer
 
-        await self._kept(self._register.put_session, newer, then=exchange)
+        await self._writing.kept(self._register.put_session, newer, then=exchange)
         return issued if session.id in self.sessions else None
 
     # People and their browsers
 
     async def add_user(self, name: str, role: Role, label: str) -> tuple[User, Issued]:
         """Somebody new, with the browser that they came with."""
+        await self._make_room()
         if len(self.users) >= MOST_USERS:
             raise Conflict(f"There are {MOST_USERS} people already. Remove one first.")
-        await self._make_room()
         user = User(secrets.token_hex(8), name, role, self._now_s())
         issued, session = self._new_session(user, label)
-        await self._kept(self._register.put_user, user, session, then=lambda: self._enter(user, session))
+        await self._writing.kept(self._register.put_user, user, session, then=lambda: self._enter(user, session))
         self._tell("paired", user=user.id, role=role)
         return user, issued
 
@@ -183,9 +170,21 @@ class Access:
         """One more browser of somebody's. Raises `NotFound` where the user has been removed meanwhile."""
         await self._make_room()
         issued, session = self._new_session(self._user(user.id), label)
-        await self._kept(self._register.put_session, session, then=lambda: self._enter(self._user(user.id), session))
+        await self._writing.kept(
+            self._register.put_session, session, then=lambda: self._enter(self._user(user.id), session)
+        )
         self._tell("paired", user=user.id, role=user.role)
         return issued
+
+    async def withdraw(self, user: User, issued: Issued, *, is_new: bool) -> None:
+        """Nobody heard of this browser's secret: it never was, nor its user if `is_new`, be it the only owner."""
+        self._forget(issued.credential.id)
+        if is_new:
+            self.users.pop(user.id, None)
+            await self._writing.removed(self._register.remove_users, user.id)
+        else:
+            await self._writing.removed(self._register.remove_sessions, issued.credential.id)
+        self._tell("pairing_withdrawn", user=user.id)
 
     async def change_user(self, id: str, name: str | None, role: Role | None) -> User:
         """Another name or role. Raises `Conflict` where nobody would own the device any more."""
@@ -197,31 +196,31 @@ class Access:
                 self._keep_an_owner(user)
             if not OF_ROLE[changed.role] >= OF_ROLE[user.role]:
                 self.users[id] = replace(user, role=changed.role)
-            await self._write(self._register.put_user, changed)
+            await self._writing.write(self._register.put_user, changed)
             if id in self.users:
                 self.users[id] = changed
             return changed
 
-        changed = await self._in_turn(change)
+        changed = await self._writing.in_turn(change)
         self._tell("user_changed", user=id, role=changed.role)
         return changed
 
     async def remove_user(self, id: str) -> None:
         """Somebody leaves, with all their browsers. Raises `Conflict` for the last owner."""
-        if id not in self._unremoved:
+        if id not in self._writing.unremoved:
             self._keep_an_owner(self._user(id))
         self.users.pop(id, None)
         for session in [session for session in self.sessions.values() if session.user_id == id]:
             self._forget(session.id)
-        await self._removed(self._register.remove_user, id)
+        await self._writing.removed(self._register.remove_users, id)
         self._tell("user_removed", user=id)
 
     async def end_session(self, id: str) -> None:
         """A browser is forgotten. Raises `NotFound`."""
-        if id not in self.sessions and id not in self._unremoved:
+        if id not in self.sessions and id not in self._writing.unremoved:
             raise NotFound(f"There is no session {id!r}.")
         self._forget(id)
-        await self._removed(self._register.remove_sessions, id)
+        await self._writing.removed(self._register.remove_sessions, id)
         self._tell("session_ended", session=id)
 
     # Keys
@@ -240,16 +239,16 @@ class Access:
         now_s, issued = self._now_s(), issue("edk")
         expires_s = None if life_s is None else now_s + life_s
         key = Key(issued.credential.id, name, issued.credential.digest, scopes, now_s, expires_s, quota, ceiling)
-        await self._kept(self._register.put_key, key, then=lambda: self.keys.update({key.id: key}))
+        await self._writing.kept(self._register.put_key, key, then=lambda: self.keys.update({key.id: key}))
         self._tell("key_created", key=key.id, scopes=" ".join(sorted(scopes)))
         return key, issued
 
     async def revoke_key(self, id: str) -> None:
         """A key opens nothing any more. Raises `NotFound`."""
-        if self.keys.pop(id, None) is None and id not in self._unremoved:
+        if self.keys.pop(id, None) is None and id not in self._writing.unremoved:
             raise NotFound(f"There is no key {id!r}.")
         self.meter.forget(id)
-        await self._removed(self._register.remove_key, id)
+        await self._writing.removed(self._register.remove_key, id)
         self._tell("key_revoked", key=id)
 
     # Inside
@@ -288,7 +287,8 @@ class Access:
         return session_id in self._previous and math.isinf(self._previous[session_id][1])
 
     async def _make_room(self) -> None:
-        """Forget the sessions that are over and, where there are as many as there may be, the next to be."""
+        """Forget the sessions that are over and, where there are as many as there may be, the next to be. With the
+        last of a guest's the guest is forgotten."""
         now_s = self._now_s()
         by_end = sorted(self.sessions.values(), key=lambda session: session.expires_s)
         too_many = len(by_end) - MOST_SESSIONS + 1
@@ -296,7 +296,13 @@ class Access:
         for id in gone:
             self._forget(id)
         if gone:
-            await self._kept(self._register.remove_sessions, *gone, then=lambda: None)
+            await self._writing.kept(self._register.remove_sessions, *gone, then=lambda: None)
+        here = {session.user_id for session in self.sessions.values()}
+        guests = [user.id for user in self.users.values() if user.role == "guest" and user.id not in here]
+        for id in guests:
+            del self.users[id]
+        if guests:
+            await self._writing.kept(self._register.remove_users, *guests, then=lambda: None)
 
     def _forget(self, session_id: str) -> None:
         self.sessions.pop(session_id, None)
@@ -320,38 +326,3 @@ class Access:
     def _keep_an_owner(self, user: User) -> None:
         if user.role == "owner" and sum(other.role == "owner" for other in self.users.values()) == 1:
             raise Conflict(f"{user.name} is the only owner of this device. Make somebody else an owner first.")
-
-    async def _removed(self, remove: Callable[[str], None], id: str) -> None:
-        """Have it gone from the disk as well. Raises `DiskFull`; then it can be asked for again."""
-        self._unremoved[id] = remove
-        try:
-            await self._kept(remove, id, then=lambda: self._unremoved.pop(id, None))
-        except DiskFull as error:
-            raise DiskFull(f"It opens nothing any more, but would again after a restart. {error}") from error
-
-    async def _kept(self, write: Callable[..., None], *values: object, then: Callable[[], object]) -> None:
-        """Write, then do `then`. Raises `DiskFull`, and what `then` raises."""
-
-        async def change() -> None:
-            await self._write(write, *values)
-            then()
-
-        await self._in_turn(change)
-
-    async def _write(self, write: Callable[..., None], *values: object) -> None:
-        try:
-            await asyncio.to_thread(write, *values)
-        except sqlite3.Error as error:
-            raise DiskFull(f"This is not on the disk: {error}. Make room, and try again.") from error
-
-    async def _in_turn(self, change: Callable[[], Awaitable[T]]) -> T:
-        """Do it when those before are done, and to its end, even where whoever asked has gone meanwhile."""
-
-        async def work() -> T:
-            async with self._turn:
-                return await change()
-
-        task = asyncio.create_task(work())
-        self._works.add(task)
-        task.add_done_callback(self._works.discard)
-        return await asyncio.shield(task)

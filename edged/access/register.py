@@ -107,9 +107,9 @@ class Register:
         with self._database.change() as connection:
             connection.execute("INSERT OR REPLACE INTO chosen VALUES (?, ?)", (name, int(value)))
 
-    def remove_user(self, id: str) -> None:
-        """Forget a user, with all sessions."""
-        self._remove("DELETE FROM users WHERE id = ?", id)
+    def remove_users(self, *ids: str) -> None:
+        """Forget users with all of their sessions, all of them or none."""
+        self._remove("DELETE FROM users WHERE id = ?", *ids)
 
     def remove_sessions(self, *ids: str) -> None:
         """Forget sessions, all of them or none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import Annotated, Any
 
 import segno
@@ -109,13 +110,18 @@ class Claims:
         """Ask an owner to be let in, who compares the number."""
         asked = await body.read(request, KnockBody)
         knock = self._claiming.knock(label_of(request, asked.label), address_of(request))
-        told = {"id": knock.id, "number": knock.number, "until_s": knock.until_s}
+        told = {"id": knock.id, "number": knock.number, "until_s": self._unix_s(knock.until_s)}
         return web.json_response(told, status=201)
 
     async def waiting(self, _request: web.Request) -> web.StreamResponse:
         """Who waits to be let in."""
         knocks = [
-            {"number": knock.number, "label": knock.label, "address": knock.address, "until_s": knock.until_s}
+            {
+                "number": knock.number,
+                "label": knock.label,
+                "address": knock.address,
+                "until_s": self._unix_s(knock.until_s),
+            }
             for knock in self._claiming.waiting()
         ]
         return web.json_response({"requests": knocks})
@@ -145,8 +151,11 @@ class Claims:
             raise Unauthorized("This browser is not signed in, so it can bring no other.")
         return self._invitation(request, self._claiming.code_for(user))
 
+    def _unix_s(self, until_s: float) -> float:
+        return time.time() + self._claiming.left_s(until_s)
+
     def _invitation(self, request: web.Request, code: str) -> web.StreamResponse:
-        until_s = self._claiming.now_s() + LIFE_S
+        until_s = time.time() + LIFE_S
         transport = transport_of(request)
         own = f"{'https' if transport == 'tls' else 'http'}://{request.host}"
         url = f"{self._exposed.addresses[0] if transport == 'socket' else own}/claim#{code}"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edged.access import claiming as claims
 from edged.access import pairing
 from edged.access.claiming import Claiming
 from edged.errors import DiskFull, Forbidden, InvalidRequest, NotFound, RateLimited
@@ -45,6 +46,47 @@ async def test_the_code_on_the_console_makes_an_owner_and_is_gone(
     assert await entered(codes, [code]) == [Forbidden]
     await codes.show()
     assert issue_file.read_text() == ""
+
+
+async def test_a_code_that_counts_no_more_leaves_the_console(
+    box: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issue_file = tmp_path / "edged.issue"
+    codes = claiming(box, issue_file=issue_file)
+    async with codes.showing():
+        await codes.show()
+        assert issue_file.read_text() != ""
+    assert issue_file.read_text() == "", "after a restart it would be another"
+
+    monkeypatch.setattr(claims, "LIFE_S", 0.0)
+    box.clock.now_s += 601
+    async with codes.showing():
+        await codes.show()
+        while issue_file.read_text():  # noqa: ASYNC110 - nothing tells of a file
+            await asyncio.sleep(0.01)
+
+
+async def test_whoever_hangs_up_before_they_are_in_leaves_the_device_to_whoever_has_the_code(box: Home) -> None:
+    codes = claiming(box)
+    code = codes.new_code("owner")
+    for waits in range(3):
+        gone = asyncio.create_task(codes.enter(code, "Ada", "a laptop"))
+        for _ in range(waits + 1):
+            await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        assert not box.access.is_claimed
+        assert await box.agrees()
+
+    user, issued = await codes.enter(code, "Ada", "a phone")
+    further = asyncio.create_task(codes.enter(codes.code_for(user), "", "a tablet"))
+    await asyncio.sleep(0)
+    further.cancel()
+    await asyncio.gather(further, return_exceptions=True)
+    assert box.who(issued.text).user == user
+    assert [session.label for session in box.access.sessions.values()] == ["a phone"]
+    assert await box.agrees()
 
 
 async def test_a_console_that_cannot_be_written_does_not_hinder_a_claim(
@@ -167,6 +209,22 @@ async def test_a_browser_that_knocks_gets_in_once_when_an_owner_says_so(box: Hom
     assert [isinstance(each, NotFound) for each in found] == [False, True, True]
     assert [(user.name, user.role) for user in box.access.users.values()] == [("Eve", "member")]
     assert codes.waiting() == []
+
+
+async def test_a_browser_that_hangs_up_while_it_is_let_in_may_ask_again(box: Home) -> None:
+    codes = claiming(box)
+    knock = codes.knock("a phone", "192.0.2.1")
+    codes.answer(knock.number, "member", "Eve")
+    gone = asyncio.create_task(codes.look(knock.id))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    assert box.access.users == {}
+
+    found = await codes.look(knock.id)
+    assert found is not None
+    assert found[0].name == "Eve"
+    assert await box.agrees()
 
 
 async def test_a_no_and_ten_minutes_without_an_answer_are_over(box: Home) -> None:

@@ -374,7 +374,7 @@ async def test_every_change_is_made_in_memory_and_on_disk_or_in_neither_wherever
                     await asyncio.sleep(0)
                 task.cancel()
                 await asyncio.wait([task])
-                await asyncio.gather(*box.access._works, return_exceptions=True)
+                await asyncio.gather(*box.access._writing._works, return_exceptions=True)
                 assert task.cancelled() or isinstance(task.exception(), NotFound)
                 assert await box.agrees()
     assert len(box.access.users) > 2  # those whose request was cancelled under way are here
@@ -468,3 +468,18 @@ async def test_nothing_is_left_running(box: Home) -> None:
         box.disk.full(False)
     gc.collect()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_with_the_last_browser_of_a_guest_the_guest_is_forgotten(box: Home) -> None:
+    await box.access.add_user("Ada", "owner", "")
+    guest, _issued = await box.access.add_user("Bob", "guest", "")
+    member, _issued = await box.access.add_user("Eve", "member", "")
+    box.clock.now_s += DAY_S - 1
+    await box.access.add_user("Mia", "member", "")
+    assert guest.id in box.access.users
+
+    box.clock.now_s += 1
+    await box.access.add_user("Tom", "member", "")
+    assert guest.id not in box.access.users
+    assert member.id in box.access.users
+    assert await box.agrees()

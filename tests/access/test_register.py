@@ -49,7 +49,7 @@ def test_what_is_put_is_read(box: Home, key: Key, user: User, used: Used) -> Non
 
     assert (found.users, found.sessions) == ({user.id: user}, {session.id: session})
     assert (found.keys, found.used) == ({key.id: key}, {key.id: used})
-    box.register.remove_user(user.id)
+    box.register.remove_users(user.id)
     box.register.remove_key(key.id)
     found = box.register.read()
     assert (found.users, found.sessions, found.keys, found.used) == ({}, {}, {}, {})
