@@ -18,6 +18,8 @@ _ROUTE = re.compile(r"\A`[A-Z]+ [^`]*`[.:]\s*")
 # Bounds that only say how wide a number is are none.
 _WIDEST = 2**31 - 1
 _PLACES = {"path": "In the path", "query": "In the query", "header": "Headers"}
+# In the words of `web/strings.js`.
+SUPERVISED = "Supervised: the owner of this device can read what is written here."
 _HEAD = """<!doctype html>
 <html lang="en">
 <head>
@@ -32,17 +34,19 @@ _HEAD = """<!doctype html>
 """
 
 
-def html(document: Mapping[str, Any]) -> str:
-    """The page."""
-    return _HEAD + "\n".join(_body(document)) + "\n</html>\n"
+def html(document: Mapping[str, Any], notice: str = "") -> str:
+    """The page, with a `notice` above all else."""
+    return _HEAD + "\n".join(_body(document, notice)) + "\n</html>\n"
 
 
-def _body(document: Mapping[str, Any]) -> Iterator[str]:
+def _body(document: Mapping[str, Any], notice: str) -> Iterator[str]:
     info, tags = document["info"], [tag["name"] for tag in document["tags"]]
     yield (
         '<body>\n<header class="top"><div class="column"><a class="brand" href=".">'
         '<img src="icon.svg" alt="" width="26" height="26">edged</a>'
-        '<a class="quiet" href="openapi.json">openapi.json</a></div></header>'
+        '<a class="quiet" href="openapi.json">openapi.json</a></div>'
+        + (f'<p class="supervised column" role="note">{escape(notice)}</p>' if notice else "")
+        + "</header>"
     )
     yield f'<main class="column docs">\n<h1>What can be asked</h1>\n<p class="lead">{_prose(info["description"])}</p>'
     links = [*((_anchor(tag), tag) for tag in tags), ("errors", "Errors"), ("shapes", "Shapes")]

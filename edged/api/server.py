@@ -58,7 +58,7 @@ _ALWAYS = {
 
 def routes(exposed: Exposed) -> list[Route]:
     """Everything that can be asked."""
-    description = Description()
+    description = Description(lambda: exposed.access.chosen("supervised"))
     models = (Catalogue(exposed), Shop(exposed), Downloads(exposed), Imports(exposed), Scrubs(exposed))
     who = (Claims(exposed), People(exposed), Trust(exposed))
     parts = (Chats(exposed), Measures(exposed), *models, *who, Operation(exposed), description)

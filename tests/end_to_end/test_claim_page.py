@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -379,6 +379,8 @@ def test_a_supervised_device_says_so_on_every_screen(page: Page, device: Device)
     page.until("!document.getElementById('supervised').hidden")
     page.ask("How do I add a model?")
     assert page.find("#supervised").is_displayed()
+    page.driver.get(urljoin(page.url, "/docs"))
+    assert "the owner of this device can read" in page.find(".supervised").text
     page.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
     open_door(page)
     assert "the owner of this device can read" in page.find("#supervised").text
