@@ -26,6 +26,7 @@ from tests.api.test_connections import ALIVE, Line, chat, head_of, line
 from tests.asking import post
 from tests.attacks.enduring import Listener, asking, nothing_stays, somebody_listening
 from tests.daemon_process import DaemonProcess, running, until
+from tests.memory_group import memory_group
 
 CONNECTIONS = 256
 ATTEMPTS = 1000
@@ -42,11 +43,15 @@ LATE_S = 3.0
 
 @pytest.fixture(scope="module")
 def daemon(tiny: Path) -> Iterator[DaemonProcess]:
-    """A daemon with the synthetic model in memory, and as many files as most daemons have."""
-    with running({"tiny": tiny}, '[models]\ndefault = "tiny"\n', within=LIMITED) as daemon:
-        daemon.worker_pid("tiny")
-        post(daemon, asking())
-        yield daemon
+    """A daemon with the synthetic model in memory, as many files as most daemons have, and 256 MiB for all of it."""
+    with memory_group() as group:
+        group.limit(MOST_BYTES)
+        within = (*group.entering(), *LIMITED)
+        with running({"tiny": tiny}, '[models]\ndefault = "tiny"\n', within=within) as daemon:
+            daemon.worker_pid("tiny")
+            post(daemon, asking())
+            yield daemon
+        assert group.kills() == 0
 
 
 @pytest.fixture(autouse=True)
