@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edged import __version__, config, console, control
-from edged.commands import pull, scrub, stock
+from edged import __version__, config, console, control, plain, redaction
+from edged.commands import claim, key, pull, scrub, stock, trust
 from edged.config import Config
 from edged.errors import EdgedError
 from edged.local.room import judge
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except EdgedError as error:
-        print(f"edged: {error}", file=sys.stderr)
+        print(f"edged: {plain.lines(redaction.redacted(str(error)))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 1
@@ -40,14 +40,32 @@ def _parser() -> argparse.ArgumentParser:
     serve = _command(commands, "serve", _serve, "run the daemon", "edged serve --open")
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on (default 8080; 0: any free one)")
-    serve.add_argument("--open", action="store_true", help="listen on every interface; there are no passwords yet")
+    serve.add_argument("--open", action="store_true", help="listen on every interface; the owner claims it with a code")
     serve.add_argument("--verbose", action="store_true", help="log more")
 
     status = _command(commands, "status", _status, "what the daemon is doing", "edged status --json")
     doctor = _command(commands, "doctor", _doctor, "whether this device is well", "edged doctor")
     bench = _command(commands, "bench", _bench, "how fast this device is", "edged bench")
     bench.add_argument("--model", help="model to measure (default: the default model)")
-    for command in (status, doctor, bench, *_about_models(commands)):
+    summary = "how phones and computers come to trust this device's https"
+    trusting = _command(commands, "trust", trust.run, summary, "edged trust --out edged-ca.crt")
+    trust.add_arguments(trusting)
+    for command in (status, doctor, bench, trusting, *_about_models(commands)):
+        command.add_argument("--json", action="store_true", help="for programs")
+
+    summary = "show a code with which a browser becomes this device's owner, or a member's"
+    let_in = _command(commands, "claim", claim.run, summary, "edged claim")
+    claim.add_arguments(let_in)
+    keys = _command(commands, "key", None, "keys for programs", "edged key create phone")
+    kinds = keys.add_subparsers(required=True, metavar="create|list|revoke")
+    create = _command(kinds, "create", key.create, "make a key; it is shown once", "edged key create phone")
+    key.add_create_arguments(create)
+    listed = _command(kinds, "list", key.list_all, "which keys there are", "edged key list")
+    revoke = _command(
+        kinds, "revoke", key.revoke, "have a key open nothing any more", "edged key revoke 0123456789abcdef"
+    )
+    revoke.add_argument("id", metavar="ID", help="the key's id; see edged key list")
+    for command in (let_in, create, listed):
         command.add_argument("--json", action="store_true", help="for programs")
 
     check = _command(commands, "config", None, "check or show the configuration", "edged config check")
@@ -98,10 +116,11 @@ def _serve(options: argparse.Namespace) -> int:
     import uvloop  # the other commands start faster without these
 
     from edged import daemon
+    from edged.host import sealing
 
+    redaction.start_logging(logging.DEBUG if options.verbose else logging.INFO)
+    sealing.seal()
     settings = _load(options)
-    level = logging.DEBUG if options.verbose else logging.INFO
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     uvloop.run(daemon.run(settings, config.state_dir(options.state_dir)))
     return 0
 
@@ -131,13 +150,13 @@ def _bench(options: argparse.Namespace) -> int:
     from edged.advice import device
 
     settings, state = _load(options), config.state_dir(options.state_dir)
-    store = Store(state / "models")
+    store = Store(config.models_dir(state))
     name = options.model or default_model(settings.models.default, store.models(), judge(settings.engine))
     is_running = control.is_running(config.control_socket(state))
     file = store.find(name)
     body = asyncio.run(bench.measure(settings, state, file, is_running=is_running))
-    memory_file = state / "cache" / "memory.json"
-    device.remember(memory_file, body["copy_bytes_per_s"], body["bandwidth_share"], name, file.size_bytes)
+    cache = config.cache_dir(state)
+    device.remember(cache, body["copy_bytes_per_s"], body["bandwidth_share"], name, file.size_bytes)
     console.show(body, console.bench_table(body), as_json=options.json)
     return 0
 

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 from edged.chat import ChatRequest
 from edged.completion import Delta, Finish
-from edged.config import Config, Engine, control_socket
+from edged.config import Config, Engine, cache_dir, control_socket, models_dir
 from edged.host import bandwidth, cpu, hardware, memory
 from edged.local.backend import Local
 from edged.local.pool import Pool
@@ -109,8 +109,8 @@ async def _default(config: Config, state: Path, model: ModelFile) -> dict[str, A
 @asynccontextmanager
 async def _alone(config: Config, engine: Engine, state: Path, model: ModelFile) -> AsyncIterator[Ask]:
     """A worker for this measurement."""
-    store = Store(state / "models")
-    tuning = Tuning(state / "cache" / "tuning.json", hardware.identity())
+    store = Store(models_dir(state))
+    tuning = Tuning(cache_dir(state) / "tuning.json", hardware.identity())
     async with Pool(store, engine, config.limits, lambda event, **facts: None, tuning) as pool:
         local = Local(pool, store, config.limits)
 

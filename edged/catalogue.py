@@ -6,7 +6,6 @@ changes (sizes, checksums) is asked of the hub when somebody wants the model, an
 
 from __future__ import annotations
 
-import re
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -94,18 +93,6 @@ def reference_of(name: str) -> str | None:
     """What is fetched for a name of the catalogue; None for any other."""
     entry = find(name)
     return entry.reference if entry else None
-
-
-def with_checked(text: str, name: str, day: str) -> str:
-    """The catalogue's text with `day` as the day on which the entry called `name` was last found; all else as it is.
-
-    Raises `ValueError` where there is no such entry.
-    """
-    entry = re.compile(rf'(^name = "{re.escape(name)}"$(?:(?!^\[\[).)*?^checked = )"[^"]*"', re.MULTILINE | re.DOTALL)
-    changed, times = entry.subn(rf'\g<1>"{day}"', text)
-    if times != 1:
-        raise ValueError(f"There are {times} entries called {name!r} with a `checked` in the catalogue.")
-    return changed
 
 
 _ENTRIES = parse(FILE.read_text())  # a few kilobytes, once

@@ -3,24 +3,25 @@
     command line  >  EDGED_<SECTION>__<KEY>  >  file  >  default
 
 It is read once, into frozen values; a component receives its own section and never the whole. An unknown key is an
-error that names the nearest known one, because a typo must not become a default in silence.
+error that names the nearest known one, because a typo must not become a default in silence. Secrets are `Secret`s, and
+whoever reads them from the environment takes them out of it; a file that holds one must be closed to others.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
-import re
 import socket
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from edged import misconfigured, secret
 from edged.errors import ConfigError
+from edged.secret import Secret
 
 DEFAULT_FILE = Path("/etc/edged/edged.toml")
 _PREFIX = "EDGED_"
@@ -37,9 +38,7 @@ class Http(Section):
 
     host: str | None = Field(None, description="Address to listen on; else 127.0.0.1, or every interface when open.")
     port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 lets the system choose one.")
-    open: bool = Field(
-        False, description="Let everybody who can reach this machine use it. There are no passwords yet."
-    )
+    open: bool = Field(False, description="Listen on every interface. Until somebody owns it, it serves nobody else.")
     allowed_hosts: tuple[str, ...] = Field((), description="Further host names that this device is called by.")
     hold_status_s: float = Field(
         10.0,
@@ -48,12 +47,56 @@ class Http(Section):
         description="How long a stream holds its status back so that an early error can still be one.",
     )
     body_bytes: int = Field(16 * 2**20, ge=2**20, le=2**30, description="Largest request body.")
+    connections: int = Field(
+        256, ge=8, le=2**16, description="Connections at once, as far as there are files for them."
+    )
+    connections_per_address: int = Field(
+        32, ge=1, le=2**16, description="How many of them one address may have; programs on this machine: all."
+    )
 
     @property
     def address(self) -> str:
         """Where to listen: what was said, else this machine alone, or everywhere for an open device."""
         everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
         return self.host or (everywhere if self.open else "127.0.0.1")
+
+
+Origin = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.-]*://[^\s/?#@]+$")]
+
+# As `edged claim --hash` prints it (`access/pairing.py`).
+ClaimHash = Annotated[str, StringConstraints(pattern=r"^scrypt:[A-Za-z0-9+/]{22}==:[A-Za-z0-9+/]{86}==$")]
+
+
+class Access(Section):
+    """`[access]`: who may use this device. What is not set here the owner can choose on the page."""
+
+    lan_chat: bool | None = Field(None, description="Let everybody who reaches the device chat, unless they abuse it.")
+    supervised: bool | None = Field(None, description="Tell on every screen that the owner can read what is written.")
+    url_keys: bool | None = Field(
+        None, description="Let programs that take nothing but an address send their key in it: http://BOX/k/KEY/v1."
+    )
+    origins: tuple[Origin, ...] = Field((), description="Pages of other sites that may ask with a key.")
+    claim_hash: ClaimHash | None = Field(None, description="Hash of a printed code, from `edged claim --hash`.")
+    issue_file: Path | None = Field(None, description="File in /etc/issue.d in which the console shows the code.")
+
+
+class Tls(Section):
+    """`[tls]`: https beside http."""
+
+    enabled: bool | None = Field(
+        None, description="Speak https as well; else where edged listens beyond this machine or has a certificate."
+    )
+    port: int = Field(8443, ge=0, le=65535, description="TCP port for https; 0 lets the system choose one.")
+    certificate: Path | None = Field(
+        None, description="File with a certificate of yours and those above it, in PEM; else the device makes its own."
+    )
+    key: Path | None = Field(None, description="File with its key, in PEM; else it is in the same file.")
+
+    @model_validator(mode="after")
+    def _key_of_a_certificate(self) -> Tls:
+        if self.key is not None and self.certificate is None:
+            raise ValueError("a key needs its certificate")
+        return self
 
 
 class Models(Section):
@@ -99,6 +142,7 @@ class Downloads(Section):
         "https://modelscope.cn", description="ModelScope, asked where Hugging Face cannot be reached; empty: never."
     )
     ollama: Endpoint = Field("https://registry.ollama.ai", description="The registry for Ollama's names.")
+    token: Secret | None = Field(None, description="Token for Hugging Face; else the one in token_file.")
     token_file: Path | None = Field(
         None, description="File with a token for Hugging Face; else the credential hf_token, else $HF_TOKEN."
     )
@@ -120,7 +164,7 @@ class Engine(Section):
         description="Threads that one model decodes with at most; else every usable core. Models that answer at the "
         "same time share the cores.",
     )
-    gpu_layers: int = Field(-1, ge=-1, le=1024, description="Layers to put on a GPU; -1 means all.")
+    gpu_layers: int = Field(-1, ge=-1, le=1024, description="Layers to put on a GPU; -1 means as many as fit.")
     snapshot_bytes: int | None = Field(
         None,
         ge=0,
@@ -202,6 +246,8 @@ class Config(Section):
     """Everything that can be set."""
 
     http: Http = Http()
+    access: Access = Access()
+    tls: Tls = Tls()
     models: Models = Models()
     downloads: Downloads = Downloads()
     engine: Engine = Engine()
@@ -220,10 +266,13 @@ def find_file(argument: Path | None, environ: Mapping[str, str] = os.environ) ->
 
 def load(
     file: Path | None,
-    environ: Mapping[str, str] = os.environ,
+    environ: MutableMapping[str, str] = os.environ,
     overrides: Mapping[tuple[str, str], object] | None = None,
 ) -> Config:
-    """Read and check. Raises `ConfigError` with file, line, key, value and what is allowed."""
+    """Read and check, and take the secrets that stand there out of `environ`.
+
+    Raises `ConfigError` with file, line, key, value and what is allowed.
+    """
     text, tree = _read(file)
     origins: dict[tuple[str, ...], str] = {}
     for (section, key), (variable, value) in _from_environment(environ).items():
@@ -235,7 +284,7 @@ def load(
     try:
         return Config.model_validate(tree)
     except ValidationError as failure:
-        sentences = [_sentence(dict(error), file, text, origins) for error in failure.errors()]
+        sentences = [misconfigured.sentence(Config, dict(error), file, text, origins) for error in failure.errors()]
         raise ConfigError("\n".join(sentences)) from None
 
 
@@ -243,20 +292,26 @@ def _read(file: Path | None) -> tuple[str, dict[str, Any]]:
     if file is None:
         return "", {}
     try:
-        text = file.read_text()
-        return text, tomllib.loads(text)
+        with file.open() as opened:
+            text = opened.read()
+            tree = tomllib.loads(text)
+            if misconfigured.masked(tree, Config) != tree:
+                secret.check_mode(file, opened.fileno())
+            return text, tree
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: this is not TOML: {error}.") from error
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[tuple[str, str], tuple[str, Any]]:
-    found = {}
-    for variable, value in environ.items():
-        section, separator, key = variable.removeprefix(_PREFIX).partition("__")
+def _from_environment(environ: MutableMapping[str, str]) -> dict[tuple[str, str], tuple[str, Any]]:
+    found: dict[tuple[str, str], tuple[str, Any]] = {}
+    for variable, value in list(environ.items()):
+        section, separator, key = variable.removeprefix(_PREFIX).lower().partition("__")
         if variable.startswith(_PREFIX) and separator:
-            found[section.lower(), key.lower()] = (variable, _as_toml(value))
+            is_secret = misconfigured.is_secret(misconfigured.kind_of(Config, (section, key)))
+            read = secret.taken(environ, variable) if is_secret else _as_toml(value)
+            found[section, key] = (variable, read)
     return found
 
 
@@ -275,44 +330,6 @@ def _table(tree: dict[str, Any], section: str) -> dict[str, Any]:
     return table
 
 
-def _sentence(error: dict[str, Any], file: Path | None, text: str, origins: Mapping[tuple[str, ...], str]) -> str:
-    path = tuple(str(step) for step in error["loc"])
-    line = _line_of(text, path)
-    place = origins.get(path[:2]) or f"{file}{f', line {line}' if line else ''}"
-    name = f"[{path[0]}]" + (f" {'.'.join(path[1:])}" if path[1:] else "")
-    if error["type"] == "extra_forbidden":
-        return f"{place}: {name} is not a setting{_suggestion(path)}."
-    return f"{place}: {name} = {json.dumps(error['input'], default=str)}: {error['msg']}."
-
-
-def _suggestion(path: tuple[str, ...]) -> str:
-    section = Config.model_fields.get(path[0])
-    known: Iterable[str] = Config.model_fields
-    if len(path) > 1 and section is not None and isinstance(section.annotation, type):
-        known = section.annotation.model_fields
-    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
-
-
-def _line_of(text: str, path: tuple[str, ...]) -> int | None:
-    """The line where `path` is set. tomllib keeps no positions, so the two usual ways of writing it are searched."""
-    section, inside = path[0], False
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
-            inside = header[1] == section
-            if inside and len(path) == 1:
-                return number
-        elif (
-            len(path) > 1
-            and (
-                (inside and re.match(rf"\s*[\"']?{re.escape(path[1])}[\"']?\s*[=.]", line))
-                or re.match(rf"\s*{re.escape(section)}\s*\.\s*{re.escape(path[1])}\s*[=.]", line)
-            )
-        ) or (len(path) == 1 and re.match(rf"\s*{re.escape(section)}\s*=", line)):
-            return number
-    return None
-
-
 def state_dir(argument: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
     """Where the daemon keeps everything: `--state-dir`, else systemd's, else the system's, else the user's."""
     if argument is not None:
@@ -323,6 +340,16 @@ def state_dir(argument: Path | None, environ: Mapping[str, str] = os.environ) ->
         return Path("/var/lib/edged")
     base = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "edged"
+
+
+def models_dir(state: Path) -> Path:
+    """What is installed, in the state directory."""
+    return state / "models"
+
+
+def cache_dir(state: Path) -> Path:
+    """What was found out and may be forgotten, in the state directory; each file of it has one owner."""
+    return state / "cache"
 
 
 def control_socket(state: Path, environ: Mapping[str, str] = os.environ) -> Path:

@@ -5,18 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from edged.gguf.about import about
-from edged.speech.abilities import abilities
-from edged.store import ModelFile
-
-_SHOWN_LANGUAGES = 4
+from edged.plain import plain
 
 
 def show(body: Mapping[str, Any], picture: RenderableType, *, as_json: bool) -> None:
@@ -39,11 +34,11 @@ def status_table(status: Mapping[str, Any]) -> Table:
     for resident in status["residents"]:
         table.add_row("model", _resident_line(resident))
         if resident.get("problem"):
-            table.add_row("[bold red]problem[/]", escape(resident["problem"]))
+            table.add_row("[bold red]problem[/]", escape(plain(resident["problem"])))
         if resident.get("draft_problem"):
-            table.add_row("no guesses", escape(resident["draft_problem"]))
+            table.add_row("no guesses", escape(plain(resident["draft_problem"])))
     for case in status.get("quarantined", ()):
-        table.add_row("[bold red]quarantine[/]", escape(f"{case['model']}: {case['reason']}"))
+        table.add_row("[bold red]quarantine[/]", escape(f"{case['model']}: {plain(case['reason'])}"))
     if not status["residents"]:
         table.add_row("model", "none in memory; one is loaded when somebody asks")
     return table
@@ -59,48 +54,6 @@ def _resident_line(resident: Mapping[str, Any]) -> str:
         f"[bold]{resident['model']}[/] {resident['description']}, {resident['busy']} of {resident['slots']} answering, "
         f"context {resident['context_tokens']}{f', guesses by {drafter}' if drafter else ''}{speed}"
     )
-
-
-def model_body(file: ModelFile, default: str) -> dict[str, Any]:
-    """One entry of `edged models --json`."""
-    return {
-        "name": file.name,
-        "size_bytes": file.size_bytes,
-        "path": str(file.path),
-        "made_for": file.made_for,
-        "capabilities": list(abilities(file.header)),
-        "longest_context_tokens": file.header.context_tokens if file.header else None,
-        **asdict(about(file.header)),
-        "problem": file.problem or None,
-        "default": file.name == default,
-    }
-
-
-def models_table(files: Sequence[ModelFile], default: str) -> Table:
-    """`edged models`."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    numbers = ("size", "context")
-    for column in ("model", "size", "quantization", "context", "can", "speaks", "license", ""):
-        table.add_column(column, justify="right" if column in numbers else "left")
-    for file in files:
-        said, longest = about(file.header), file.header.context_tokens if file.header else None
-        table.add_row(
-            file.name,
-            f"{file.size_bytes / 2**20:,.0f} MiB",
-            escape(said.quantization),
-            f"{longest:,}" if longest else "",
-            ", ".join(abilities(file.header)) or ("unreadable" if file.header is None else "nothing"),
-            escape(_few(said.languages)),
-            escape(said.license),
-            "default" if file.name == default else escape(file.problem),
-        )
-    return table
-
-
-def _few(names: Sequence[str]) -> str:
-    """As many of `names` as a narrow column holds."""
-    more = len(names) - _SHOWN_LANGUAGES
-    return " ".join(names[:_SHOWN_LANGUAGES]) + (f" +{more}" if more > 0 else "")
 
 
 def verdicts_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:

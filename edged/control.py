@@ -27,12 +27,18 @@ class NotRunning(Unavailable):
     code = "not_running"
 
 
+class Silent(Unavailable):
+    """A daemon listens there and has not answered in time: it may yet do what it was asked for."""
+
+    code = "no_answer"
+
+
 class Refused(EdgedError):
     """The daemon said no; `code` is the daemon's."""
 
     def __init__(self, message: str, code: str, status: int) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]
+        self.code = code
         self.status = status
 
 
@@ -57,7 +63,7 @@ def ask(
     body: Mapping[str, Any] | None = None,
     timeout_s: float = _PATIENCE_S,
 ) -> dict[str, Any]:
-    """The daemon's answer; empty where it has no body. Raises `NotRunning`, `Refused`."""
+    """The daemon's answer; empty where it has no body. Raises `NotRunning`, `Silent`, `Refused`."""
     headers = {"Content-Type": "application/json"} if body is not None else {}
     sent = json.dumps(body).encode() if body is not None else None
     with _asked(control, method, path, sent, headers, timeout_s) as response:
@@ -67,15 +73,17 @@ def ask(
 
 
 def follow(control: Path, path: str) -> Iterator[dict[str, Any]]:
-    """What the daemon says on a stream of events, as it comes, to its end. Raises `NotRunning`, `Refused`."""
+    """What the daemon says on a stream of events, as it comes, to its end. Raises as `ask` does."""
     with _asked(control, "GET", path, None, {"Accept": "text/event-stream"}, _STREAM_PATIENCE_S) as response:
         while line := response.readline(_MOST_EVENT_BYTES):
+            if not line.endswith(b"\n"):  # the daemon was killed in the middle of a word
+                raise http.client.IncompleteRead(line)
             if line.startswith(b"data: "):
                 yield json.loads(line.removeprefix(b"data: "))
 
 
 def is_running(control: Path) -> bool:
-    """Whether a daemon answers there; a socket may be left over from one that was killed."""
+    """Whether a daemon answers there; a socket may be left over from one that was killed. Raises `Silent`."""
     try:
         ask(control, "/healthz")
     except NotRunning:
@@ -100,6 +108,11 @@ def _asked(
         if response.status >= 400:
             raise _refusal(response)
         yield response
+    except TimeoutError as error:
+        raise Silent(
+            f"The edged that uses {control.parent} has not answered for {timeout_s:.0f} s. It may be busy with this: "
+            "look with edged status before you ask again."
+        ) from error
     except (OSError, http.client.HTTPException) as error:
         raise NotRunning(_silence(control, error)) from error
     finally:

@@ -9,7 +9,9 @@
     │   ├── CapabilityMissing        the model cannot do that (no vision, no chat template)
     │   ├── GrammarInvalid           the schema, regex or grammar of the answer cannot be used
     │   ├── Cancelled                somebody asked for it to stop
-    │   ├── Forbidden                this origin may not ask
+    │   ├── Unauthorized             who asks has not said who that is, or not truly
+    │   ├── Forbidden                this caller or origin may not ask that
+    │   │   └── ClaimRequired        nobody owns the device yet
     │   ├── HostNotAllowed           the Host header names somebody else
     │   ├── NotFound                 no such path
     │   │   └── ModelNotFound        no such model
@@ -45,7 +47,8 @@ The classes know nothing of HTTP: `api/errors.py` maps each to a status. `code` 
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+import random
 
 # Memory that others take is given back when somebody closes a program, not in a second.
 _MEMORY_FREED_S = 60.0
@@ -54,7 +57,7 @@ _MEMORY_FREED_S = 60.0
 class EdgedError(Exception):
     """A failure that a person can read: `str(error)` is a whole sentence with the value and what to do."""
 
-    code: ClassVar[str] = "internal"
+    code: str = "internal"
 
 
 class RequestError(EdgedError):
@@ -124,6 +127,18 @@ class Forbidden(RequestError):
     """This caller, or the page it came from, may not do this."""
 
     code = "forbidden"
+
+
+class ClaimRequired(Forbidden):
+    """The device has no owner yet, and until it has it serves nobody else."""
+
+    code = "claim_required"
+
+
+class Unauthorized(RequestError):
+    """It takes a proof of who asks, and there is none, or one that does not hold."""
+
+    code = "unauthorized"
 
 
 class HostNotAllowed(RequestError):
@@ -218,6 +233,17 @@ class Unavailable(EdgedError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = max(1.0, retry_after_s)
+        self._chance = random.random()
+
+    @property
+    def come_back_s(self) -> int:
+        """When to come back, in whole seconds: the estimate and up to a third more, the same whenever it is asked.
+
+        Who was refused together shall not come back together. One second is what is said without an estimate.
+        """
+        whole_s = math.ceil(self.retry_after_s)
+        spread_s = max(1, whole_s // 3) if self.retry_after_s > 1 else 0
+        return whole_s + round(self._chance * spread_s)
 
 
 class QueueFull(Unavailable):

@@ -58,10 +58,30 @@ class DiskState(Protocol):
     restored_bytes: int
 
 
+class DoorState(Protocol):
+    """What is read from the sockets."""
+
+    @property
+    def open(self) -> int:
+        """Connections."""
+        ...
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """How many found no place, by what was lacking."""
+        ...
+
+    @property
+    def ended(self) -> Mapping[str, int]:
+        """How many had to go, by why."""
+        ...
+
+
 class Metrics(Observer):
-    """Everything that `/metrics` shows."""
+    """Everything that `/metrics` shows; of the sockets, once there is a `door`."""
 
     def __init__(self, pool: PoolState, disk: DiskState | None = None) -> None:
+        self.door: DoorState | None = None
         self._pool = pool
         self._disk = disk
         self._registry = registry = CollectorRegistry()
@@ -131,6 +151,16 @@ class Metrics(Observer):
             moved.add_metric(["written"], self._disk.written_bytes)
             moved.add_metric(["restored"], self._disk.restored_bytes)
             yield moved
+        if self.door is not None:
+            yield _gauge("edged_connections", "Open connections.", self.door.open)
+            refused = CounterMetricFamily("edged_connections_refused", "Found no place.", labels=["reason"])
+            for lack, number in self.door.refused.items():
+                refused.add_metric([lack], number)
+            yield refused
+            ended = CounterMetricFamily("edged_connections_cut", "Took too long, or gave way.", labels=["reason"])
+            for reason, number in self.door.ended.items():
+                ended.add_metric([reason], number)
+            yield ended
         yield from self._as_llama_server(total - free)
 
     def _as_llama_server(self, busy: int) -> Iterator[Metric]:

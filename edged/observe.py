@@ -32,6 +32,7 @@ from edged.completion import (
     Usage,
 )
 from edged.errors import EdgedError
+from edged.redaction import redacted
 
 log = logging.getLogger(__name__)
 
@@ -119,10 +120,11 @@ class Journal:
         await self._quiet.wait()
 
     def tell(self, event: str, **facts: object) -> None:
-        """Record and log an event."""
-        happening = Happening(next(self._numbers), time.time(), event, facts)
+        """Record and log an event. No fact holds a secret."""
+        told = {name: redacted(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+        happening = Happening(next(self._numbers), time.time(), event, told)
         self.happenings.append(happening)
-        log.info("%s %s", event, " ".join(f"{name}={value}" for name, value in facts.items()))
+        log.info("%s %s", event, " ".join(f"{name}={value}" for name, value in told.items()))
         for observer in self.observers:
             observer.on_event(happening)
 

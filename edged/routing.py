@@ -159,6 +159,20 @@ class Router:
         """
         return await asyncio.to_thread(self._find, wanted, demands)
 
+    async def meant(self, wanted: str | None, resident: Collection[str] = ()) -> str:
+        """Which model `wanted` means, whatever is wrong with its file; a `resident` one may have none any more.
+
+        Raises `ModelNotFound`.
+        """
+        return await asyncio.to_thread(self._meant, wanted, resident)
+
+    def _meant(self, wanted: str | None, resident: Collection[str]) -> str:
+        """The same; reads files."""
+        files = self._installed()
+        names = [file.name for file in files]
+        gone = [name for name in resident if name not in names]
+        return resolve(wanted, names + gone, self._aliases, lambda: self._default(files)).model
+
     def _find(self, wanted: str | None, demands: Demands | None) -> Route:
         """The same; reads files."""
         files = self._installed()

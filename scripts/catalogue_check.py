@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from edged.advice import hub
 from edged.advice.verified import Look
-from edged.catalogue import FILE, Entry, parse, with_checked
+from edged.catalogue import FILE, Entry, parse
 from edged.config import Downloads
 from edged.errors import EdgedError
+from edged.pull.finder import Hubs
 
 
 async def check(entries: Sequence[Entry], look: Look) -> dict[str, int | EdgedError]:
@@ -46,12 +48,25 @@ def marked(text: str, found: Mapping[str, int | EdgedError], day: str) -> str:
     return text
 
 
-async def _asked(entries: Sequence[Entry], environ: Mapping[str, str]) -> dict[str, int | EdgedError]:
-    async with hub.asking(Downloads(modelscope=""), environ) as look:
+def with_checked(text: str, name: str, day: str) -> str:
+    """The catalogue's text with `day` as the day on which the entry called `name` was last found; all else as it is.
+
+    Raises `ValueError` where there is no such entry.
+    """
+    entry = re.compile(rf'(^name = "{re.escape(name)}"$(?:(?!^\[\[).)*?^checked = )"[^"]*"', re.MULTILINE | re.DOTALL)
+    changed, times = entry.subn(rf'\g<1>"{day}"', text)
+    if times != 1:
+        raise ValueError(f"There are {times} entries called {name!r} with a `checked` in the catalogue.")
+    return changed
+
+
+async def _asked(entries: Sequence[Entry], environ: MutableMapping[str, str]) -> dict[str, int | EdgedError]:
+    settings = Downloads(modelscope="")
+    async with hub.asking(settings, Hubs.of(settings, environ)) as look:
         return await check(entries, look)
 
 
-def main(arguments: Sequence[str], file: Path = FILE, environ: Mapping[str, str] = os.environ) -> int:
+def main(arguments: Sequence[str], file: Path = FILE, environ: MutableMapping[str, str] = os.environ) -> int:
     """0 if every entry was found."""
     parser = argparse.ArgumentParser(prog="scripts/catalogue-check", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="write nothing")

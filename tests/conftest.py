@@ -32,6 +32,7 @@ class StartDaemon(Protocol):
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the long tests are: as they stand in the suite, or as far as somebody wants to go."""
     parser.addoption("--samples", type=int, default=3, help="answers for each JSON schema; 20 take minutes")
+    parser.addoption("--load-s", type=float, default=20, help="how long clients crowd in; 300 take six minutes")
     parser.addoption(
         "--states", type=int, default=150, help="states after a power cut; 5000 take minutes (--timeout 900)"
     )
@@ -49,12 +50,14 @@ def _nothing_blocks_the_event_loop(request: pytest.FixtureRequest) -> Iterator[N
     with blockbuster_ctx(["edged"]) as blockbuster:
         for call in blockbuster.functions.values():
             call.can_block_in("edged/api/page.py", {"assets"})  # at the start and the end, when nobody is served
+            call.can_block_in("tests/daemon_process.py", {"get", "_owners_key"})  # its owner is a process of its own
+            call.can_block_in("tests/api/shelves.py", {"_access"})  # before anybody is served
             call.can_block_in("edged/api/listening.py", {"_owners_socket"})
             call.can_block_in("edged/local/loading.py", {"load"})  # opens files, once for each model
             call.can_block_in("edged/local/residents.py", {"_load"})  # looks for a GPU, which is memory as well
-            call.can_block_in("edged/host/memory.py", {"available_bytes"})  # /proc and cgroups are memory
+            call.can_block_in("edged/host/memory.py", {"available_bytes", "own_bytes"})  # /proc and cgroups are memory
             call.can_block_in("edged/host/cpu.py", {"usable_cores"})
-            call.can_block_in("edged/local/loads.py", {"_read"})  # once, before anybody is served
+            call.can_block_in("edged/local/loads.py", {"__init__"})  # once, before anybody is served
             call.can_block_in("psutil/_pslinux.py", {"_parse_stat_file"})  # /proc is memory
         yield
 

@@ -11,14 +11,16 @@ import asyncio
 import hashlib
 import json
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from aiohttp import web
 
+from tests.daemon_process import PATIENCE_S
 from tests.gguf_draft import WIDTH, Draft, Tensor, pieces
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -86,8 +88,10 @@ class Hub:
         self.seen: list[Seen] = []
         self.is_down = False
         self.busy = 0  # so many manifests are refused
+        self.license: Any = "apache-2.0"
         self.gated: set[str] = set()
         self.token = ""
+        self.repeats_tokens = False  # in its refusals, as careless servers do
         self.announces: Callable[[str], str] = lambda digest: digest
         self.announced_bytes: Callable[[int], int] = lambda size: size
         self.linked_etag: str | None = None
@@ -121,7 +125,7 @@ class Hub:
             for path, data in self.repositories[repository].items()
         ]
         readme = {"rfilename": "README.md", "blobId": "1" * 40, "size": 5}
-        body = {"id": repository, "sha": COMMIT, "gated": False, "cardData": {"license": "apache-2.0"}}
+        body = {"id": repository, "sha": COMMIT, "gated": False, "cardData": {"license": self.license}}
         return web.json_response({**body, "siblings": [readme, *siblings]})
 
     async def resolve(self, request: web.Request) -> web.StreamResponse:
@@ -270,7 +274,8 @@ class Hub:
         if repository not in self.repositories:
             return web.Response(status=401, headers={"X-Error-Code": "RepoNotFound", "X-Error-Message": "not found"})
         if repository in self.gated and request.headers.get("Authorization") != f"Bearer {self.token}":
-            return web.Response(status=401, headers={"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"})
+            said = f"gated {request.headers.get('Authorization', '')}" if self.repeats_tokens else "gated"
+            return web.Response(status=401, headers={"X-Error-Code": "GatedRepo", "X-Error-Message": said})
         return None
 
     def app(self, host: str) -> web.Application:
@@ -318,3 +323,27 @@ async def running() -> AsyncIterator[Hub]:
     finally:
         for runner in runners:
             await runner.cleanup()
+
+
+@contextmanager
+def beside() -> Iterator[Hub]:
+    """The same in a thread of its own, for tests that have no loop."""
+    loop, leave = asyncio.new_event_loop(), asyncio.Event()
+    opened: list[Hub] = []
+    is_open = threading.Event()
+
+    async def live() -> None:
+        async with running() as hub:
+            opened.append(hub)
+            is_open.set()
+            await leave.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(live(),))
+    thread.start()
+    try:
+        assert is_open.wait(PATIENCE_S)
+        yield opened[0]
+    finally:
+        loop.call_soon_threadsafe(leave.set)
+        thread.join()
+        loop.close()

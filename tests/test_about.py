@@ -57,6 +57,16 @@ def test_a_licence_with_a_name_of_its_own_is_called_by_it(tmp_path: Path) -> Non
     assert about(inspected(tmp_path, draft)).license == "gemma"
 
 
+def test_what_a_file_says_tells_a_terminal_nothing(tmp_path: Path) -> None:
+    odd = one(STRING, "mit\x1b[2J\n" + "x" * 200)
+    found = about(inspected(tmp_path, saying(license=odd, size_label=odd, base_model__0__name=odd)))
+
+    for said in (found.license, found.size_label, *found.base_models):
+        assert said.startswith("mit [2J x")
+        assert said.isprintable()
+        assert len(said) == 200
+
+
 def test_nothing_is_made_up(tmp_path: Path) -> None:
     found = inspected(tmp_path, Draft())
 

@@ -18,15 +18,16 @@ ROWS = (
     {"commands"},
     {"daemon", "console"},
     {"api", "doctor", "bench", "control"},
-    {"routing", "metrics", "several", "advice"},
+    {"routing", "metrics", "several", "advice", "access"},
     {"local", "observe", "pull", "demands"},
     {"speech"},
-    {"store", "host", "framing", "catalogue"},
+    {"store", "host", "framing", "catalogue", "tls"},
     {"wire", "gguf"},
     {"token_wire"},
-    {"template_wire", "completion"},
-    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "cells", "load_wire"},
-    {"sampling"},
+    {"template_wire", "completion", "remembered"},
+    {"chat", "config", "checked", "prefix_wire", "shares", "durable", "database", "cells", "load_wire", "redaction"},
+    {"sampling", "misconfigured", "plain"},
+    {"secret"},
     {"errors"},
 )
 # The children stand aside: nobody imports them, and they know only this.
@@ -104,6 +105,10 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_the_daemon_loads_no_engine_no_numpy_and_no_templates() -> None:
     assert loaded_by("import edged.daemon") & {"llama_cpp", "numpy", "jinja2", "torch"} == set()
+
+
+def test_the_daemon_loads_no_certificates_before_they_are_needed() -> None:
+    assert "cryptography" not in loaded_by("import edged.daemon")
 
 
 def test_a_worker_loads_the_bindings_without_what_their_package_drags_in() -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from edged import catalogue
-from edged.catalogue import Entry, entries, find, parse, with_checked
+from edged.catalogue import Entry, entries, find
 
 TEXT = catalogue.FILE.read_text()
 FACTS = {
@@ -74,15 +74,3 @@ def test_a_name_is_found_as_programs_for_ollama_write_it() -> None:
     first = entries()[0]
     assert find(first.name) is find(f"{first.name}:latest") is first
     assert find("gpt-9") is None
-
-
-def test_marking_an_entry_changes_its_day_and_nothing_else() -> None:
-    for entry in entries():
-        marked = with_checked(TEXT, entry.name, "2030-01-02")
-        assert sum(old != new for old, new in zip(TEXT.splitlines(), marked.splitlines(), strict=True)) == 1
-        assert [one.name for one in parse(marked) if one.checked == "2030-01-02"] == [entry.name]
-
-
-def test_marking_what_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="0 entries called 'nobody'"):
-        with_checked(TEXT, "nobody", "2030-01-02")

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from edged import config, console
-from edged.config import Config
+from edged import config, console, misconfigured
+from edged.config import Config, Downloads
 from edged.errors import ConfigError
+from edged.secret import Secret
 
 
 def load(text: str, tmp_path: Path, environ: dict[str, str] | None = None, **overrides: object) -> Config:
@@ -73,7 +74,12 @@ def test_foreign_variables_are_nothing_to_us() -> None:
         ("[http]\n\nprot = 1\n", "edged.toml, line 3: [http] prot is not a setting; did you mean port?"),
         ("[htpp]\nport = 1\n", "edged.toml, line 1: [htpp] is not a setting; did you mean http?"),
         ("[http]\nzzz = 1\n", "line 2: [http] zzz is not a setting; known are allowed_hosts, "),
-        ("zzz = 1\n", "line 1: [zzz] is not a setting; known are downloads, engine, http, limits, models, routing"),
+        (
+            "zzz = 1\n",
+            "line 1: [zzz] is not a setting; known are access, downloads, engine, http, limits, models, ",
+        ),
+        ("[tls]\nkey = 'k.pem'\n", "line 1: [tls] = "),
+        ("[tls]\nkey = 'k.pem'\n", "a key needs its certificate"),
         (
             "[limits]\n[http]\nport = 70000\n",
             "line 3: [http] port = 70000: Input should be less than or equal to 65535",
@@ -174,6 +180,62 @@ def test_what_show_prints_can_be_used_as_the_file(
     console.show(body, console.as_toml(body), as_json=False)
 
     assert load(capsys.readouterr().out, tmp_path) == settings
+
+
+def test_a_secret_is_read_from_the_file_or_the_environment_and_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "edged.toml").touch(mode=0o600)
+    text, environ = '[downloads]\ntoken = "hf_in_the_file"\n', {"EDGED_DOWNLOADS__TOKEN": "12345678"}
+    assert load(text, tmp_path).downloads.token == Secret("hf_in_the_file")
+
+    settings = load(text, tmp_path, environ)
+    assert settings.downloads.token == Secret("12345678")
+    assert environ == {}, "nobody inherits it"
+
+    body = settings.model_dump(mode="json")
+    for as_json in (True, False):
+        console.show(body, console.as_toml(body), as_json=as_json)
+    shown = capsys.readouterr().out
+    assert shown.count("<secret>") == 2
+    assert "12345678" not in shown + repr(settings)
+
+
+def test_a_file_with_a_secret_is_closed_to_others_and_any_other_need_not_be(tmp_path: Path) -> None:
+    file = tmp_path / "edged.toml"
+    file.touch(mode=0o644)
+    text = '[downloads]\ntoken = "hf_in_the_file"\n'
+
+    assert "holds a secret and is open to everybody. " in complaint(text, tmp_path)
+    assert complaint(text, tmp_path, {"EDGED_DOWNLOADS__TOKEN": "hf_other"}), "it is there, although another counts"
+    assert load("[downloads]\nhosts = []\n", tmp_path) == Config()
+    file.chmod(0o600)
+    assert load(text, tmp_path).downloads.token
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('token = ""', "a secret is one line"),
+        ('token = "hf_canary\\nhf_canary"', "a secret is one line"),
+        ('token = ["hf_canary"]', "written in quotes"),
+        ('token = { value = "hf_canary" }', "written in quotes"),
+    ],
+)
+def test_what_is_no_secret_is_complained_of_without_being_shown(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "edged.toml").touch(mode=0o600)
+    said = complaint(f"[downloads]\n{text}\n", tmp_path)
+
+    assert says in said
+    assert said.startswith('edged.toml, line 2: [downloads] token = "<secret>": ')
+    assert "canary" not in said
+
+
+def test_nor_is_one_shown_in_a_table_that_cannot_be_read(tmp_path: Path) -> None:
+    table = {"token": "hf_canary", "hosts": [], "hub": "x"}
+
+    assert misconfigured.masked(table, Downloads) == {"token": "<secret>", "hosts": [], "hub": "x"}
+    assert misconfigured.masked({"downloads": table}, Config)["downloads"]["token"] == "<secret>"
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from edged.console import model_body, models_table, status_table
-from edged.store import ModelFile
+from edged.console import status_table
 
 RESIDENT: dict[str, Any] = {
     "model": "m", "state": "ready", "progress": 1.0, "busy": 0, "slots": 8, "context_tokens": 64,
@@ -35,15 +33,3 @@ def test_reasons_are_shown_as_they_are(kind: str, reason: str) -> None:
 def test_the_smaller_model_is_named() -> None:
     assert "guesses by small" in shown(draft_model="small")
     assert "guesses" not in shown()
-
-
-def test_why_a_model_cannot_be_loaded_is_shown_as_it_is() -> None:
-    bent = ModelFile("bent", Path("/bent.gguf"), 5, 0, None, problem="the entry '[/INST]' is of kind 99.")
-    console = Console(width=200)
-    with console.capture() as captured:
-        console.print(models_table([bent], "guide"))
-
-    assert "unreadable" in captured.get()
-    assert "the entry '[/INST]' is of kind 99." in captured.get()
-    assert model_body(bent, "guide")["problem"] == bent.problem
-    assert model_body(ModelFile("m", Path("/m.gguf"), 5, 0), "m")["problem"] is None

@@ -161,6 +161,16 @@ async def test_a_router_asks_nobody_for_a_model_whose_file_is_damaged() -> None:
     assert backend.requests == []
 
 
+async def test_what_is_let_go_is_found_whatever_became_of_its_file() -> None:
+    files = [replace(file("half", 1, None), problem="it is cut off."), file("guide", 1)]
+    router = router_of(ScriptedBackend(), files, "half")
+
+    assert await router.meant("half:latest") == await router.meant(None) == await router.meant("gpt-4o") == "half"
+    assert await router.meant("gone", ["gone", "guide"]) == "gone"
+    with pytest.raises(ModelNotFound):
+        await router.meant("gone", ["guide"])
+
+
 async def test_vectors_and_scores_are_made_by_a_model_that_can() -> None:
     backend = ScriptedBackend()
     files = [file("qwen", 1), file("judge", 1, "scores"), file("guide", 1)]

@@ -11,6 +11,7 @@ import pytest
 from edged.errors import InvalidRequest, ModelInvalid, ModelNotFound
 from edged.store import GUIDE, Store, key_of
 from edged.store.listing import GUIDE_FILE
+from tests.gguf_draft import straight
 
 
 def names(folder: Path) -> list[str]:
@@ -133,7 +134,7 @@ def test_a_key_belongs_to_the_content_and_not_to_the_name(tmp_path: Path) -> Non
 
 
 def test_a_copy_is_another_name_of_the_same_file(tmp_path: Path) -> None:
-    (tmp_path / "a.gguf").write_bytes(b"weights")
+    (tmp_path / "a.gguf").write_bytes(straight())
     store = Store(tmp_path)
     store.copy("a", "b")
 
@@ -142,12 +143,12 @@ def test_a_copy_is_another_name_of_the_same_file(tmp_path: Path) -> None:
 
     store.remove("a")
     assert names(tmp_path) == ["b", GUIDE]
-    assert (tmp_path / "b.gguf").read_bytes() == b"weights"
+    assert (tmp_path / "b.gguf").read_bytes() == straight()
 
 
 @pytest.mark.parametrize("name", ["", "../b", "a/b", "b:8b", ".b", "x" * 129, "b\0"])
 def test_a_copy_gets_a_name_that_models_may_have(name: str, tmp_path: Path) -> None:
-    (tmp_path / "a.gguf").touch()
+    (tmp_path / "a.gguf").write_bytes(straight())
 
     with pytest.raises(InvalidRequest, match="cannot be a model's name here"):
         Store(tmp_path).copy("a", name)

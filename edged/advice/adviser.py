@@ -34,7 +34,7 @@ class Adviser:
     """Knows where things are remembered and whom to ask: `asking` opens the way to the hubs."""
 
     def __init__(self, cache: Path, models: Path, reserve_bytes: int | None, asking: Asking) -> None:
-        self.memory_file = cache / "memory.json"
+        self._cache = cache
         self._found_file = cache / "catalogue.json"
         self._models = models
         self._reserve_bytes = reserve_bytes
@@ -62,7 +62,7 @@ class Adviser:
     def _device(self, now: Circumstances) -> Device:
         measure = device.measured if now.may_measure else device.known
         return device.device(
-            self._models, measure(self.memory_file), now.resident_bytes, self._reserve_bytes, now.line_bytes_per_s
+            self._models, measure(self._cache), now.resident_bytes, self._reserve_bytes, now.line_bytes_per_s
         )
 
 
@@ -74,9 +74,8 @@ def body(judged: Collection[Judged], here: Device) -> dict[str, Any]:
 
 def _judged_body(one: Judged) -> dict[str, Any]:
     return {
-        **one.entry.model_dump(exclude={"checked", "sources"}),
+        **one.entry.model_dump(),
         "reference": one.entry.reference,
-        "sources": one.entry.sources,
         "size_bytes": one.size_bytes,
         "checked": one.checked or None,
         "tokens_per_s": one.tokens_per_s,

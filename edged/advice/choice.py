@@ -12,7 +12,7 @@ gets is measured by `edged bench`; until then it is `ASSUMED_SHARE`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 from edged.catalogue import Entry, Purpose
@@ -146,18 +146,12 @@ def _compared(one: Judged, best: Judged | None) -> Judged:
         return one
     if one is best:
         why = "The largest that is quick enough here." if one.verdict == "smaller" else "The quickest that fits here."
-        return _with(one, "best", why)
+        return replace(one, verdict="best", reason=why)
     if one.verdict == "slow":
         return one
     if one.entry.parameters == best.entry.parameters:
-        return _with(one, "smaller", f"As large as {best.entry.name}, which is preferred.")
-    return _with(one, "smaller", f"{best.entry.name} is larger and quick enough.")
-
-
-def _with(one: Judged, verdict: Verdict, reason: str) -> Judged:
-    return Judged(
-        one.entry, one.size_bytes, one.checked, one.tokens_per_s, one.download_s, one.is_installed, verdict, reason
-    )
+        return replace(one, verdict="smaller", reason=f"As large as {best.entry.name}, which is preferred.")
+    return replace(one, verdict="smaller", reason=f"{best.entry.name} is larger and quick enough.")
 
 
 def _gb(size_bytes: int) -> str:

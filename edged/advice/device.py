@@ -1,19 +1,21 @@
-"""What this device can, as far as it was measured: remembered, because measuring takes cores from whoever is served."""
+"""What this device can, as far as it was measured: remembered, because measuring takes cores from whoever is served.
+
+It stands in `cache/bandwidth.json`, and is a cache: without it there is another measurement, and no share but an
+assumed one until the next bench.
+"""
 
 from __future__ import annotations
 
-import json
-import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from edged import durable
+from edged import remembered
 from edged.advice.choice import Device
 from edged.checked import reader
 from edged.host import bandwidth, hardware, memory
 from edged.store.room import room_bytes
 
-log = logging.getLogger(__name__)
+_FILE = "bandwidth.json"
 
 # A model that fits into caches, or whose time goes elsewhere, says nothing of memory.
 _TELLING_BYTES = 256 * 2**20
@@ -29,32 +31,28 @@ class Measured:
     model: str = ""
 
 
-def known(file: Path) -> Measured | None:
+def known(cache: Path) -> Measured | None:
     """What was measured on this machine; None where nothing was, or it was another machine."""
-    try:
-        found: Measured = reader(Measured)(json.loads(file.read_text()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("%s is not used and will be written anew: %s", file, error)
+    found: Measured | None = remembered.read(cache / _FILE, reader(Measured), None)
+    if found is None:
         return None
     is_possible = found.copy_bytes_per_s > 0 and (found.share is None or found.share > 0)
     return found if is_possible and found.machine == hardware.identity() else None
 
 
-def measured(file: Path) -> Measured:
+def measured(cache: Path) -> Measured:
     """The same, measured now where it is not known. Takes half a second of every core then."""
-    if (found := known(file)) is not None:
+    if (found := known(cache)) is not None:
         return found
     found = Measured(hardware.identity(), bandwidth.copy_bytes_per_s())
-    _keep(file, found)
+    _keep(cache, found)
     return found
 
 
-def remember(file: Path, copy_bytes_per_s: float, share: float, model: str, size_bytes: int) -> None:
+def remember(cache: Path, copy_bytes_per_s: float, share: float, model: str, size_bytes: int) -> None:
     """Keep what a bench found out, if the model was large enough to tell."""
     if size_bytes >= _TELLING_BYTES and share > 0:
-        _keep(file, Measured(hardware.identity(), copy_bytes_per_s, min(share, 1.0), model))
+        _keep(cache, Measured(hardware.identity(), copy_bytes_per_s, min(share, 1.0), model))
 
 
 def device(
@@ -73,8 +71,5 @@ def device(
     return Device(memory_bytes, disk_bytes, found.copy_bytes_per_s, found.share, source, line_bytes_per_s)
 
 
-def _keep(file: Path, found: Measured) -> None:
-    try:
-        durable.write(file, json.dumps(asdict(found), indent=1))
-    except OSError as error:
-        log.warning("%s cannot be written, so it will be measured again: %s", file, error)
+def _keep(cache: Path, found: Measured) -> None:
+    remembered.write(cache / _FILE, found, "it will be measured again")

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from edged.advice.verified import Look
 from edged.config import Downloads
 from edged.errors import ProviderUnavailable
 from edged.pull import reference
-from edged.pull.finder import Finder, Hubs, tokens
+from edged.pull.finder import Finder, Hubs
 from edged.pull.pace import Patience
 from edged.pull.web import Web
 
 
 @asynccontextmanager
-async def asking(settings: Downloads, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Look]:
+async def asking(settings: Downloads, hubs: Hubs) -> AsyncIterator[Look]:
     """A `Look` while the block lasts. Raises `ConfigError`."""
-    hubs = Hubs.of(settings, environ)
     named = hubs.named(settings)
-    async with Web(named, tokens(settings, hubs, environ), Patience()) as web:
+    async with Web(named, hubs.tokens(), Patience()) as web:
         finder = Finder(web, hubs)
 
         async def look(text: str) -> int:

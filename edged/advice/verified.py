@@ -7,15 +7,13 @@ hub no longer has is forgotten.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from edged import durable
+from edged import remembered
 from edged.advice.choice import Found
 from edged.catalogue import Entry
 from edged.checked import reader
@@ -32,13 +30,7 @@ Look: TypeAlias = Callable[[str], Awaitable[int]]
 
 def read(file: Path) -> dict[str, Found]:
     """What is remembered, by reference."""
-    try:
-        return {reference: reader(Found)(found) for reference, found in json.loads(file.read_text()).items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        log.warning("%s is not used and will be written anew: %s", file, error)
-        return {}
+    return remembered.read(file, _parsed, {})
 
 
 def due(entries: Iterable[Entry], found: Mapping[str, Found], today: date) -> list[Entry]:
@@ -73,7 +65,8 @@ async def verify(
 
 def write(file: Path, found: Mapping[str, Found]) -> None:
     """Remember; where that cannot be, the next time asks again."""
-    try:
-        durable.write(file, json.dumps({reference: asdict(one) for reference, one in found.items()}, indent=1))
-    except OSError as error:
-        log.warning("%s cannot be written, so the hub will be asked again: %s", file, error)
+    remembered.write(file, dict(found), "the hub will be asked again")
+
+
+def _parsed(body: Any) -> dict[str, Found]:
+    return {reference: reader(Found)(found) for reference, found in body.items()}

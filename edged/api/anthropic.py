@@ -25,8 +25,7 @@ from edged.api.anthropic_message import (
 from edged.api.body import Strict, check_texts, one_of, texts_of
 from edged.api.constraint import of_schema, the_one
 from edged.api.fields import LARGEST_COUNT, MAX_STOPS, CacheControl, Stop, effort_of
-from edged.api.keep_alive import KeepAlive
-from edged.api.keep_alive import keep_alive_s as keep_alive_of
+from edged.api.keep_alive import KeepAliveField
 from edged.api.tools import MAX_TOOLS, ToolName, check_choice, check_results, compact
 from edged.api.wishes import is_housekeeping
 from edged.chat import Caller, ChatRequest, Lane, Message, Tool, ToolChoice
@@ -234,7 +233,7 @@ class CountBody(_Prompt):
     """`POST /v1/messages/count_tokens`."""
 
 
-class MessagesBody(_Prompt):
+class MessagesBody(_Prompt, KeepAliveField):
     """`POST /v1/messages`."""
 
     max_tokens: Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
@@ -246,8 +245,6 @@ class MessagesBody(_Prompt):
     metadata: _Metadata = _Metadata()
     # There is one capacity: either asks for what happens anyway.
     service_tier: Literal["auto", "standard_only"] = "auto"
-    # Ollama's, in seconds or as a duration: programs send it in every dialect.
-    keep_alive: KeepAlive = None
 
     def to_request(self, id: str, address: str, text_bytes: int) -> ChatRequest:
         """What is wanted, in no dialect. Raises `RequestError`."""
@@ -265,7 +262,7 @@ class MessagesBody(_Prompt):
             stop=tuple(self.stop_sequences),
             caller=replace(prompt.caller, user=self.metadata.user_id),
             lane=self._lane(prompt.messages),
-            keep_alive_s=keep_alive_of(self.keep_alive),
+            keep_alive_s=self.keep_alive_s,
         )
 
     @property

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edged.api.errors import dialect_of
+from edged.api.intake import BODIES
 from edged.chat import Message, Tool
 from edged.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType, UnsupportedParameter
 
@@ -93,15 +94,15 @@ def _refusal(kind: str | PydanticCustomError, value: Any, place: tuple[str, ...]
 async def read(request: web.Request, model: type[Model]) -> Model:
     """The body as `model`; a `{model}` in the path, as Azure has it, goes before the one in the body.
 
-    Raises `InvalidRequest`, `UnsupportedParameter` or `UnsupportedMediaType`.
+    Raises `InvalidRequest`, `UnsupportedParameter`, `UnsupportedMediaType`, `PayloadTooLarge` or `QueueFull`.
     """
     is_untyped = dialect_of(request.path) == "ollama" and request.content_type in _UNTYPED
     if request.content_type != "application/json" and not is_untyped:
         raise UnsupportedMediaType(f"The body must be application/json, not {request.content_type[:80]!r}.")
     if encoding := request.headers.get("Content-Encoding"):
         raise UnsupportedMediaType(f"A compressed body ({encoding[:80]}) is not accepted; send it plain.")
-    data = await request.read()
-    found = await asyncio.to_thread(parse, data, model) if len(data) > _PARSE_INLINE_BYTES else parse(data, model)
+    async with request.app[BODIES].holding(request) as data:
+        found = await asyncio.to_thread(parse, data, model) if len(data) > _PARSE_INLINE_BYTES else parse(data, model)
     named = request.match_info.get("model")
     return found if named is None else found.model_copy(update={"model": named})
 
@@ -127,7 +128,7 @@ def texts_of(messages: Iterable[Message], tools: Iterable[Tool] = ()) -> Iterato
         yield from (tool.description, tool.parameters)
 
 
-def parse(data: bytes, model: type[Model]) -> Model:
+def parse(data: bytes | bytearray, model: type[Model]) -> Model:
     """`data` as `model`; raises as `read`."""
     value = _decode(data)
     if not isinstance(value, dict):
@@ -138,7 +139,7 @@ def parse(data: bytes, model: type[Model]) -> Model:
         raise _first(failure) from None
 
 
-def _decode(data: bytes) -> Any:
+def _decode(data: bytes | bytearray) -> Any:
     outline = _STRINGS.sub(b"", data)
     if _depth(outline) > MAX_DEPTH:
         raise InvalidRequest(f"The JSON is nested deeper than {MAX_DEPTH} levels.")

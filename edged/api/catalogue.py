@@ -51,9 +51,9 @@ class Catalogue:
             Route("GET", "/api/ps", "chat", self.ps, Told({200: "OllamaModels"})),
             Route("POST", "/api/show", "chat", self.show, Told({200: "OllamaModel"}, ShowBody, _NAMED)),
             Route("GET", "/api/version", "public", self.version, Told({200: "Version"})),
-            Route("POST", "/api/copy", "admin", self.copy, _COPY),
-            Route("DELETE", "/api/delete", "admin", self.delete, Told({200: ""}, DeleteBody, {"model": "mine"})),
-            *(Route(method, path, "admin", self.refuse, None) for method, path in REFUSED),
+            Route("POST", "/api/copy", "owner", self.copy, _COPY),
+            Route("DELETE", "/api/delete", "owner", self.delete, Told({200: ""}, DeleteBody, {"model": "mine"})),
+            *(Route(method, path, "owner", self.refuse, None) for method, path in REFUSED),
         ]
 
     async def models(self, request: web.Request) -> web.StreamResponse:
@@ -105,9 +105,8 @@ class Catalogue:
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """A model is deleted: from the disk at once, from memory as soon as nobody uses it."""
         asked = await body.read(request, DeleteBody)
-        name = asked.found([card.name for card, _ in await self._installed()])
-        await asyncio.to_thread(self._exposed.store.remove, name)
-        self._exposed.pool.memory.forget(name)
+        installed = [card.name for card, _ in await self._installed()]
+        await self._exposed.delete(asked.found([*installed, *self._exposed.pool.residents]))
         return web.Response()
 
     async def version(self, _request: web.Request) -> web.StreamResponse:

@@ -15,7 +15,6 @@ from edged.api.anthropic import MessagesBody
 from edged.api.anthropic_answer import AnthropicAnswer
 from edged.api.body import Strict
 from edged.api.exposed import NDJSON, REQUEST_ID, SSE, Exposed, Route, Told
-from edged.api.keep_alive import keep_alive_s
 from edged.api.ollama import ChatBody as OllamaChatBody
 from edged.api.ollama import GenerateBody
 from edged.api.ollama_answer import OllamaAnswer, memory_body
@@ -25,6 +24,7 @@ from edged.api.openai_answer import OpenAIAnswer
 from edged.api.replay import CONVERSATION, Tape, conversation_of
 from edged.api.responses import ResponsesBody
 from edged.api.responses_answer import ResponsesAnswer
+from edged.api.visitor import account_of, caller_of, owned
 from edged.chat import Caller, ChatRequest
 from edged.errors import InvalidRequest
 
@@ -127,12 +127,12 @@ class Chats:
             wanted = self._wanted(request, asked)
             return await self._answer(request, wanted, OllamaAnswer(wanted, is_chat), is_streamed=asked.stream)
         wishes.apply(request.headers, ChatRequest(request[REQUEST_ID]))  # a header that says nothing known is told so
-        model = (await self._exposed.router.route(asked.model)).model
         if asked.errand == "load":
-            caller = Caller("ollama", address=request.remote or "")
-            await self._exposed.local.load(model, caller, keep_alive_s(asked.keep_alive))
+            model = (await self._exposed.router.route(asked.model)).model
+            caller = caller_of(request, Caller("ollama", address=request.remote or ""))
+            await self._exposed.local.load(model, caller, asked.keep_alive_s)
         else:
-            self._exposed.pool.keep(model, 0)
+            model = await self._exposed.let_go(asked.model)
         told = memory_body(asked.model or tagged(model), asked.errand, is_chat=is_chat, created_ns=time.time_ns())
         return web.json_response(told)
 
@@ -152,18 +152,18 @@ class Chats:
     async def look_up(self, request: web.Request) -> web.StreamResponse:
         """What there is to be read of some conversations."""
         asked = await body.read(request, LookupBody)
-        return web.json_response(self._exposed.tapes.status(Caller().account, asked.conversation_ids))
+        return web.json_response(self._exposed.tapes.status(account_of(request), asked.conversation_ids))
 
     async def stop(self, request: web.Request) -> web.StreamResponse:
         """Stop an answer by the id of its request; whoever reads it is told."""
-        self._exposed.stops.stop(request.match_info["id"], Caller().account)
+        self._exposed.stops.stop(request.match_info["id"], account_of(request))
         return web.Response(status=204)
 
     def _conversation(self, request: web.Request) -> tuple[str, str]:
         id = request.query.get("conv_id")
         if not id:
             raise InvalidRequest("Which conversation? Say conv_id=….", param="conv_id")
-        return Caller().account, id
+        return account_of(request), id
 
     def _wanted(
         self,
@@ -173,7 +173,7 @@ class Chats:
         """What is wanted, in no dialect."""
         config = self._exposed.config
         plain = asked.to_request(request[REQUEST_ID], request.remote or "", config.limits.text_bytes)
-        wanted = wishes.apply(request.headers, plain)
+        wanted = wishes.apply(request.headers, owned(request, plain))
         if wanted.n > config.engine.sequences:
             raise InvalidRequest(
                 f"n is {wanted.n}, and {config.engine.sequences} answers can advance at once ([engine] sequences).",

@@ -14,10 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from edged.api.body import Strict, check_text_bytes
+from edged.api.body import check_text_bytes
 from edged.api.inputs import RawInputs, raw_inputs, size_bytes
-from edged.api.keep_alive import KeepAlive
-from edged.api.keep_alive import keep_alive_s as keep_alive_of
+from edged.api.keep_alive import KeepAliveField
 from edged.api.tools import compact
 from edged.chat import Caller, EmbedRequest
 from edged.completion import Admission, Embeddings
@@ -28,7 +27,7 @@ MAX_INPUTS = 2048
 _MAX_DIMENSIONS = 65_536
 
 
-class EmbeddingsBody(Strict):
+class EmbeddingsBody(KeepAliveField):
     """`POST /v1/embeddings`."""
 
     input: RawInputs
@@ -36,13 +35,6 @@ class EmbeddingsBody(Strict):
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1, le=_MAX_DIMENSIONS)] | None = None
     user: Annotated[str, StringConstraints(max_length=256)] = ""
-    # Ollama's, in seconds or as a duration: programs send it in every dialect.
-    keep_alive: KeepAlive = None
-
-    @property
-    def keep_alive_s(self) -> float | None:
-        """How long the model shall stay in memory; None leaves it to the device. Raises `InvalidRequest`."""
-        return keep_alive_of(self.keep_alive)
 
     def to_request(self, id: str, address: str, text_bytes: int) -> EmbedRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""

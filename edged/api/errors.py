@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
 from edged import errors
 from edged.errors import EdgedError
+from edged.redaction import redacted
 
 Dialect: TypeAlias = Literal["openai", "anthropic", "ollama"]
 
 # Most derived class first is not needed: the nearest ancestor in the table wins.
 _STATUS: dict[type[EdgedError], int] = {
     errors.RequestError: 400,
+    errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
@@ -56,7 +57,9 @@ def defect(request_id: str) -> errors.Internal:
 
 
 def dialect_of(path: str) -> Dialect:
-    """Whose error a program expects that asked for `path`."""
+    """Whose error a program expects that asked for `path`, which may begin with a key."""
+    if path.startswith("/k/"):
+        path = "/" + path.removeprefix("/k/").partition("/")[2]
     if path.startswith("/api/"):
         return "ollama"
     return "anthropic" if path.startswith("/v1/messages") else "openai"
@@ -70,7 +73,7 @@ def error_body(error: EdgedError, dialect: Dialect, request_id: str = "") -> dic
         case "anthropic":
             return anthropic_body(error, request_id)
         case "ollama":
-            return {"error": str(error)} | _own(error)
+            return {"error": _message(error)} | _own(error)
 
 
 def anthropic_body(error: EdgedError, request_id: str = "") -> dict[str, Any]:
@@ -78,7 +81,7 @@ def anthropic_body(error: EdgedError, request_id: str = "") -> dict[str, Any]:
 
     Programs look for Anthropic's own words about a prompt that is too long, and then shorten the conversation.
     """
-    status, message, param = status_of(error), str(error), getattr(error, "param", None)
+    status, message, param = status_of(error), _message(error), getattr(error, "param", None)
     kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
     if isinstance(error, errors.ContextLengthExceeded):
         message = f"prompt is too long: {error.prompt_tokens} tokens > {error.context_tokens} maximum. {message}"
@@ -104,7 +107,9 @@ def codes_of(status: int) -> list[str]:
 def headers_of(error: EdgedError) -> dict[str, str]:
     """Headers that an error brings: when to come back, which methods there are."""
     if isinstance(error, errors.Unavailable):
-        return {"Retry-After": str(math.ceil(error.retry_after_s))}
+        return {"Retry-After": str(error.come_back_s)}
+    if isinstance(error, errors.Unauthorized):
+        return {"WWW-Authenticate": 'Bearer realm="edged"'}  # RFC 9110, 11.6.1: a 401 says how
     if isinstance(error, errors.MethodNotAllowed):
         return {"Allow": ", ".join(error.allowed)}
     return {}
@@ -125,7 +130,7 @@ def openai_body(error: EdgedError) -> dict[str, Any]:
     status = status_of(error)
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     body: dict[str, Any] = {
-        "message": str(error),
+        "message": _message(error),
         "type": kind,
         "param": getattr(error, "param", None),
         **_own(error),
@@ -135,11 +140,16 @@ def openai_body(error: EdgedError) -> dict[str, Any]:
     return {"error": body}
 
 
+def _message(error: EdgedError) -> str:
+    """Its sentence. A path or a value that a caller has sent may be a proof of who that is."""
+    return redacted(str(error))
+
+
 def _own(error: EdgedError) -> dict[str, Any]:
     """What edged adds to an error in every dialect."""
     own: dict[str, Any] = {"code": error.code, "src": "edged"}
     if isinstance(error, errors.Unavailable):
-        own["retry_after_s"] = math.ceil(error.retry_after_s)  # in a stream there is no header for it any more
+        own["retry_after_s"] = error.come_back_s  # in a stream there is no header for it any more
     if isinstance(error, errors.ModelTooLarge):
         own |= {"needed_bytes": error.needed_bytes, "available_bytes": error.available_bytes}
     if isinstance(error, errors.ModelLoading):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
+from edged.access.claiming import Claiming
+from edged.access.decision import Need
+from edged.access.door import Access
 from edged.advice.adviser import Adviser
 from edged.api.replay import Stops, Tapes
 from edged.chat import ModelCard
 from edged.config import Config
+from edged.errors import ModelNotFound
 from edged.local.backend import Local
 from edged.local.pool import Pool
 from edged.metrics import Metrics
@@ -23,8 +28,8 @@ from edged.pull.scrubbing import Scrubbing
 from edged.routing import Router
 from edged.store import ModelFile, Store
 from edged.store.uploads import Uploads
+from edged.tls.context import Facts
 
-Scope: TypeAlias = Literal["public", "chat", "metrics", "admin"]
 REQUEST_ID = web.RequestKey("id", str)
 
 
@@ -53,14 +58,14 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One path and method. `scope` is what a caller needs: today everybody has all of them.
+    """One path and method. `scope` is what a caller needs (`access/decision.py`).
 
     What is `told` of it makes the description; None: it is a file of the page, or there only to refuse.
     """
 
     method: str
     path: str
-    scope: Scope
+    scope: Need
     handler: Handler
     told: Told | None
 
@@ -81,9 +86,12 @@ class Exposed:
     uploads: Uploads
     scrubbing: Scrubbing
     adviser: Adviser
+    access: Access
+    claiming: Claiming
     default_model: Callable[[], str]
     started_s: float
     addresses: tuple[str, ...] = ()
+    certified: Callable[[], Facts | None] = lambda: None
     stops: Stops = field(default_factory=Stops)
     tapes: Tapes = field(init=False)
 
@@ -93,6 +101,32 @@ class Exposed:
     async def close(self, _app: web.Application) -> None:
         """Nobody can read any more."""
         await self.tapes.aclose()
+
+    async def delete(self, name: str) -> int:
+        """Have a model gone: from the disk at once, from memory as soon as nobody uses it; what the disk got back.
+
+        One that is only in memory, because its file went otherwise, leaves that all the same. Raises what
+        `Store.remove` raises.
+        """
+        try:
+            size_bytes = (await asyncio.to_thread(self.store.find, name)).size_bytes
+            await asyncio.to_thread(self.store.remove, name)
+        except ModelNotFound:
+            if name not in self.pool.residents:
+                raise
+            size_bytes = 0
+        self.pool.memory.forget(name)
+        self.journal.tell("model_deleted", model=name, size_bytes=size_bytes)
+        return size_bytes
+
+    async def let_go(self, wanted: str | None) -> str:
+        """Have the model that `wanted` means leave memory when nobody uses it, whatever became of its file; its name.
+
+        Raises `ModelNotFound`.
+        """
+        model = await self.router.meant(wanted, tuple(self.pool.residents))
+        self.pool.keep(model, 0)
+        return model
 
     def installed(self) -> list[tuple[ModelCard, ModelFile]]:
         """Every model's card with its file, the default model first; reads the disk."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from edged.errors import Forbidden, HostNotAllowed
@@ -33,10 +33,15 @@ def own_names() -> frozenset[str]:
 def check_host(host_header: str, names: frozenset[str]) -> None:
     """Raises `HostNotAllowed` unless the header is an IP literal or one of `names`, with or without a port."""
     host = _hostname(host_header)
-    if host is None or not (host in names or _is_ip(host)):
+    if host is None or not (host in names or is_ip(host)):
         raise HostNotAllowed(
             f"This device is not called {host_header!r}. If it should be, list the name in [http] allowed_hosts."
         )
+
+
+def is_welcome(origin: str | None, origins: Collection[str]) -> bool:
+    """Whether a window of this origin may ask: an installed program's, or one of the pages that the owner lists."""
+    return is_program(origin) or (origin is not None and origin.lower() in origins)
 
 
 def is_program(origin: str | None) -> bool:
@@ -45,10 +50,13 @@ def is_program(origin: str | None) -> bool:
     return bool(separator) and scheme in _PROGRAMS
 
 
-def cross_origin_headers(asked: Mapping[str, str]) -> dict[str, str]:
-    """What an answer says to the window of a program that asked with these headers; nothing to anybody else."""
+def cross_origin_headers(asked: Mapping[str, str], origins: Collection[str] = ()) -> dict[str, str]:
+    """What an answer says to a welcome window that asked with these headers; nothing to anybody else.
+
+    Credentials are never allowed (fetch.spec.whatwg.org): such a window brings a key, and no cookie of our page's.
+    """
     origin = asked.get("Origin")
-    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if origin and is_program(origin) else {}
+    return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if origin and is_welcome(origin, origins) else {}
 
 
 def preflight_headers(asked: Mapping[str, str]) -> dict[str, str]:
@@ -61,9 +69,9 @@ def preflight_headers(asked: Mapping[str, str]) -> dict[str, str]:
     return told
 
 
-def check_origin(origin: str | None, fetch_site: str | None, host_header: str) -> None:
+def check_origin(origin: str | None, fetch_site: str | None, host_header: str, origins: Collection[str] = ()) -> None:
     """Raises `Forbidden` for a request that a page of another origin caused."""
-    if is_program(origin):
+    if is_welcome(origin, origins):
         return
     if origin is not None and origin.partition("://")[2].lower() != host_header.lower():
         raise Forbidden(f"A page on {origin!r} may not use this device.")
@@ -82,7 +90,8 @@ def _hostname(header: str) -> str | None:
     return parts.hostname.lower() if parts.hostname else None
 
 
-def _is_ip(host: str) -> bool:
+def is_ip(host: str) -> bool:
+    """Whether this is an IP literal."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -92,4 +101,4 @@ def _is_ip(host: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether listening on `host` reaches no further than this machine."""
-    return host in _LOOPBACK_NAMES or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)
+    return host in _LOOPBACK_NAMES or (is_ip(host) and ipaddress.ip_address(host).is_loopback)

@@ -9,6 +9,7 @@ import math
 import re
 from typing import TypeAlias
 
+from edged.api.body import Strict
 from edged.errors import InvalidRequest
 
 # Ollama counts nanoseconds in 63 bits: 292 years, and no client means more.
@@ -21,6 +22,17 @@ _DURATION = re.compile(rf"([+-]?)(?:({_NUMBER})|((?:{_PIECE.pattern})+))")
 _LONGEST_DURATION = 64  # characters
 
 KeepAlive: TypeAlias = float | str | None
+
+
+class KeepAliveField(Strict):
+    """What every body has that asks a model."""
+
+    keep_alive: KeepAlive = None
+
+    @property
+    def keep_alive_s(self) -> float | None:
+        """How long the model shall stay in memory; None leaves it to the device. Raises `InvalidRequest`."""
+        return keep_alive_s(self.keep_alive)
 
 
 def keep_alive_s(value: KeepAlive) -> float | None:

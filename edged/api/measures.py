@@ -24,6 +24,7 @@ from edged.api.tokens import (
     laid_out_body,
     tokenized_body,
 )
+from edged.api.visitor import caller_of, owned
 from edged.chat import Caller
 
 
@@ -68,7 +69,7 @@ class Measures:
         """OpenAI's embeddings; Azure names the model in the path."""
         asked = await body.read(request, EmbeddingsBody)
         keep_alive_s = asked.keep_alive_s
-        found = await self._exposed.backend.embed(asked.to_request(*self._asker(request)))
+        found = await self._exposed.backend.embed(owned(request, asked.to_request(*self._asker(request))))
         self._exposed.pool.keep(found.admission.model, keep_alive_s)
         return web.Response(
             body=embeddings_body(found, asked.encoding_format),
@@ -83,7 +84,7 @@ class Measures:
         if asked.is_errand:
             model = await self._load(request, asked.model, keep_alive_s)
             return web.json_response(no_vectors_body(asked.model or tagged(model)))
-        found = await self._exposed.backend.embed(asked.to_request(*self._asker(request)))
+        found = await self._exposed.backend.embed(owned(request, asked.to_request(*self._asker(request))))
         self._exposed.pool.keep(found.admission.model, keep_alive_s)
         return web.Response(
             body=embed_body(found, asked.model, time.monotonic() - began_s),
@@ -98,14 +99,14 @@ class Measures:
         if asked.is_errand:
             await self._load(request, asked.model, keep_alive_s)
             return web.json_response({"embedding": []})
-        found = await self._exposed.backend.embed(asked.to_request(*self._asker(request)))
+        found = await self._exposed.backend.embed(owned(request, asked.to_request(*self._asker(request))))
         self._exposed.pool.keep(found.admission.model, keep_alive_s)
         return web.json_response(old_embed_body(found), headers=origin_headers(found.admission))
 
     async def rerank(self, request: web.Request) -> web.StreamResponse:
         """Documents by how well they answer."""
         asked = await body.read(request, RerankBody)
-        wanted, keep_alive_s = asked.to_request(*self._asker(request)), asked.keep_alive_s
+        wanted, keep_alive_s = owned(request, asked.to_request(*self._asker(request))), asked.keep_alive_s
         found = await self._exposed.backend.rerank(wanted)
         self._exposed.pool.keep(found.admission.model, keep_alive_s)
         return web.json_response(rerank_body(found, wanted, asked), headers=origin_headers(found.admission))
@@ -113,7 +114,7 @@ class Measures:
     async def count_tokens(self, request: web.Request) -> web.StreamResponse:
         """How many tokens a conversation in Anthropic's shape has."""
         asked = await body.read(request, CountBody)
-        found = await self._exposed.backend.count(asked.to_request(*self._asker(request)))
+        found = await self._exposed.backend.count(owned(request, asked.to_request(*self._asker(request))))
         return web.json_response(count_body(found), headers=origin_headers(found.admission))
 
     async def tokenize(self, request: web.Request) -> web.StreamResponse:
@@ -134,11 +135,14 @@ class Measures:
     async def apply_template(self, request: web.Request) -> web.StreamResponse:
         """The prompt that a conversation becomes."""
         asked = await body.read(request, ApplyTemplateBody)
-        wanted = asked.to_request(*self._asker(request))
+        wanted = owned(request, asked.to_request(*self._asker(request)))
         model = (await self._exposed.router.route(asked.model)).model
         return web.json_response(laid_out_body(await self._exposed.local.lay_out(model, wanted)))
 
     async def _load(self, request: web.Request, wanted: str | None, keep_alive_s: float | None) -> str:
+        """Into memory; or out of it."""
+        if keep_alive_s == 0:
+            return await self._exposed.let_go(wanted)
         model = (await self._exposed.router.route(wanted)).model
         await self._exposed.local.load(model, self._caller(request), keep_alive_s)
         return model
@@ -147,4 +151,4 @@ class Measures:
         return request[REQUEST_ID], request.remote or "", self._exposed.config.limits.text_bytes
 
     def _caller(self, request: web.Request) -> Caller:
-        return Caller("openai", address=request.remote or "")
+        return caller_of(request, Caller("openai", address=request.remote or ""))

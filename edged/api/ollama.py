@@ -12,11 +12,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
 
-from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
+from edged.api.body import check_text_bytes, check_texts, texts_of
 from edged.api.constraint import the_one
 from edged.api.fields import LARGEST_COUNT
-from edged.api.keep_alive import KeepAlive
-from edged.api.keep_alive import keep_alive_s as keep_alive_of
+from edged.api.keep_alive import KeepAliveField
 from edged.api.ollama_message import MAX_IMAGES, MessageBody, conversation, images
 from edged.api.ollama_options import WHOLE, Format, OptionsBody, Think
 from edged.api.ollama_options import constraint as constraint_of
@@ -36,12 +35,11 @@ Errand: TypeAlias = Literal["answer", "load", "unload"]
 _MAX_CONTEXT = 131_072
 
 
-class _Common(Strict):
+class _Common(KeepAliveField):
     model: Annotated[str, StringConstraints(max_length=256)] | None = None
     stream: bool = True
     format: Format = None
     options: OptionsBody = OptionsBody()
-    keep_alive: KeepAlive = None
     think: Think = None
     # Whether the oldest messages may be left out of a conversation that outgrew the context.
     truncate: bool = True
@@ -69,11 +67,11 @@ class _Common(Strict):
             overflow="drop" if self.truncate else "refuse",
             thinks=thinks_of(self.think),
             effort=effort_of(self.think),
-            keep_alive_s=keep_alive_of(self.keep_alive),
+            keep_alive_s=self.keep_alive_s,
         )
 
     def _memory_errand(self) -> Errand:
-        return "unload" if keep_alive_of(self.keep_alive) == 0 else "load"
+        return "unload" if self.keep_alive_s == 0 else "load"
 
 
 class ChatBody(_Common):

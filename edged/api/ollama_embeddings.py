@@ -13,9 +13,9 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
-from edged.api.body import Strict, check_texts
+from edged.api.body import check_texts
 from edged.api.embeddings import MAX_INPUTS, closing
-from edged.api.keep_alive import KeepAlive, keep_alive_s
+from edged.api.keep_alive import KeepAliveField
 from edged.api.ollama_answer import nanoseconds
 from edged.api.ollama_models import tagged
 from edged.api.ollama_options import WHOLE, EmbedOptionsBody
@@ -32,15 +32,9 @@ _Texts: TypeAlias = Annotated[
 ]
 
 
-class _Common(Strict):
+class _Common(KeepAliveField):
     model: Annotated[str, StringConstraints(max_length=256)] | None = None
     options: EmbedOptionsBody = EmbedOptionsBody()
-    keep_alive: KeepAlive = None
-
-    @property
-    def keep_alive_s(self) -> float | None:
-        """How long the model shall stay in memory. Raises `InvalidRequest`."""
-        return keep_alive_s(self.keep_alive)
 
     def _request(self, id: str, address: str, inputs: tuple[str, ...], dimensions: int | None) -> EmbedRequest:
         return EmbedRequest(id, inputs, self.model or None, dimensions, Caller("ollama", address=address))

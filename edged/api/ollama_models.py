@@ -61,7 +61,7 @@ class Running:
     expires_s: float | None = None
 
 
-class _NamedBody(Strict):
+class NamedBody(Strict):
     """A body that names a model; `name` is what the field was called before."""
 
     model: _Name = ""
@@ -72,7 +72,7 @@ class _NamedBody(Strict):
         return find(self.model or self.name, installed)
 
 
-class ShowBody(_NamedBody):
+class ShowBody(NamedBody):
     """`POST /api/show`. Accepted are values that change nothing of what is shown."""
 
     verbose: bool = False
@@ -92,29 +92,7 @@ class ShowBody(_NamedBody):
                 raise UnsupportedParameter(f"{field} is not supported here; leave it out.", param=field)
 
 
-class PullBody(_NamedBody):
-    """`POST /api/pull`. What is left of a registry's account is refused, because it would be for nothing."""
-
-    stream: bool = True
-    insecure: bool = False
-    # Ollama ignores them by now; an account's secret would stand in a log for nothing.
-    username: Annotated[str, StringConstraints(max_length=0)] = ""
-    password: Annotated[str, StringConstraints(max_length=0)] = ""
-
-    def reference(self) -> str:
-        """What is to be fetched. Raises `InvalidRequest`, `UnsupportedParameter`."""
-        if self.insecure:
-            raise UnsupportedParameter(
-                "insecure is not supported: who may be asked without encryption is for the owner to say ([downloads] "
-                "hosts). Leave it out.",
-                param="insecure",
-            )
-        if not (name := self.model or self.name):
-            raise InvalidRequest("model is required.", param="model")
-        return name
-
-
-class DeleteBody(_NamedBody):
+class DeleteBody(NamedBody):
     """`DELETE /api/delete`."""
 
 
@@ -174,11 +152,6 @@ def show_body(card: ModelCard, header: Gguf | None) -> dict[str, Any]:
         "capabilities": _capabilities(card),
         "modified_at": rfc3339(card.modified_s * _NANO),
     }
-
-
-def pulled_body() -> dict[str, Any]:
-    """`POST /api/pull` for a model that is there: the last thing that any pull says."""
-    return {"status": "success"}
 
 
 def rfc3339(unix_ns: int) -> str:

@@ -1,4 +1,4 @@
-"""A download in Ollama's words: what it says while it fetches, and how it says that it could not.
+"""A download in Ollama's words: how it is asked for, what it says while it fetches, and how it says that it could not.
 
 Shapes: "Pull a Model" in docs/api.md of ollama/ollama, `ProgressResponse` in its api/types.go, `PullModel` in its
 server/images.go; programs draw a bar for every `digest` that they see (`pullModelWithProgress` in its cmd/cmd.go). Ours
@@ -11,11 +11,42 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import StringConstraints
+
+from edged.api.ollama_models import NamedBody
+from edged.errors import InvalidRequest, UnsupportedParameter
 from edged.pull.progress import Progress
 
 _ENDING = ("verifying sha256 digest", "writing manifest", "success")
+
+
+class PullBody(NamedBody):
+    """`POST /api/pull`. What is left of a registry's account is refused, because it would be for nothing."""
+
+    stream: bool = True
+    insecure: bool = False
+    # Ollama ignores them by now; an account's secret would stand in a log for nothing.
+    username: Annotated[str, StringConstraints(max_length=0)] = ""
+    password: Annotated[str, StringConstraints(max_length=0)] = ""
+
+    def reference(self) -> str:
+        """What is to be fetched. Raises `InvalidRequest`, `UnsupportedParameter`."""
+        if self.insecure:
+            raise UnsupportedParameter(
+                "insecure is not supported: who may be asked without encryption is for the owner to say ([downloads] "
+                "hosts). Leave it out.",
+                param="insecure",
+            )
+        if not (name := self.model or self.name):
+            raise InvalidRequest("model is required.", param="model")
+        return name
+
+
+def pulled_body() -> dict[str, Any]:
+    """The last thing that a download says that has succeeded, and the only one of a model that is there."""
+    return {"status": _ENDING[-1]}
 
 
 def line_body(progress: Progress) -> dict[str, Any]:

@@ -15,8 +15,7 @@ from edged.api.body import Strict, check_text_bytes, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, ResponseFormat, of_grammar, of_schema, the_one
 from edged.api.fields import LARGEST_COUNT, MAX_STOPS, Stop
 from edged.api.inputs import RawInputs, raw_inputs, size_bytes
-from edged.api.keep_alive import KeepAlive
-from edged.api.keep_alive import keep_alive_s as keep_alive_of
+from edged.api.keep_alive import KeepAliveField
 from edged.api.message import MessageBody, Prediction, conversation
 from edged.api.sampling import SamplingFields
 from edged.api.thinking import ThinkingFields
@@ -42,7 +41,7 @@ _Tokens: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 _Grammar: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 
 
-class _Common(SamplingFields):
+class _Common(SamplingFields, KeepAliveField):
     model: Annotated[str, StringConstraints(max_length=256)] | None = None
     stream: bool = False
     stream_options: _StreamOptions = _StreamOptions()
@@ -53,8 +52,6 @@ class _Common(SamplingFields):
     timings_per_token: bool = False
     return_progress: bool = False
     cache_prompt: Literal[True] = True
-    # Ollama's, in seconds or as a duration: programs send it in every dialect.
-    keep_alive: KeepAlive = None
     grammar: _Grammar | None = None
     json_schema: dict[str, Any] | None = None
     regex: _Grammar | None = None
@@ -141,7 +138,7 @@ class ChatBody(_Common, ThinkingFields):
             thinks=self.thinks(),
             effort=self.effort(),
             thought_tokens=self.thought_tokens(),
-            keep_alive_s=keep_alive_of(self.keep_alive),
+            keep_alive_s=self.keep_alive_s,
         )
 
     def _lane(self, messages: tuple[Message, ...]) -> Lane:
@@ -186,7 +183,7 @@ class CompletionBody(_Common):
             constraint=the_one(self.constraints()),
             caller=Caller("openai", address=address, user=self.user),
             tells_progress=self.return_progress,
-            keep_alive_s=keep_alive_of(self.keep_alive),
+            keep_alive_s=self.keep_alive_s,
         )
 
     def _check_choices(self, prompts: Sequence[RawPrompt]) -> None:

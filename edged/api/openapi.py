@@ -26,6 +26,7 @@ from edged.api.wishes import DEADLINE, LANE, OVERFLOW
 
 _ABOUT = (
     "Everything that this device can be asked. Models run on it through llama.cpp; nothing is sent anywhere. "
+    "Programs send a key as `Authorization: Bearer edk_…`, or as `x-api-key` or `api-key`. "
     "A field that is not described here is refused by name: nothing is accepted and ignored. "
     "An optional field that is null is as good as absent."
 )
@@ -44,7 +45,8 @@ _TAGS = {
 }
 _REASONS = {
     400: "Something in the request is missing, malformed, out of range or not supported; the error names the field.",
-    403: "A page of another origin asks.",
+    401: "It takes a key, or a browser that was let in.",
+    403: "Who asks may not do that, or a page of another origin asks, or nobody owns this device yet.",
     404: "There is no such thing here.",
     409: "Not as things stand now.",
     413: "More bytes than the owner allows.",
@@ -247,10 +249,11 @@ def _answer(told: Told, shape: str) -> dict[str, Any]:
 def _fails(route: Route, told: Told) -> list[int]:
     """The statuses of everything that can go wrong there, but for those that have an answer of their own."""
     found = {*_ALWAYS, *(_WITH_BODY if told.body else ()), *(_ASKING if told.asks else ())}
+    found |= {401, 429} if route.scope != "shell" else set()
     found |= {400} if told.params else set()
     found |= set(told.fails)
     found |= {404} if "{" in route.path or (route.path.startswith("/api/") and told.body) else set()
-    found |= {422} if route.scope == "admin" and told.body else set()
+    found |= {422} if route.scope == "owner" and told.body else set()
     return sorted(found - set(told.answers))
 
 

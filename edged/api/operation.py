@@ -21,13 +21,13 @@ class Operation:
     def routes(self) -> list[Route]:
         """Where they are found."""
         return [
-            Route("GET", "/healthz", "public", self.healthz, Told({200: "Alive"})),
+            Route("GET", "/healthz", "shell", self.healthz, Told({200: "Alive"})),
             Route("GET", "/readyz", "public", self.readyz, Told({200: "Ready", 503: "Ready"})),
             Route("GET", "/health", "public", self.health, Told({200: "Health", 503: "Health"})),
             Route("GET", "/metrics", "metrics", self.prometheus, Told({200: "Metrics"}, content_type="text/plain")),
-            Route("GET", "/edged/v1/status", "admin", self.status, Told({200: "Status"})),
-            Route("GET", "/edged/v1/requests", "admin", self.requests, Told({200: "Requests"})),
-            Route("GET", "/edged/v1/events", "admin", self.events, Told({200: "Events"})),
+            Route("GET", "/edged/v1/status", "owner", self.status, Told({200: "Status"})),
+            Route("GET", "/edged/v1/requests", "owner", self.requests, Told({200: "Requests"})),
+            Route("GET", "/edged/v1/events", "owner", self.events, Told({200: "Events"})),
         ]
 
     async def healthz(self, _request: web.Request) -> web.StreamResponse:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from edged.advice.choice import Verdict
+from edged.api.access_shapes import ACCESS_SHAPES
 from edged.api.schema import ANY, COUNT, FLAG, NUMBER, TEXT, Schema, list_of, object_of, one_of, or_null, ref
+from edged.catalogue import Purpose
+from edged.pull.progress import State
 
 _PULL = object_of(
     {
         "id": TEXT,
         "reference": TEXT,
         "name": TEXT,
-        "state": one_of("queued", "waiting", "resolving", "fetching", "verifying", "done", "failed", "cancelled"),
+        "state": one_of(*get_args(State)),
         "total_bytes": or_null(COUNT),
         "done_bytes": COUNT,
         "bytes_per_s": or_null(NUMBER),
@@ -21,6 +27,18 @@ _PULL = object_of(
     },
     about="A model that is fetched, as it stands.",
 )
+_FIT = object_of(
+    {
+        "fits": FLAG,
+        "context_tokens": {**or_null(COUNT), "description": "As many as it would have; null where it does not fit."},
+        "sequences": or_null(COUNT),
+        "kv_type": or_null(TEXT),
+        "lowered": {**or_null(TEXT), "description": "What of the configuration it would do without, and why."},
+        "needed_bytes": {**COUNT, "description": "Of memory; where it does not fit, with the least that is possible."},
+        "reason": {**or_null(TEXT), "description": "Why it does not fit, and what would."},
+    },
+    about="How it runs, or would run now if no other model were in memory; null where it cannot be loaded.",
+)
 _INSTALLED = object_of(
     {
         "name": TEXT,
@@ -28,8 +46,11 @@ _INSTALLED = object_of(
         "modified_s": COUNT,
         "made_for": or_null(TEXT),
         "abilities": list_of(TEXT),
+        "context_tokens": or_null(COUNT),
+        "longest_context_tokens": or_null(COUNT),
         "resident": FLAG,
         "problem": or_null(TEXT),
+        "fit": or_null(_FIT),
         "record": {"anyOf": [ANY, {"type": "null"}], "description": "Where it came from; null for the owner's files."},
     }
 )
@@ -37,10 +58,13 @@ _JUDGED = object_of(
     {
         "name": TEXT,
         "reference": TEXT,
+        "repository": TEXT,
+        "quantisation": TEXT,
         "licence": TEXT,
         "parameters": COUNT,
+        "active_parameters": or_null(COUNT),
         "languages": TEXT,
-        "purpose": one_of("chat", "embeddings"),
+        "purpose": one_of(*get_args(Purpose)),
         "about": TEXT,
         "sources": {"type": "object", "description": "For every fact the address where it was read."},
         "size_bytes": COUNT,
@@ -49,12 +73,13 @@ _JUDGED = object_of(
         "download_s": or_null(NUMBER),
         "installed": FLAG,
         "fits": FLAG,
-        "verdict": one_of("best", "smaller", "slow", "no_memory", "no_disk", "unverified"),
+        "verdict": one_of(*get_args(Verdict)),
         "reason": TEXT,
     }
 )
 
 OWN_SHAPES: dict[str, Schema] = {
+    **ACCESS_SHAPES,
     "Pull": _PULL,
     "Pulls": object_of({"pulls": list_of(ref("Pull"))}, about="Running, waiting, and the last that ended."),
     "Import": object_of(
@@ -93,7 +118,7 @@ OWN_SHAPES: dict[str, Schema] = {
     "Catalogue": object_of(
         {
             "device": ANY,
-            "best": object_of({"chat": or_null(TEXT), "embeddings": or_null(TEXT)}),
+            "best": object_of({purpose: or_null(TEXT) for purpose in get_args(Purpose)}),
             "models": list_of(_JUDGED),
         },
         about="Models that can be fetched by name, judged for this device.",
@@ -104,6 +129,19 @@ OWN_SHAPES: dict[str, Schema] = {
         {"code": TEXT, "message": TEXT, "progress": NUMBER, "eta_s": NUMBER},
     ),
     "Health": object_of({}, {"status": one_of("ok"), "error": ANY}, about="Word for word as llama-server answers."),
+    "Authority": {"type": "string", "description": "A certificate in PEM."},
+    "Trust": object_of(
+        {
+            "https": list_of(TEXT),
+            "names": list_of(TEXT),
+            "left_out": {**list_of(TEXT), "description": "Names of this device that its authority was not made for."},
+            "expires": TEXT,
+            "authority": or_null(
+                object_of({"url": TEXT, "certificate": TEXT, "fingerprint_sha256": TEXT, "expires": TEXT})
+            ),
+        },
+        about="What https is good for here; `authority` is null where the owner gave a certificate.",
+    ),
     "Metrics": {"type": "string", "description": "Prometheus's text format."},
     "Status": object_of(
         {

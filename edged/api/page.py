@@ -1,4 +1,4 @@
-"""The chat page: the files of `edged/web`, read once, served under their own names, with headers that keep it in."""
+"""The pages: the files of `edged/web`, read once, served under their own names, with headers that keep them in."""
 
 from __future__ import annotations
 
@@ -39,13 +39,19 @@ class Asset:
 
 
 def assets(folder: Path = _FOLDER) -> dict[str, Asset]:
-    """The page's files by URL path; `/` is index.html. Files without a known type (licences) stay on disk."""
-    found = {}
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.suffix in _TYPES:
-            found[f"/{file.relative_to(folder).as_posix()}"] = asset(file.read_bytes(), _TYPES[file.suffix])
-    found["/"] = found.pop("/index.html")
-    return found
+    """The page's files by URL path. Files without a known type (licences) stay on disk."""
+    return {
+        _path(file.relative_to(folder)): asset(file.read_bytes(), _TYPES[file.suffix])
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.suffix in _TYPES
+    }
+
+
+def _path(file: Path) -> str:
+    """Where people find it: a page without the end of its file's name, and `index.html` at the root."""
+    if file.suffix != ".html":
+        return f"/{file.as_posix()}"
+    return "/" if file.stem == "index" else f"/{file.with_suffix('').as_posix()}"
 
 
 def asset(body: bytes, content_type: str) -> Asset:

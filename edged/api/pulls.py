@@ -20,7 +20,7 @@ from edged.api import body, ollama_pull
 from edged.api.body import Strict
 from edged.api.events import events, living, streamed
 from edged.api.exposed import JSON, NDJSON, SSE, Exposed, Route, Told
-from edged.api.ollama_models import PullBody, pulled_body
+from edged.api.ollama_pull import PullBody, pulled_body
 from edged.pull.progress import Progress
 
 _REFERENCE = {"model": "qwen3-0.6b"}
@@ -48,15 +48,15 @@ class Downloads:
         """Where they are found."""
         return [
             Route(
-                "POST", "/edged/v1/pulls", "admin", self.submit, Told({202: "Pull"}, Wanted, _REFERENCE, fails=(503,))
+                "POST", "/edged/v1/pulls", "owner", self.submit, Told({202: "Pull"}, Wanted, _REFERENCE, fails=(503,))
             ),
-            Route("GET", "/edged/v1/pulls", "admin", self.list, Told({200: "Pulls"})),
-            Route("GET", "/edged/v1/pulls/{id}", "admin", self.watch, Told({200: "Pull"}, streams=SSE)),
-            Route("DELETE", "/edged/v1/pulls/{id}", "admin", self.cancel, Told({200: "Pull"})),
+            Route("GET", "/edged/v1/pulls", "owner", self.list, Told({200: "Pulls"})),
+            Route("GET", "/edged/v1/pulls/{id}", "owner", self.watch, Told({200: "Pull"}, streams=SSE)),
+            Route("DELETE", "/edged/v1/pulls/{id}", "owner", self.cancel, Told({200: "Pull"})),
             Route(
                 "POST",
                 "/api/pull",
-                "admin",
+                "owner",
                 self.ollama,
                 Told({200: "Pulled"}, PullBody, {"model": "guide", "stream": False}, streams=NDJSON, fails=(503,)),
             ),
@@ -75,14 +75,10 @@ class Downloads:
 
     async def watch(self, request: web.Request) -> web.StreamResponse:
         """How far a download is: now, or with `Accept: text/event-stream` as it goes on."""
-        followed = self._exposed.pulls.follow(request.match_info["id"])
+        pulls, id = self._exposed.pulls, request.match_info["id"]
         if SSE in request.headers.get("Accept", ""):
-            return await streamed(request, SSE, events(_bodies(living(followed))))
-        async with aclosing(living(followed)) as changes:
-            async for progress in changes:
-                if progress is not None:
-                    return web.json_response(progress_body(progress))
-        raise AssertionError("whoever follows is told at once how things stand")
+            return await streamed(request, SSE, events(_bodies(living(pulls.follow(id)))))
+        return web.json_response(progress_body(pulls.find(id)))
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """End a download; what there is of it is deleted."""
@@ -104,9 +100,8 @@ class Downloads:
             return await streamed(request, NDJSON, ollama_pull.lines(changes))
         async with aclosing(changes):
             async for progress in changes:
-                last = progress or None
-                if last is not None and last.has_ended and last.state != "done":
-                    return web.json_response(ollama_pull.failure_body(last), status=500)
+                if progress is not None and progress.has_ended and progress.state != "done":
+                    return web.json_response(ollama_pull.failure_body(progress), status=500)
         return web.json_response(pulled_body())
 
 

@@ -10,10 +10,9 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
-from edged.api.body import Strict, check_text_bytes
+from edged.api.body import check_text_bytes
 from edged.api.embeddings import closing
-from edged.api.keep_alive import KeepAlive
-from edged.api.keep_alive import keep_alive_s as keep_alive_of
+from edged.api.keep_alive import KeepAliveField
 from edged.chat import Caller, RerankRequest
 from edged.completion import Ranking
 from edged.errors import InvalidRequest
@@ -26,7 +25,7 @@ _OBJECT = {"type": "object", "properties": {"text": _TEXT}, "required": ["text"]
 _Document: TypeAlias = Annotated[Any, WithJsonSchema({"anyOf": [_TEXT, _OBJECT]})]
 
 
-class RerankBody(Strict):
+class RerankBody(KeepAliveField):
     """`POST /v1/rerank`. `top_n` beyond the number of documents means all of them."""
 
     query: Annotated[str, StringConstraints(min_length=1)]
@@ -35,13 +34,6 @@ class RerankBody(Strict):
     top_n: Annotated[int, Field(ge=1)] | None = None
     return_documents: bool = False
     user: Annotated[str, StringConstraints(max_length=256)] = ""
-    # Ollama's, in seconds or as a duration: programs send it in every dialect.
-    keep_alive: KeepAlive = None
-
-    @property
-    def keep_alive_s(self) -> float | None:
-        """How long the model shall stay in memory; None leaves it to the device. Raises `InvalidRequest`."""
-        return keep_alive_of(self.keep_alive)
 
     def to_request(self, id: str, address: str, text_bytes: int) -> RerankRequest:
         """What is wanted, in no dialect. Raises `InvalidRequest`, `PayloadTooLarge`."""

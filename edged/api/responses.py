@@ -16,8 +16,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 from edged.api.body import Strict, check_texts, texts_of
 from edged.api.constraint import ANY_TEXT, TextFormat, the_one
 from edged.api.fields import LARGEST_COUNT, effort_of
-from edged.api.keep_alive import KeepAlive
-from edged.api.keep_alive import keep_alive_s as keep_alive_of
+from edged.api.keep_alive import KeepAliveField
 from edged.api.responses_input import Elsewhere, Item, as_items, is_developers, messages_of
 from edged.api.responses_tools import AnyChoice, AnyTool, Namespace
 from edged.api.thinking import Effort, thinks_by
@@ -55,7 +54,7 @@ class _StreamOptions(Strict):
     include_obfuscation: Literal[False] = False
 
 
-class ResponsesBody(Strict):
+class ResponsesBody(KeepAliveField):
     """`POST /v1/responses`."""
 
     input: Annotated[
@@ -93,8 +92,6 @@ class ResponsesBody(Strict):
     client_metadata: Annotated[dict[_MetadataKey, str], Field(max_length=16, default_factory=dict)]
     # Callers who say the same here want their prompts' common beginnings kept: they are, whatever they say.
     prompt_cache_key: _Short = ""
-    # Ollama's, in seconds or as a duration: programs send it in every dialect.
-    keep_alive: KeepAlive = None
     # What only an API with a memory can do. They are here to be refused in words of their own.
     store: Annotated[bool, _ONLY_FALSE] = False
     background: Annotated[bool, _ONLY_FALSE] = False
@@ -125,7 +122,7 @@ class ResponsesBody(Strict):
             parallel_calls=self.parallel_tool_calls,
             thinks=thinks_by(self.reasoning.effort),
             effort=effort_of(self.reasoning.effort),
-            keep_alive_s=keep_alive_of(self.keep_alive),
+            keep_alive_s=self.keep_alive_s,
         )
 
     @property

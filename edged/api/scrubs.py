@@ -23,8 +23,8 @@ class Scrubs:
     def routes(self) -> list[Route]:
         """Where they are found."""
         return [
-            Route("POST", "/edged/v1/scrub", "admin", self.start, Told({202: "Scrub"})),
-            Route("GET", "/edged/v1/scrub", "admin", self.state, Told({200: "Scrub"}, streams=SSE)),
+            Route("POST", "/edged/v1/scrub", "owner", self.start, Told({202: "Scrub"})),
+            Route("GET", "/edged/v1/scrub", "owner", self.state, Told({200: "Scrub"}, streams=SSE)),
         ]
 
     async def start(self, _request: web.Request) -> web.StreamResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Reversible
+from collections.abc import Callable, Reversible
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,10 @@ from aiohttp import web
 from edged.advice.adviser import Circumstances
 from edged.api.exposed import Exposed, Route, Told
 from edged.chat import ModelCard
+from edged.errors import ModelTooLarge
+from edged.local.fit import Fit
+from edged.local.needs import context_of
+from edged.local.resident import taken_bytes
 from edged.observe import Happening
 from edged.store import ModelFile
 
@@ -30,24 +34,23 @@ class Shop:
     def routes(self) -> list[Route]:
         """Where they are found."""
         return [
-            Route("GET", "/edged/v1/models", "admin", self.models, Told({200: "Installed"})),
-            Route("DELETE", "/edged/v1/models/{name}", "admin", self.delete, Told({200: "Deleted"}, fails=(400, 422))),
-            Route("GET", "/edged/v1/catalogue", "admin", self.catalogue, Told({200: "Catalogue"})),
+            Route("GET", "/edged/v1/models", "owner", self.models, Told({200: "Installed"})),
+            Route("DELETE", "/edged/v1/models/{name}", "owner", self.delete, Told({200: "Deleted"}, fails=(400, 422))),
+            Route("GET", "/edged/v1/catalogue", "owner", self.catalogue, Told({200: "Catalogue"})),
         ]
 
     async def models(self, _request: web.Request) -> web.StreamResponse:
-        """The installed models with all that is known of them, the default one first."""
-        installed = await asyncio.to_thread(self._exposed.installed)
-        return web.json_response({"models": [model_body(card, file) for card, file in installed]})
+        """The installed models with all that is known of them, and how they fit now, the default one first."""
+        return web.json_response({"models": await asyncio.to_thread(self._listed)})
+
+    def _listed(self) -> list[dict[str, Any]]:
+        way_of = self._exposed.pool.memory.ways()
+        return [{**model_body(card, file), "fit": fit_body(file, way_of)} for card, file in self._exposed.installed()]
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """A model is deleted: from the disk at once, from memory as soon as nobody uses it."""
         name = request.match_info["name"]
-        found = await asyncio.to_thread(self._exposed.store.find, name)
-        await asyncio.to_thread(self._exposed.store.remove, name)
-        self._exposed.pool.memory.forget(name)
-        self._exposed.journal.tell("model_deleted", model=name, size_bytes=found.size_bytes)
-        return web.json_response({"name": name, "size_bytes": found.size_bytes})
+        return web.json_response({"name": name, "size_bytes": await self._exposed.delete(name)})
 
     async def catalogue(self, _request: web.Request) -> web.StreamResponse:
         """The models that can be fetched by name, judged for this device: what fits, how fast, which is the best."""
@@ -55,13 +58,33 @@ class Shop:
 
     async def _now(self) -> Circumstances:
         exposed = self._exposed
-        residents = [found.process.card for found in exposed.pool.residents.values()]
         return Circumstances(
-            installed={file.record.source for _, file in await asyncio.to_thread(exposed.installed) if file.record},
-            resident_bytes=sum(card.model_bytes for card in residents if card is not None),
+            installed={file.record.origin for _, file in await asyncio.to_thread(exposed.installed) if file.record},
+            resident_bytes=taken_bytes(exposed.pool.residents.values()),
             line_bytes_per_s=line_bytes_per_s(exposed.journal.happenings),
             may_measure=exposed.journal.running == 0,
         )
+
+
+def fit_body(file: ModelFile, way_of: Callable[[ModelFile], Fit]) -> dict[str, Any] | None:
+    """Whether a model fits into memory and how it would run; None where nobody can say: it cannot be loaded, or nobody
+    has looked into it yet."""
+    if file.header is None or file.problem:
+        return None
+    try:
+        found = way_of(file)
+    except ModelTooLarge as error:
+        nothing = {"context_tokens": None, "sequences": None, "kv_type": None, "lowered": None}
+        return {"fits": False, **nothing, "needed_bytes": error.needed_bytes, "reason": str(error)}
+    return {
+        "fits": True,
+        "context_tokens": context_of(file.header, found.way),
+        "sequences": found.way.sequences,
+        "kv_type": found.way.kv_type,
+        "lowered": found.lowered or None,
+        "needed_bytes": found.needs.total_bytes,
+        "reason": None,
+    }
 
 
 def line_bytes_per_s(happenings: Reversible[Happening]) -> float | None:

@@ -5,7 +5,7 @@ the headers name who really answers. After ten seconds it commits to 200 and sen
 are any. Once words are out, a failure is told in the stream.
 
 A client that goes away cancels its handler (aiohttp's `handler_cancellation`); leaving the `async with` closes the
-completion, and that frees the slot.
+completion, and that frees the slot. So does a client that does not read (`connection.py`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from edged.api.answer import Answer, Choice
+from edged.api.connection import Write, keeping_up
 from edged.api.errors import defect
 from edged.api.replay import Stops, Tape
 from edged.chat import ChatRequest
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 _HEARTBEAT_S = 10.0
 
 Result = TypeVar("Result")
-Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 
 async def respond(backend: Observed, wanted: ChatRequest, answer: Answer, stops: Stops) -> web.Response:
@@ -56,7 +56,8 @@ async def stream(
 ) -> web.StreamResponse:
     """The answer as it arrives. Raises what happens before the first word, unless the status had to be sent."""
     response = _response(answer.content_type, wanted.id)
-    beating = _beat(response.write, answer.heartbeat, lambda: response.prepared)
+    write = keeping_up(http_request, response.write)
+    beating = _beat(write, answer.heartbeat, lambda: response.prepared)
     async with _beginning(backend, wanted) as beginning, _running(beating):
         try:
             async with stops.stoppable(wanted.id, wanted.caller.account):
@@ -67,7 +68,7 @@ async def stream(
                     response.headers["X-Edged-Served-By"] = "pending"
                 await response.prepare(http_request)
                 completion, first = await beginning
-                await _relay(response.write, completion, first, answer)
+                await _relay(write, completion, first, answer)
         except ConnectionError:
             return response  # the client went away between two words
         except Exception as error:

@@ -24,12 +24,13 @@ from pydantic import Field, StringConstraints
 from edged.api import body
 from edged.api.body import Strict
 from edged.api.exposed import Exposed, Route, Told
+from edged.api.intake import BODIES, more
+from edged.api.patience import LEAST_BYTES_PER_S, Patience
 from edged.errors import InvalidRequest, ModelNotFound, UnsupportedMediaType
 from edged.store import Piece
 from edged.store.uploads import Upload, Writing
 
 _CHUNK_BYTES = 2**20
-_STALL_S = 30.0
 _TYPES = ("application/offset+octet-stream", "application/octet-stream")
 _EXAMPLE = {"name": "mine", "size_bytes": 4096}
 _OFFSET = "Upload-Offset"
@@ -59,11 +60,11 @@ class Imports:
         announced = Told({200: "Import", 201: "Import"}, UploadBody, _EXAMPLE, fails=(409, 503, 507))
         sent = Told({200: "Import"}, params=(_OFFSET,), fails=(409, 415, 422, 507))
         return [
-            Route("POST", "/edged/v1/imports", "admin", self.announce, announced),
-            Route("GET", "/edged/v1/imports", "admin", self.list, Told({200: "Imports"})),
-            Route("GET", "/edged/v1/imports/{id}", "admin", self.state, Told({200: "Import"})),
-            Route("PATCH", "/edged/v1/imports/{id}", "admin", self.send, sent),
-            Route("DELETE", "/edged/v1/imports/{id}", "admin", self.cancel, Told({204: ""}, fails=(409,))),
+            Route("POST", "/edged/v1/imports", "owner", self.announce, announced),
+            Route("GET", "/edged/v1/imports", "owner", self.list, Told({200: "Imports"})),
+            Route("GET", "/edged/v1/imports/{id}", "owner", self.state, Told({200: "Import"})),
+            Route("PATCH", "/edged/v1/imports/{id}", "owner", self.send, sent),
+            Route("DELETE", "/edged/v1/imports/{id}", "owner", self.cancel, Told({204: ""}, fails=(409,))),
         ]
 
     async def announce(self, request: web.Request) -> web.StreamResponse:
@@ -113,7 +114,11 @@ class Imports:
         writing = await _to_its_end(held.__enter__)
         batch = bytearray()
         try:
-            while chunk := await _next(request.content):
+            patience = request.app[BODIES].patience
+            while True:
+                chunk, patience = await _next(request.content, patience)
+                if not chunk:
+                    break
                 batch += chunk
                 if len(batch) >= _CHUNK_BYTES:
                     await _written(writing, batch)
@@ -132,14 +137,14 @@ class Imports:
         return False
 
 
-async def _next(content: StreamReader) -> bytes:
-    """What comes next; nothing at the end. Raises `InvalidRequest` for silence: who vanished keeps nobody waiting."""
+async def _next(content: StreamReader, patience: Patience) -> tuple[bytes, Patience]:
+    """What comes next, nothing at the end, and the patience left. Raises `InvalidRequest` where it came too slowly."""
     try:
-        async with asyncio.timeout(_STALL_S):
-            return await content.readany()
+        return await more(content, patience)
     except TimeoutError as error:
         raise InvalidRequest(
-            f"Nothing came for {_STALL_S:.0f} s. What came before is kept: ask how far it is and go on there."
+            f"It came more slowly than {LEAST_BYTES_PER_S} bytes a second, or stopped coming. What came before is "
+            "kept: ask how far it is and go on there."
         ) from error
 
 

@@ -2,16 +2,16 @@
 
     ⠸ qwen3-4b  ━━━━━━━━━━━━╸━━━━━━━━━━━━━━━━━━  1.05/2.50 GB  42 %  8.2 MB/s  2:57 left
 
-Colours are the terminal's own, so that they can be read on light and dark. What a hub or a server says is shown as it
-is and never taken for markup. Sizes are decimal, as hubs and disks state them.
+Colours are the terminal's own, so that they can be read on light and dark. What a hub or a server says is shown on one
+line, and neither a terminal nor rich takes it for more than text. Sizes are decimal, as hubs and disks state them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import IO, Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import IO, Any, TypeAlias
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
@@ -20,14 +20,20 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from edged.plain import plain
+
+Tell: TypeAlias = Callable[[Mapping[str, Any]], None]
+
 _PER_S = 8.0
 # Below this there is no room for a bar beside the figures.
 _BAR_COLUMNS = 60
 _WIDEST_BAR = 48
 _NAME_SHARE = 0.27
 _STEPS = 10
-# Those of which one can say how far they are.
-_MEASURED = ("fetching", "copying", "checking", "mending", "verifying")
+LONGEST_MESSAGE = 1000  # characters of why something failed
+# Those of which one can say how far they are; what is verified is all there.
+_MEASURED = ("fetching", "copying", "checking", "mending")
+_WITH_BAR = (*_MEASURED, "verifying")
 # What is going on, where it is not plain from the figures; a reason that the daemon gives stands behind it.
 _WORDS = {
     "queued": "waiting for its turn",
@@ -80,7 +86,7 @@ def share(progress: Mapping[str, Any]) -> float:
 def doing(progress: Mapping[str, Any]) -> str:
     """What is going on, in words: `waiting: quiet hours until 06:00`."""
     words = _WORDS.get(progress["state"], progress["state"])
-    return f"{words}: {progress['reason']}" if progress.get("reason") else words
+    return f"{words}: {plain(progress['reason'])}" if progress.get("reason") else words
 
 
 def ending(progress: Mapping[str, Any], took_s: float) -> str:
@@ -94,7 +100,7 @@ def ending(progress: Mapping[str, Any], took_s: float) -> str:
         case "cancelled":
             return f"{progress['name']} was cancelled."
         case _:
-            return str(progress.get("message") or "It failed.")
+            return plain(progress.get("message") or "It failed.", LONGEST_MESSAGE)
 
 
 class Bar:
@@ -109,7 +115,7 @@ class Bar:
         if not progress:
             return
         row: list[RenderableType] = [self._spinner, _name(progress, width)]
-        if progress["state"] in _MEASURED and progress.get("total_bytes"):
+        if progress["state"] in _WITH_BAR and progress.get("total_bytes"):
             row += self._measured(progress, width, sum(_width(cell) + 2 for cell in row))
         else:
             kept = f"  {size(progress['done_bytes'])} kept" if progress["done_bytes"] else ""
@@ -146,7 +152,7 @@ class Bar:
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def shown(console: Console) -> Iterator[Tell]:
     """A function that shows progress while the block lasts: a living line on a terminal, plain lines elsewhere."""
     if not console.is_terminal:
         yield _Lines(console.file).tell
@@ -161,15 +167,14 @@ def shown(console: Console) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         yield tell
 
 
-@contextmanager
-def silent() -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """The same, for whoever wants to know only what came of it."""
-    yield lambda _progress: None
+def unless_json(*, as_json: bool) -> AbstractContextManager[Tell]:
+    """`shown` where this process writes; nothing for a program, which is told in the end what came of it."""
+    return nullcontext(lambda _progress: None) if as_json else shown(Console(highlight=False))
 
 
 @contextmanager
-def as_json(output: IO[str]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """The same for a program: every change as it is, a line each."""
+def as_json(output: IO[str]) -> Iterator[Tell]:
+    """What `shown` gives, for a program that follows: every change as it is, a line each."""
 
     def tell(progress: Mapping[str, Any]) -> None:
         output.write(json.dumps(progress, ensure_ascii=False) + "\n")
@@ -197,7 +202,7 @@ class _Lines:
 
 
 def _plain(progress: Mapping[str, Any]) -> str:
-    if progress["state"] not in _MEASURED[:4] or not progress.get("total_bytes"):
+    if progress["state"] not in _MEASURED or not progress.get("total_bytes"):
         return doing(progress)
     parts = [f"{share(progress):.0%} of {size(progress['total_bytes'])}"]
     if speed := progress.get("bytes_per_s"):

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -76,7 +76,7 @@ def _watch(socket: Path, begun: Mapping[str, Any], *, as_json: bool) -> int:
     return 0 if is_done else 1
 
 
-def _shown(*, as_json: bool) -> Any:
+def _shown(*, as_json: bool) -> AbstractContextManager[progress.Tell]:
     """For programs every change as a line of JSON; for people what their terminal can show."""
     if as_json:
         return progress.as_json(sys.stdout)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -15,13 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from rich.console import Console
-
 from edged import config, console, control
 from edged.commands import progress, tables
 from edged.config import Config
 from edged.errors import EdgedError
 from edged.local.room import judge
+from edged.plain import plain
 from edged.routing import default_model
 from edged.store import Store
 
@@ -65,8 +65,8 @@ def models(options: argparse.Namespace) -> int:
         return 0
     files = _store(state).models()
     default = default_model(settings.models.default, files, judge(settings.engine))
-    listed = {"models": [console.model_body(file, default) for file in files]}
-    console.show(listed, console.models_table(files, default), as_json=options.json)
+    listed = {"models": [tables.installed_body(file, default) for file in files]}
+    console.show(listed, tables.installed(files, default), as_json=options.json)
     return 0
 
 
@@ -89,7 +89,7 @@ def remove(options: argparse.Namespace) -> int:
     said = f"{', '.join(gone['name'] for gone in removed)}: deleted, {freed}." if removed else ""
     _say({"removed": removed, "failed": failed}, said, as_json=options.json)
     for failure in failed:
-        sys.stderr.write(f"edged: {failure['message']}\n")
+        sys.stderr.write(f"edged: {plain(failure['message'], progress.LONGEST_MESSAGE)}\n")
     return 1 if failed else 0
 
 
@@ -98,7 +98,7 @@ def take(options: argparse.Namespace) -> int:
     from edged.store.importing import import_models  # the other commands start faster without it
 
     settings, state = config.load(config.find_file(options.config)), config.state_dir(options.state_dir)
-    with _copying(as_json=options.json) as tell:
+    with progress.unless_json(as_json=options.json) as tell:
         found = import_models(
             _store(state),
             options.source,
@@ -109,7 +109,7 @@ def take(options: argparse.Namespace) -> int:
     body = {"imported": list(found.names), "refused": list(found.refused)}
     _say(body, f"Imported, checksums verified: {', '.join(found.names)}.", as_json=options.json)
     for refused in found.refused:
-        sys.stderr.write(f"edged: left out: {refused}\n")
+        sys.stderr.write(f"edged: left out: {plain(refused, progress.LONGEST_MESSAGE)}\n")
     return 1 if found.refused else 0
 
 
@@ -118,7 +118,7 @@ def give(options: argparse.Namespace) -> int:
     from edged.store.exporting import export_model  # the other commands start faster without it
 
     store = _store(config.state_dir(options.state_dir))
-    with _copying(as_json=options.json) as tell:
+    with progress.unless_json(as_json=options.json) as tell:
         paths = export_model(
             store, options.name, options.directory, lambda done, total: tell(_copied(options.name, done, total))
         )
@@ -134,20 +134,17 @@ def _advice(settings: Config, state: Path) -> dict[str, Any]:
         return control.ask(socket, _CATALOGUE, timeout_s=_ADVICE_S)
     from edged.advice import hub  # a daemon that runs does this instead
     from edged.advice.adviser import Adviser, Circumstances
+    from edged.pull.finder import Hubs
 
     store = _store(state)
-    asking = partial(hub.asking, settings.downloads)
-    adviser = Adviser(state / "cache", store.folder, settings.downloads.reserve_bytes, asking)
-    installed = {record.source for record in store.records()}
+    asking = partial(hub.asking, settings.downloads, Hubs.of(settings.downloads, os.environ))
+    adviser = Adviser(config.cache_dir(state), store.folder, settings.downloads.reserve_bytes, asking)
+    installed = {record.origin for record in store.records()}
     return asyncio.run(adviser.advise(Circumstances(installed), _HUB_S))
 
 
 def _store(state: Path) -> Store:
-    return Store(state / "models")
-
-
-def _copying(*, as_json: bool) -> Any:
-    return progress.silent() if as_json else progress.shown(Console(highlight=False))
+    return Store(config.models_dir(state))
 
 
 def _copied(name: str, done_bytes: int, total_bytes: int) -> Mapping[str, Any]:

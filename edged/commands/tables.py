@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from edged.commands.progress import clock, doing, share, size
+from edged.commands.progress import LONGEST_MESSAGE, clock, doing, share, size
+from edged.gguf.about import about
+from edged.plain import plain
+from edged.speech.abilities import abilities
+from edged.store import ModelFile
 
+_SHOWN_LANGUAGES = 4
 # Below this the reasons stand under the table.
 _WIDE_COLUMNS = 110
 _MARKS = {
@@ -27,6 +34,42 @@ _CHECKED = {
     "bad": Text("BAD", style="bold red"),
 }
 _CHECKED_WORDS = {"good": "as it was when it came", "checking": "not read to its end", "mending": "not fetched yet"}
+
+
+def installed_body(file: ModelFile, default: str) -> dict[str, Any]:
+    """One entry of `edged models --json`."""
+    return {
+        "name": file.name,
+        "size_bytes": file.size_bytes,
+        "path": str(file.path),
+        "made_for": file.made_for,
+        "capabilities": list(abilities(file.header)),
+        "longest_context_tokens": file.header.context_tokens if file.header else None,
+        **asdict(about(file.header)),
+        "problem": file.problem or None,
+        "default": file.name == default,
+    }
+
+
+def installed(files: Sequence[ModelFile], default: str) -> Table:
+    """`edged models`."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    numbers = ("size", "context")
+    for column in ("model", "size", "quantization", "context", "can", "speaks", "license", ""):
+        table.add_column(column, justify="right" if column in numbers else "left")
+    for file in files:
+        said, longest = about(file.header), file.header.context_tokens if file.header else None
+        table.add_row(
+            file.name,
+            size(file.size_bytes),
+            escape(said.quantization),
+            f"{longest:,}" if longest else "",
+            ", ".join(abilities(file.header)) or ("unreadable" if file.header is None else "nothing"),
+            escape(_few(said.languages)),
+            escape(said.license),
+            "default" if file.name == default else escape(file.problem),
+        )
+    return table
 
 
 class Recommended:
@@ -73,7 +116,8 @@ def scrubbed(body: Mapping[str, Any]) -> RenderableType:
     for model in body["models"]:
         state = model["state"]
         mark = _CHECKED.get(state, Text(state, style="yellow"))
-        table.add_row(mark, Text(model["name"]), Text(model["message"] or _CHECKED_WORDS.get(state, "not known")))
+        message = plain(model["message"], LONGEST_MESSAGE) or _CHECKED_WORDS.get(state, "not known")
+        table.add_row(mark, Text(model["name"]), Text(message))
     if body["failed"]:
         return Group(table, Text(body["failed"], style="bold red"))
     if not body["models"]:
@@ -81,14 +125,20 @@ def scrubbed(body: Mapping[str, Any]) -> RenderableType:
     return table
 
 
+def _few(names: Sequence[str]) -> str:
+    """As many of `names` as a narrow column holds."""
+    more = len(names) - _SHOWN_LANGUAGES
+    return " ".join(names[:_SHOWN_LANGUAGES]) + (f" +{more}" if more > 0 else "")
+
+
 def _row(model: Mapping[str, Any]) -> Sequence[Text]:
     speed, download = model["tokens_per_s"], model["download_s"]
-    about = "" if model["checked"] else "about "
+    roughly = "" if model["checked"] else "about "
     mark = Text("installed", style="cyan") if model["installed"] else _MARKS[model["verdict"]]
     return (
         mark,
         Text(model["name"], style="bold" if model["verdict"] == "best" else ""),
-        Text(f"{about}{size(model['size_bytes'])}"),
+        Text(f"{roughly}{size(model['size_bytes'])}"),
         Text(f"{speed:.0f}" if speed is not None and speed >= 10 else f"{speed:.1f}" if speed is not None else "?"),
         Text(clock(download) if download is not None else "?"),
     )
@@ -130,7 +180,7 @@ def _state(pull: Mapping[str, Any]) -> str:
         case "fetching" if pull["total_bytes"]:
             return f"fetching, {share(pull):.0%} of {size(pull['total_bytes'])}"
         case "failed":
-            return f"failed: {pull['message']}"
+            return f"failed: {plain(pull['message'], LONGEST_MESSAGE)}"
         case "done" | "cancelled":
             return str(pull["state"])
         case _:

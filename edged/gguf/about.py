@@ -1,13 +1,14 @@
 """Where a model comes from and what it speaks, as its file says.
 
 Keys: "Standardized key-value pairs" in docs/gguf.md of ggml. Nothing of it is checked, because nothing depends on it;
-it is a stranger's word, and short.
+it is a stranger's word, made fit to be shown.
 """
 
 from __future__ import annotations
 
 from edged.chat import About
 from edged.gguf.header import Gguf
+from edged.plain import plain
 
 # `llama_ftype` in include/llama.h of llama.cpp: what most of the tensors are.
 _FILE_TYPES = {
@@ -19,6 +20,7 @@ _FILE_TYPES = {
 }  # fmt: skip
 _GUESSED = 1024  # a bit that says that whoever wrote the type had to guess it
 _MOST_BASES = 16  # a merge of more than these is told of the first of them
+_LONGEST = 200  # characters, of a name or a licence
 _UNNAMED_LICENSE = "other"  # as Hugging Face writes a licence that has a name of its own
 
 
@@ -30,7 +32,7 @@ def about(header: Gguf | None) -> About:
 
     def text(key: str) -> str:
         value = said.get(f"general.{key}")
-        return value.strip() if isinstance(value, str) else ""
+        return plain(value.strip(), _LONGEST) if isinstance(value, str) else ""
 
     license = text("license")
     bases = (text(f"base_model.{index}.name") or text(f"base_model.{index}.repo_url") for index in range(_MOST_BASES))

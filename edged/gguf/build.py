@@ -39,16 +39,38 @@ _PERIODS = {
     "plamo3": (8, False),
     "smallthinker": (4, True),
 }
-# Every so many layers one attends and has no state, where the file lists none (src/models/qwen35.cpp and its kin).
-_DEFAULT_INTERVAL = 4
-_WITH_INTERVAL = ("qwen3next", "qwen35", "qwen35moe", "qwen4exp", "minimax-01")
+# Every so many layers one attends and has no state, where the file lists none (src/models/qwen35.cpp and its kin, and
+# minimax-01.cpp).
+_INTERVALS = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4, "qwen4exp": 4, "minimax-01": 8}
+# States of other shapes than Mamba's (`n_embd_r` and `n_embd_s` in src/llama-hparams.cpp): RWKV's, those of Kimi's
+# delta attention, and those of linear attention, a square for each head.
+_RWKV = ("rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7")
+_SHIFTED_TOKENS = 2  # `token_shift_count` in src/llama-hparams.h, where the file says nothing
+# Vectors that are alive for a token where it is mixed with the one before (src/models/rwkv7-base.cpp: six, of which
+# `needs.py` counts three for each width here).
+_MIXED_WIDTHS = 2
+_DELTA = ("kimi-linear", "kimi-k3", "bailingmoe3", "glm5-next")
+_LINEAR = ("minimax-01",)
+# Keys and values are made of one latent vector, which is kept as the key; no values are (`is_mla` in
+# src/llama-kv-cache.cpp), where the file has the lengths of both. Those of the kin that keep an index beside it
+# (deepseek32, dots3note, glm-dsa, glm5-next, hy-v4) are counted with values, which take more than their index.
+_LATENT = ("deepseek2", "mistral4", "kimi-linear", "kimi-k3", "bailingmoe3")
 # A layer has a state where it has no heads with keys (src/models/granite-hybrid.cpp and its kin).
-_STATE_WITHOUT_KEYS = ("jamba", "granitehybrid", "lfm2", "lfm2moe", "plamo2")
+_STATE_WITHOUT_KEYS = ("jamba", "granitehybrid", "lfm2", "lfm2moe", "plamo2", *_DELTA)
 _STATE_WITHOUT_KEYS_OR_FEED = ("nemotron_h", "nemotron_h_moe")
 _STATE_BESIDE_KEYS = ("falcon-h1",)
-_STATE_EVERYWHERE = ("mamba", "mamba2", *_STATE_BESIDE_KEYS)
+_STATE_EVERYWHERE = ("mamba", "mamba2", *_RWKV, *_STATE_BESIDE_KEYS)
 # As many layers keep cells there, the others look into theirs (`n_layer_kv_from_start`).
 _GEMMA3N_LAYERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one layer keeps: values of each token, of each in a window, and of each sequence."""
+
+    token_values: int = 0
+    window_values: int = 0
+    state_values: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +79,8 @@ class Build:
     those; `state_values` of each sequence, in `state_layers` layers. `head_values` is the width of a key's head.
 
     `width` and `feed_forward` are what passes between and inside of the layers, for one token; `experts` work on it at
-    once, and `state_width` is what a layer with a state spreads it to. `merges` are the rules of the tokenizer.
+    once, and `state_width` is what a layer with a state spreads it to. `merges` are the rules of the tokenizer. `kept`
+    tells the values of the first sentence layer by layer.
     """
 
     layers: int = 0
@@ -72,6 +95,7 @@ class Build:
     state_width: int = 0
     head_values: int = 0
     merges: int = 0
+    kept: tuple[Kept, ...] = ()
 
     @property
     def is_cuttable(self) -> bool:
@@ -92,27 +116,36 @@ def read(said: Entries, architecture: str) -> Build:
     dense = _wholes(said, f"{architecture}.feed_forward_length", layers) or (0,) * layers
     window_tokens, has_window = _windows(said, architecture, layers)
     has_state = _states(said, architecture, shared, dense)
-    attending = [
-        layer
-        for layer in range(_keeping(said, architecture, layers))
-        if not has_state[layer] or architecture in _STATE_BESIDE_KEYS
-    ]
     experts = max((1, *_wholes(said, f"{architecture}.expert_used_count", layers)))
     expert = max((0, *_wholes(said, f"{architecture}.expert_feed_forward_length", layers)))
-    convolution, spread, state = _state(said, architecture, width)
+    convolution, spread, state = _state(said, architecture, width, heads[0] if layers else 0, key)
+    value = 0 if _is_latent(said, architecture) else value
+    keeping = _keeping(said, architecture, layers)
+    kept = []
+    for layer, keys in enumerate(shared):
+        attends = layer < keeping and (not has_state[layer] or architecture in _STATE_BESIDE_KEYS)
+        of_token, of_window = (attends and not has_window[layer]), (attends and has_window[layer])
+        kept.append(
+            Kept(
+                of_token * keys * (key + value),
+                of_window * keys * (window_key + window_value),
+                has_state[layer] * (convolution + state),
+            )
+        )
     return Build(
         layers=layers,
         width=width,
         feed_forward=max(expert * experts, *dense, 0),
         experts=experts if expert else 1,
-        token_values=sum(shared[layer] * (key + value) for layer in attending if not has_window[layer]),
-        window_values=sum(shared[layer] * (window_key + window_value) for layer in attending if has_window[layer]),
+        token_values=sum(layer.token_values for layer in kept),
+        window_values=sum(layer.window_values for layer in kept),
         window_tokens=window_tokens if any(has_window) else 0,
-        state_values=sum(has_state) * (convolution + state),
+        state_values=sum(layer.state_values for layer in kept),
         state_layers=sum(has_state),
         state_width=spread if any(has_state) else 0,
         head_values=key,
         merges=_count(said, "tokenizer.ggml.merges"),
+        kept=tuple(kept),
     )
 
 
@@ -140,16 +173,30 @@ def _states(said: Entries, architecture: str, shared: tuple[int, ...], feed_forw
         return [not keys and not feed for keys, feed in zip(shared, feed_forward, strict=True)]
     if architecture in _STATE_WITHOUT_KEYS:
         return [not keys for keys in shared]
-    if architecture not in _WITH_INTERVAL:
+    if architecture not in _INTERVALS:
         return [False] * layers
     if listed := _booleans(said, f"{architecture}.attention.recurrent_layers", layers):
         return listed
-    interval = _whole(said, f"{architecture}.full_attention_interval") or _DEFAULT_INTERVAL
+    interval = _whole(said, f"{architecture}.full_attention_interval") or _INTERVALS[architecture]
     return [(layer + 1) % interval != 0 for layer in range(layers)]
 
 
-def _state(said: Entries, architecture: str, width: int) -> tuple[int, int, int]:
+def _is_latent(said: Entries, architecture: str) -> bool:
+    lengths = [_whole(said, f"{architecture}.attention.{name}") for name in ("key_length_mla", "value_length_mla")]
+    return architecture in _LATENT and all(lengths)
+
+
+def _state(said: Entries, architecture: str, width: int, heads: int, key: int) -> tuple[int, int, int]:
     """Values of a layer with a state: of its convolution, between its matrices, and of what it remembers."""
+    if architecture in _RWKV:
+        shifted = _whole(said, f"{architecture}.token_shift_count") or _SHIFTED_TOKENS
+        return shifted * width, _MIXED_WIDTHS * width, width * _whole(said, f"{architecture}.wkv.head_size")
+    if architecture in _DELTA:
+        head, kernel = (_whole(said, f"{architecture}.{name}") for name in ("kda.head_dim", "ssm.conv_kernel"))
+        inner = 3 * heads * head  # of queries, keys and values
+        return (kernel - 1 if kernel else 3) * inner, inner, head * head * heads
+    if architecture in _LINEAR:
+        return 0, 3 * heads * key, key * key * heads
     if short := _whole(said, f"{architecture}.shortconv.l_cache"):
         return width * (short - 1), 3 * width, 0
     names = ("conv_kernel", "inner_size", "group_count", "state_size")

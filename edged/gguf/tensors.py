@@ -6,6 +6,7 @@ only, without gaps and without overlaps; the types are those of `enum ggml_type`
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,10 @@ _MOST_TYPES = 2 * len(_TYPES)
 _NUMBER_BY_NUMBER = ("_norm.weight", ".bias")
 # What no matrix may be: no `vec_dot` in `type_traits_cpu` (ggml/src/ggml-cpu/ggml-cpu.c), and it is called unseen.
 _NEVER_MULTIPLIED = frozenset({"q8_1", "q8_K", "i8", "i16", "i32", "i64", "f64"})
+# A layer's tensors are "blk.<layer>.<what>", those behind the last one "output" and "output_norm" (LLM_TENSOR_NAMES in
+# src/llama-arch.cpp).
+_IN_LAYER = re.compile(r"(?:enc\.|dec\.)?blk\.(\d{1,9})\.")
+_BEHIND_LAYERS = "output"
 _TABLE = "_tid2eid.weight"  # which experts a token goes to (src/models/deepseek4.cpp): looked up, not multiplied
 
 _ALIGNMENT = "general.alignment"
@@ -81,6 +86,7 @@ class Tensors:
     its type and size stand beside it, because without an output matrix of its own it is also that.
 
     `has_attention` and `has_router` tell whether there are matrices for queries, and some that choose among experts.
+    `layer_bytes` are those of each layer by its number, `output_bytes` those of what follows the last one.
     """
 
     count: int = 0
@@ -94,6 +100,8 @@ class Tensors:
     embedding_type: str = ""
     embedding_bytes: int = 0
     has_output: bool = False
+    layer_bytes: Mapping[int, int] = field(default_factory=dict)
+    output_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +139,7 @@ def read(reader: Reader, count: int, said: Entries, *, for_engine: bool, names: 
     names = set() if names is None else names
     types, elements, offset, last = Counter[str](), 0, 0, None
     embedding, has_attention, has_router, has_output = None, False, False, False
+    layer_bytes, output_bytes = Counter[int](), 0
     for index in range(count):
         tensor = _tensor(reader, index)
         if for_engine:
@@ -147,6 +156,10 @@ def read(reader: Reader, count: int, said: Entries, *, for_engine: bool, names: 
         has_output = has_output or tensor.name == "output.weight"
         has_attention = has_attention or tensor.name.endswith(".attn_q.weight")
         has_router = has_router or tensor.name.endswith(".ffn_gate_inp.weight")
+        if layer := _IN_LAYER.match(tensor.name):
+            layer_bytes[int(layer[1])] += tensor.size_bytes
+        elif tensor.name.startswith(_BEHIND_LAYERS):
+            output_bytes += tensor.size_bytes
     assert last is not None
     data_offset = _padded(reader.position, alignment)
     end = data_offset + last.offset + last.size_bytes
@@ -165,14 +178,17 @@ def read(reader: Reader, count: int, said: Entries, *, for_engine: bool, names: 
         embedding.type if embedding else "",
         embedding.size_bytes if embedding else 0,
         has_output,
+        dict(layer_bytes),
+        output_bytes,
     )
 
 
 def together(found: Sequence[Tensors]) -> Tensors:
     """Those of a model's pieces as one; where the data begins is asked of the first."""
-    types = Counter[str]()
+    types, layer_bytes = Counter[str](), Counter[int]()
     for tensors in found:
         types.update(tensors.types)
+        layer_bytes.update(tensors.layer_bytes)
     return Tensors(
         count=sum(tensors.count for tensors in found),
         elements=sum(tensors.elements for tensors in found),
@@ -185,6 +201,8 @@ def together(found: Sequence[Tensors]) -> Tensors:
         embedding_type=next((tensors.embedding_type for tensors in found if tensors.embedding), ""),
         embedding_bytes=next((tensors.embedding_bytes for tensors in found if tensors.embedding), 0),
         has_output=any(tensors.has_output for tensors in found),
+        layer_bytes=dict(layer_bytes),
+        output_bytes=sum(tensors.output_bytes for tensors in found),
     )
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 _ROOT = Path("/")
 # NVIDIA's driver (Linux driver README, "nvidia-modprobe") and the Jetson's (L4T: nvgpu); CUDA is what we can build for.
@@ -13,10 +18,32 @@ _SIGNS = {
     "dev/nvgpu/igpu0": "a Jetson's GPU",
 }
 
+_MIB = 2**20
+# A driver that nobody keeps awake (nvidia-persistenced) is woken up at each look.
+_PATIENCE_S = 20.0
+
 
 def present(root: Path = _ROOT) -> str | None:
     """The GPU whose driver is loaded here, in words; None where there is none that llama.cpp could be built for."""
     return next((name for sign, name in _SIGNS.items() if (root / sign).exists()), None)
+
+
+def free_bytes(environment: Mapping[str, str] = os.environ) -> tuple[int, ...]:
+    """What is free on each GPU that has memory of its own; none where there is none, or nobody tells. May take seconds.
+
+    nvidia-smi says no number of one that shares the machine's memory, as a Jetson's does. Of several, workers see those
+    that CUDA_VISIBLE_DEVICES names.
+    """
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    if chosen := environment.get("CUDA_VISIBLE_DEVICES"):
+        command.append(f"--id={chosen}")
+    try:
+        said = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=_PATIENCE_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.debug("nothing is known of a GPU's memory: %s", error)
+        return ()
+    lines = [line.strip() for line in said.stdout.splitlines()] if said.returncode == 0 else []
+    return tuple(int(line) * _MIB for line in lines if line.isdecimal())
 
 
 def unused(present: str | None, seen: Sequence[str], used_layers: int, layers: int, wanted_layers: int) -> str | None:

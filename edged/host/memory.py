@@ -8,6 +8,7 @@ cgroup-v1/memory.rst: there a group's own numbers are without its children's, `t
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 import psutil
 
 from edged.host import cgroup
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,30 @@ def total_bytes(cgroup_root: Path = cgroup.ROOT, membership: Path = cgroup.MEMBE
     """Bytes that the machine has, cut to the limits of our cgroups."""
     limits = [_limit_bytes(level, files) for level, files in _levels(cgroup_root, membership)]
     return min([psutil.virtual_memory().total, *(limit for limit in limits if limit is not None)])
+
+
+def own_bytes(pid: int, root: Path = Path("/proc")) -> int:
+    """What a process has in memory that is nobody else's: no pages of files, which the kernel can take back. 0: gone.
+
+    Resident and shared pages (kernel: Documentation/filesystems/proc.rst, "statm").
+    """
+    try:
+        _, resident, shared, *_ = (root / str(pid) / "statm").read_text().split()
+    except (OSError, ValueError):
+        return 0
+    return (int(resident) - int(shared)) * _PAGE_BYTES
+
+
+def kernel_kills(statistics: Path = Path("/proc/vmstat")) -> int | None:
+    """How many processes the kernel has killed for want of memory since it started; None: it does not say.
+
+    The machine's or a cgroup's memory: `oom_kill` counts both (tests/faults/test_memory_limit.py).
+    """
+    try:
+        lines = statistics.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
 
 
 def _levels(root: Path, membership: Path) -> list[tuple[Path, _Files]]:

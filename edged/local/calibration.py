@@ -1,21 +1,21 @@
 """What loads have really taken, remembered: the next forecast of the same file on the same machine begins there.
 
 It stands in `cache/memory.json` beside `tuning.json`, and is a cache as well: without it the arithmetic stands alone.
-What a load that failed for memory teaches is only that it took more than there was, which may have been others' doing:
-it is forgotten when the daemon starts anew.
+What a load teaches that failed for memory, or an answer during which the kernel killed the worker, is only that it took
+more than there was, which may have been others' doing: it is forgotten when the daemon starts anew.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from dataclasses import replace
 from pathlib import Path
 from threading import RLock
+from typing import Any
 
-from edged import durable
-from edged.checked import fields_of, reader
+from edged import remembered
+from edged.checked import reader
 from edged.local.needs import UNLEARNED, Learned
 from edged.store import ModelFile
 
@@ -39,7 +39,7 @@ class Calibration:
     def __init__(self, file: Path, machine: str) -> None:
         self._file = file
         self._machine = machine
-        self._entries = _read(file)
+        self._entries: dict[str, Learned] = remembered.read(file, _parsed, {})
         self._writing = RLock()
 
     def known(self, model: ModelFile) -> Learned:
@@ -47,9 +47,9 @@ class Calibration:
         return self._entries.get(self._key(model), UNLEARNED)
 
     def remember(self, model: ModelFile, learned: Learned) -> None:
-        """Keep what a load taught, in place of what was known; what cannot be true is not kept."""
+        """Keep what a load taught, in place of what was known, cut to its bounds; what is no number is not kept."""
         try:
-            _check(learned)
+            learned = _check(_bounded(learned))
         except ValueError as error:
             log.warning("what the load of %s took is not kept: %s", model.name, error)
             return
@@ -59,10 +59,7 @@ class Calibration:
                 return
             others = [(other, known) for other, known in self._entries.items() if other != key]
             self._entries = dict([*others, (key, learned)][-_ENTRIES:])
-            try:
-                durable.write(self._file, json.dumps(self._entries, default=fields_of, indent=1))
-            except OSError as error:
-                log.warning("%s cannot be written, so the next load is forecast by arithmetic: %s", self._file, error)
+            remembered.write(self._file, self._entries, "the next load is forecast by arithmetic")
 
     def note_success(self, model: ModelFile, learned: Learned) -> None:
         """A load has taken so much. What was missing before is forgotten by halves: it may have been others' doing."""
@@ -72,7 +69,7 @@ class Calibration:
             self.remember(model, replace(learned, missing_bytes=left_bytes))
 
     def note_failure(self, model: ModelFile, missing_bytes: int) -> None:
-        """A load took at least so much more than was forecast."""
+        """A worker took at least so much more than was forecast."""
         with self._writing:
             self.remember(model, replace(self.known(model), missing_bytes=max(0, missing_bytes)))
 
@@ -80,15 +77,21 @@ class Calibration:
         return f"{model.name} {model.size_bytes} {model.modified_s} | {self._machine}"
 
 
-def _read(file: Path) -> dict[str, Learned]:
-    try:
-        found = {key: _check(reader(Learned)(value)) for key, value in json.loads(file.read_text()).items()}
-        return {key: replace(learned, missing_bytes=0) for key, learned in found.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        log.warning("%s is not used and will be written anew: %s", file, error)
-        return {}
+def _parsed(body: Any) -> dict[str, Learned]:
+    found = {key: _check(reader(Learned)(value)) for key, value in body.items()}
+    return {key: replace(learned, missing_bytes=0) for key, learned in found.items()}
+
+
+def _bounded(learned: Learned) -> Learned:
+    """The nearest that is believed: far off in one number, a load has still taught the others."""
+    process_bytes = learned.process_bytes
+    if process_bytes is not None:
+        process_bytes = min(max(process_bytes, _LEAST_PROCESS_BYTES), _MOST_PROCESS_BYTES)
+    ratios = (learned.weights, learned.cells, learned.compute)
+    weights, cells, compute = (
+        min(max(ratio, _LEAST_RATIO), _MOST_RATIO) if math.isfinite(ratio) else ratio for ratio in ratios
+    )
+    return replace(learned, weights=weights, cells=cells, compute=compute, process_bytes=process_bytes)
 
 
 def _check(learned: Learned) -> Learned:

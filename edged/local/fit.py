@@ -1,7 +1,8 @@
 """How a model is to run so that it fits into memory, or with which numbers it is refused: a pure decision.
 
-The wish is the configuration. What does not fit is given up in this order, the cheapest first, and nothing is given up
-that need not be: a later step keeps all earlier things that fit beside it.
+The wish is the configuration. Onto a GPU with memory of its own go as many layers as fit it (`layers.py`), unless the
+owner has set a number: fewer are slower, and nothing else. What does not fit into memory is given up in this order, the
+cheapest first, and nothing is given up that need not be: a later step keeps all earlier things that fit beside it.
 
     1  the smaller model that guesses ahead         a little slower
     2  rearranged weights, where they are a copy    slower; the file is mapped, and the kernel may drop its pages
@@ -11,8 +12,9 @@ that need not be: a later step keeps all earlier things that fit beside it.
     6  the second sequence                          everybody waits for everybody
 
 What conversations outside of the context may take (`[engine] snapshot_bytes`) is an allowance and not a need: it is cut
-to what is left. What the owner has set in so many words is never lowered, but for that: then a model is refused, with
-what would fit. It counts what a worker takes at most, so what it does not take yet is not room for another.
+to half of what is left, so that a small model finds room beside a large one. What the owner has set in so many words is
+never lowered, but for that: then a model is refused, with what would fit. It counts what a worker takes at most, so
+what it does not take yet is not room for another.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from itertools import product
 from edged.config import Engine
 from edged.errors import ModelTooLarge
 from edged.gguf.header import Gguf
+from edged.local.layers import ALL_LAYERS, Device, device_bytes, gpu_layers
 from edged.local.needs import UNLEARNED, Learned, Needs, Way, beside, context_of, needs_of
 from edged.store import ModelFile
 
@@ -57,10 +60,13 @@ class Ease(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the arithmetic asks of a machine. Without a GPU layers stay where they are."""
+    """What the arithmetic asks of a machine. Without a GPU layers stay where they are; `device` is memory of a GPU's
+    own, as it is now.
+    """
 
     features: Collection[str] = ()
     has_gpu: bool = False
+    device: Device | None = None
 
 
 def fit(
@@ -77,10 +83,13 @@ def fit(
     """The first way in the order above that fits `room_bytes`. Raises `ModelTooLarge`, which says what would fit."""
     header = file.header or _NOTHING
     candidates = list(ways(header, engine, machine, can_draft=drafter is not None))
-    for way in candidates:
+    for candidate in candidates:
+        way = placed(header, candidate, machine, learned, drafter)
+        if way is None:
+            continue
         needs = _needs(file, way, machine, learned, drafter)
         if needs.total_bytes <= room_bytes:
-            left_bytes = min(snapshot_bytes, room_bytes - needs.total_bytes)
+            left_bytes = min(snapshot_bytes, (room_bytes - needs.total_bytes) // 2)
             lowered = _lowered(header, candidates[0], way, needs, room_bytes)
             problem = (
                 "" if way.drafts or drafter is None else _too_tight(file, drafter, candidates[0], machine, room_bytes)
@@ -92,10 +101,33 @@ def fit(
     raise too_large(file.name, smallest, needs, room_bytes, would)
 
 
+def placed(header: Gguf, way: Way, machine: Machine, learned: Learned, drafter: ModelFile | None) -> Way | None:
+    """The same way with as many layers on the GPU as fit there, where the owner left that open.
+
+    None where a smaller model would take the place of layers: it is there to make the larger one quicker.
+    """
+    device = machine.device
+    if device is None or way.gpu_layers != ALL_LAYERS or not header.build.layers:
+        return way
+    alone = gpu_layers(header, way, learned, device)
+    if way.drafts and drafter is not None:
+        taken_bytes = device_bytes(drafter.header or _NOTHING, replace(way, sequences=1), UNLEARNED)[-1]
+        beside = replace(device, free_bytes=device.free_bytes - taken_bytes)
+        if gpu_layers(header, way, learned, beside) != alone:
+            return None
+    return replace(way, gpu_layers=alone)
+
+
 def wished(file: ModelFile, engine: Engine, machine: Machine, learned: Learned = UNLEARNED) -> Needs:
     """What `file` needs if it runs as the configuration wishes, without a smaller model."""
     way = next(ways(file.header or _NOTHING, engine, machine, can_draft=False))
     return _needs(file, way, machine, learned, None)
+
+
+def least(file: ModelFile, engine: Engine, machine: Machine, learned: Learned = UNLEARNED) -> Needs:
+    """What `file` needs in the way that takes the least, as far as the configuration leaves a choice."""
+    found = ways(file.header or _NOTHING, engine, machine, can_draft=False)
+    return min((_needs(file, way, machine, learned, None) for way in found), key=lambda needs: needs.total_bytes)
 
 
 def ease(file: ModelFile, engine: Engine, room_bytes: int, machine: Machine, learned: Learned = UNLEARNED) -> Ease:
@@ -192,6 +224,8 @@ def _lowered(header: Gguf, wish: Way, way: Way, needs: Needs, room_bytes: int) -
 
 
 def _too_tight(file: ModelFile, drafter: ModelFile, wish: Way, machine: Machine, room_bytes: int) -> str:
+    if placed(file.header or _NOTHING, wish, machine, UNLEARNED, drafter) is None:
+        return f"{drafter.name} would take the place of layers of {file.name} on the GPU."
     both = _needs(file, wish, machine, UNLEARNED, drafter).total_bytes
     return f"{file.name} and {drafter.name} together need {gib(both)} GiB of memory, and {gib(room_bytes)} are free."
 

@@ -14,21 +14,23 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from edged.config import Engine
 from edged.errors import EdgedError, LoadTimeout, ModelTooLarge, WorkerCrashed, WorkerStarved
 from edged.host import cpu, memory
 from edged.local.calibration import Calibration
-from edged.local.fit import Fit, fit, too_large, wished
+from edged.local.fit import Fit, fit, least, too_large, wished
 from edged.local.keeping import Keeping
-from edged.local.needs import UNLEARNED, Learned, learn
+from edged.local.layers import ALL_LAYERS, Device
+from edged.local.needs import UNLEARNED, Learned, Needs, learn
 from edged.local.process import WorkerProcess
+from edged.local.quarantine import identity_of
 from edged.local.resident import Resident
-from edged.local.room import this_machine
+from edged.local.room import device_now, this_machine
 from edged.local.tuning import Loading, Tuning, choose_drafter, snapshot_bytes
-from edged.store import ModelFile, Store
+from edged.store import ModelFile, Store, unusable
 from edged.wire import Load, Loaded, Tuned
 
 # A way that takes less than one that failed: the arithmetic is right within a tenth.
@@ -37,6 +39,18 @@ _LESS = 0.9
 _FAR_ABOVE = 4.0
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What must be known of a model before it is loaded: its file's size, what it needs as wished and at least, and
+    which file it is.
+    """
+
+    size_bytes: int
+    needs_bytes: int
+    least_bytes: int
+    identity: str
 
 
 class Loader:
@@ -56,25 +70,29 @@ class Loader:
         self._keeping = keeping
         self._calibration = calibration
 
-    def find(self, model: str) -> ModelFile:
-        """The file of `model`. Raises `ModelNotFound`; reads the disk."""
-        return self._store.find(model)
+    def know(self, model: str) -> Known:
+        """What must be known of one that is asked for. Reads files.
 
-    def needed_bytes(self, file: ModelFile) -> int:
-        """How much memory the model takes at most, if it runs as the configuration wishes. Reads files."""
-        return wished(file, self._engine, this_machine(), self._learned(file)).total_bytes
+        Raises `ModelNotFound`, and `ModelInvalid` or `ModelUnsupported` for what cannot be loaded.
+        """
+        file = self._store.find(model)
+        if file.problem:
+            raise unusable(model, file.problem, is_unsupported=file.is_unsupported)
+        wish, smallest = (
+            needs(file, self._engine, this_machine(), self._learned(file)).total_bytes for needs in (wished, least)
+        )
+        return Known(file.size_bytes, wish, smallest, identity_of(file))
 
     def check_fits(self, model: str, room_bytes: int) -> None:
         """Raises `ModelTooLarge` where no way of running it brings `model` into `room_bytes`. Reads files."""
-        file = self._store.find(model)
-        fit(
-            file,
-            self._engine,
-            room_bytes,
-            this_machine(),
-            learned=self._learned(file),
-            installed=self._store.models(),
-        )
+        self.way_in(self._store.find(model), room_bytes, self._store.models())
+
+    def way_in(self, file: ModelFile, room_bytes: int, installed: Iterable[ModelFile] = ()) -> Fit:
+        """In which way `file` would run in `room_bytes`, without a smaller model: arithmetic over what is known.
+
+        Raises `ModelTooLarge`, which names the largest of those `installed` that would fit.
+        """
+        return fit(file, self._engine, room_bytes, this_machine(), learned=self._learned(file), installed=installed)
 
     async def load(
         self,
@@ -91,29 +109,32 @@ class Loader:
         """
         file = await asyncio.to_thread(self._store.find, model)
         installed = await asyncio.to_thread(self._store.models)
-        await asyncio.to_thread(this_machine)
-        found = self._fit(file, installed, resident, room_bytes())
+        device = await asyncio.to_thread(self._device)
+        found = self._fit(file, installed, resident, room_bytes(), device)
         try:
             return await self._attempt(file, found, installed, resident, spawn)
         except WorkerStarved as error:
+            device = await asyncio.to_thread(self._device)
+            if device is not None and not resident.process.was_killed:  # the kernel kills for the machine's memory only
+                device = replace(device, free_bytes=int(device.free_bytes * _LESS))
             failed, available_bytes = found, room_bytes()
             log.warning("%s: %s", model, error)
             try:
                 most_bytes = min(available_bytes, int(failed.needs.total_bytes * _LESS))
-                found = self._fit(file, installed, resident, most_bytes)
+                found = self._fit(file, installed, resident, most_bytes, device)
             except ModelTooLarge:
                 if resident.process.was_killed and failed.needs.total_bytes <= available_bytes:
                     # It was not memory, as far as can be seen from here: anybody can kill.
                     raise WorkerCrashed(f"{error} The next request starts a new one.") from error
                 raise too_large(model, failed.way, failed.needs, available_bytes) from error
             finally:
-                await asyncio.to_thread(self._note_failure, file, failed, available_bytes)
+                await asyncio.to_thread(self._note_failure, file, failed.needs, available_bytes)
             renew(resident, spawn)
         try:
             return await self._attempt(file, found, installed, resident, spawn)
         except WorkerStarved as error:
             available_bytes = room_bytes()
-            await asyncio.to_thread(self._note_failure, file, found, available_bytes)
+            await asyncio.to_thread(self._note_failure, file, found.needs, available_bytes)
             raise too_large(model, found.way, found.needs, available_bytes) from error
 
     async def _attempt(
@@ -125,6 +146,7 @@ class Loader:
         spawn: Callable[[], WorkerProcess],
     ) -> Loaded:
         resident.settle(found)
+        resident.kernel_kills = await asyncio.to_thread(memory.kernel_kills)
         wanted = self._frame(file, found, resident)
         if found.way.drafts:
             assert self._engine.draft_model is not None
@@ -136,13 +158,25 @@ class Loader:
                 renew(resident, spawn)
         return await self._learn(file, found, await self._load(wanted, resident))
 
-    def _fit(self, file: ModelFile, installed: Iterable[ModelFile], resident: Resident, room_bytes: int) -> Fit:
+    def _device(self) -> Device | None:
+        """What layers may be put on, where how many is left open. May take seconds."""
+        machine = this_machine()
+        return device_now() if machine.has_gpu and self._engine.gpu_layers == ALL_LAYERS else None
+
+    def _fit(
+        self,
+        file: ModelFile,
+        installed: Iterable[ModelFile],
+        resident: Resident,
+        room_bytes: int,
+        device: Device | None,
+    ) -> Fit:
         chosen = choose_drafter(file, self._engine.draft_model, installed)
         found = fit(
             file,
             self._engine,
             room_bytes,
-            this_machine(),
+            replace(this_machine(), device=device),
             learned=self._learned(file),
             drafter=chosen.drafter,
             snapshot_bytes=snapshot_bytes(self._engine, resident.among),
@@ -161,15 +195,30 @@ class Loader:
             await asyncio.to_thread(self._calibration.note_success, file, learned)
         return card
 
-    def _note_failure(self, file: ModelFile, found: Fit, available_bytes: int) -> None:
+    def _note_failure(self, file: ModelFile, needs: Needs, available_bytes: int) -> None:
         """The same way shall not seem to fit into the same room again.
 
         In a room that was far larger it was not the room: somebody killed it, or took the memory and gave it back.
         """
-        failed_bytes = found.needs.total_bytes
+        failed_bytes = needs.total_bytes
         if self._calibration is not None and available_bytes < failed_bytes * _FAR_ABOVE:
-            missing_bytes = found.needs.missing_bytes + available_bytes - failed_bytes + 1
+            missing_bytes = needs.missing_bytes + available_bytes - failed_bytes + 1
             self._calibration.note_failure(file, missing_bytes)
+
+    def note_kill(self, resident: Resident, available_bytes: int) -> None:
+        """It was killed while it answered: where the kernel was short of memory it took more than was forecast.
+
+        The next one of the same file takes less; if this one did so already, none is loaded into so much room. Reads
+        and writes files; raises `ModelNotFound`.
+        """
+        if resident.fit is None or memory.kernel_kills() == resident.kernel_kills is not None:
+            return
+        file, needs = self._store.find(resident.process.name), resident.fit.needs
+        if needs.missing_bytes:
+            known = replace(self._learned(file), missing_bytes=0)
+            needs = least(file, self._engine, this_machine(), known)
+        # Room differs by a little from look to look, so the same way shall not fit into a little more either.
+        self._note_failure(file, needs, int(available_bytes / _LESS))
 
     async def _load(self, wanted: Load, resident: Resident) -> Loaded:
         with ExitStack() as opened:

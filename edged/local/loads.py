@@ -6,19 +6,16 @@ first load says only how far it is.
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from edged import durable
-from edged.checked import fields_of, reader
+from edged import remembered
+from edged.checked import reader
 from edged.errors import ModelLoading
-
-log = logging.getLogger(__name__)
 
 # Loading is bound by the disk: the slowest SD cards still sold (speed class 10) promise 10 MB/s. Nothing is called
 # stuck in less than a minute.
@@ -54,7 +51,7 @@ class LoadTimes:
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._loads = _read(file) if file else []
+        self._loads: list[Took] = remembered.read(file, _parsed, []) if file else []
 
     def expected_s(self, size_bytes: int) -> float | None:
         """How long a file of this size will take; None while nothing that compares was loaded."""
@@ -73,20 +70,11 @@ class LoadTimes:
         """Write them down; takes as long as the disk takes."""
         if self._file is None:
             return
-        try:
-            durable.write(self._file, json.dumps(self._loads, default=fields_of))
-        except OSError as error:
-            log.warning("%s cannot be written, so the next start cannot say how long loads take: %s", self._file, error)
+        remembered.write(self._file, self._loads, "the next start cannot say how long loads take")
 
 
-def _read(file: Path) -> list[Took]:
-    try:
-        loads = [reader(Took)(value) for value in json.loads(file.read_text())]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("%s is not used and will be written anew: %s", file, error)
-        return []
+def _parsed(body: Any) -> list[Took]:
+    loads: list[Took] = [reader(Took)(value) for value in body]
     return [load for load in loads if load.size_bytes > 0 and 0 < load.seconds < math.inf][-_REMEMBERED:]
 
 

@@ -194,21 +194,49 @@ _ENCODERS = (
 )
 
 
+def layer_cells(header: Gguf, way: Way) -> list[float]:
+    """What each layer keeps, by llama.cpp's account."""
+    of_token, of_window, of_state = _value_costs(header, way)
+    return [
+        layer.token_values * of_token + layer.window_values * of_window + layer.state_values * of_state
+        for layer in header.build.kept
+    ]
+
+
 def _cells(header: Gguf, way: Way) -> tuple[float, int]:
     """Of cells and states by llama.cpp's account, and of what is noted about each."""
     build = header.build
+    of_token, of_window, of_state = _value_costs(header, way)
+    kept = build.token_values * of_token + build.window_values * of_window + build.state_values * of_state
+    cells, window_cells = _cell_counts(header, way)
+    has_pool = build.window_values > 0 and header.made_for not in ("vectors", "scores")
+    return kept, (cells + (window_cells if has_pool else 0)) * _CELL_NOTES_BYTES
+
+
+def _value_costs(header: Gguf, way: Way) -> tuple[float, float, float]:
+    """What one value costs that is kept of each token, of each in a window, and of each sequence."""
+    cells, window_cells = _cell_counts(header, way)
+    if header.made_for in ("vectors", "scores"):
+        return cells * _HALF, cells * _HALF, 0
+    value_bytes = _value_bytes(header, way)
+    return cells * value_bytes, window_cells * value_bytes, _slots(header, way) * _FLOAT
+
+
+def _cell_counts(header: Gguf, way: Way) -> tuple[int, int]:
+    """How many cells there are, and how many of a window's."""
     context_tokens = context_of(header, way)
     if header.made_for in ("vectors", "scores"):
-        if header.architecture in _ENCODERS:
-            return 0, 0
-        cells = _padded(vector_cells(context_tokens) + vector_rows(max(1, header.vocabulary_tokens)))
-        return cells * _HALF * (build.token_values + build.window_values), cells * _CELL_NOTES_BYTES
-    slots, rows = _slots(header, way), min(BATCH_TOKENS, context_tokens)
-    cells, value_bytes = _padded(context_tokens), _value_bytes(header, way)
-    window_cells = _window_cells(header, way, cells, rows)
-    kept = (cells * build.token_values + window_cells * build.window_values) * value_bytes
-    states = slots * build.state_values * _FLOAT
-    return kept + states, (cells + (window_cells if build.window_values else 0)) * _CELL_NOTES_BYTES
+        rows = vector_rows(max(1, header.vocabulary_tokens))
+        cells = 0 if header.architecture in _ENCODERS else _padded(vector_cells(context_tokens) + rows)
+        return cells, cells
+    cells = _padded(context_tokens)
+    return cells, _window_cells(header, way, cells, min(BATCH_TOKENS, context_tokens))
+
+
+def compute_buffers(header: Gguf, way: Way) -> float:
+    """What llama.cpp computes in, by its account."""
+    buffers, _ = (_vector_compute if header.made_for in ("vectors", "scores") else _compute)(header, way)
+    return buffers
 
 
 def _compute(header: Gguf, way: Way) -> tuple[float, int]:

@@ -309,7 +309,7 @@ class Pool:
             self._restore()
         self._look_again([turn_s for turn_s in turns_s if turn_s > 0])
 
-    def _plan(self, wants: Sequence[Want], passed: int = 0) -> Plan:
+    def _plan(self, wants: Sequence[Want], passed: int = 0, needs: Mapping[str, int] | None = None) -> Plan:
         is_room_asked = any(want.model not in self.residents for want in wants)
         return plan(
             wants,
@@ -317,20 +317,19 @@ class Pool:
             self._engine.resident_models,
             self._line.ledger.standings,
             passed,
-            needs=self._memory.needs,
+            needs=needs or self._memory.needs,
             room_bytes=self._memory.room_bytes if is_room_asked else math.inf,
         )
 
     def _fits(self, model: str) -> bool:
-        return self._plan([Want(model, 0)]).loads == (model,)
+        """Whether there is room for it beside the others in any way, for nobody waits who could want it as wished."""
+        return self._plan([Want(model, 0)], needs=self._memory.needs_at_least(model)).loads == (model,)
 
     def _restore(self) -> None:
         """Who is kept and had to make room comes back when there is room again and nobody waits."""
-        if not self._line.waiters:
-            for model in sorted(self._memory.displaced):
-                if self._fits(model):
-                    self._memory.begin(model)
-                    return
+        fitting = (model for model in sorted(self._memory.displaced) if self._fits(model))
+        if not self._line.waiters and (model := next(fitting, None)):
+            self._memory.begin(model)
 
     def _look_again(self, turns_s: Sequence[float]) -> None:
         """Somebody waits for the place of a model whose turn it still is: look when that may be over."""

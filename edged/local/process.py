@@ -80,7 +80,7 @@ class WorkerProcess:
         self.name = name
         self.work = Work()
         self.progress = 0.0
-        self.was_killed = False  # by force, which the kernel uses too
+        self.was_killed = self.was_answering = False  # by force, which the kernel uses too; when it ended
         self.card: Loaded | None = None
         self.outlook = Outlook()
         self.on_tuned: Callable[[Tuned], None] = lambda tuned: None
@@ -344,7 +344,7 @@ class WorkerProcess:
         assert self._child is not None
         doing = "while answering" if self._owed else "while loading" if self.card is None else "while idle"
         told = f"The process of model {self.name} {cause} {doing}"
-        self.was_killed = self._child.was_killed
+        self.was_killed, self.was_answering = self._child.was_killed, bool(self._owed)
         if self._error is None and self.card is None and self.was_killed:
             self._error = WorkerStarved(f"{told}, as the kernel does where memory is short.")
         self._error = self._error or WorkerCrashed(

@@ -43,6 +43,11 @@ class Renderer:
         """What the template can lay out: known from `start` on, before that no more than plain turns."""
         return self._capabilities
 
+    @property
+    def pid(self) -> int | None:
+        """The child's process id; None where there is none."""
+        return self._child.pid if self._child else None
+
     async def start(self) -> None:
         """Have the child ready. Raises `ModelInvalid` where the template does not compile, `TemplateLimit`."""
         async with self._turn:

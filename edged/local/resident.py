@@ -16,6 +16,7 @@ from time import monotonic
 from edged.chat import TextPart
 from edged.errors import InvalidRequest, RequestError
 from edged.framing import WireError
+from edged.host import memory
 from edged.local.fit import Fit
 from edged.local.making_room import Seat, SeatState
 from edged.local.outlook import Run
@@ -40,8 +41,9 @@ class Resident:
     """A worker with its template process, and how many of its sequences are free.
 
     `draft_problem` says why the smaller model that was set does not guess ahead for it. It leaves when nobody has used
-    it for `keep_s`, which `expiry` waits for. Its file has `size_bytes`, and in memory it takes `needs_bytes`; it was
-    the `among`-th to come. Loading took `load_s`, until `ready_s`. `fit` is the way in which it runs.
+    it for `keep_s`, which `expiry` waits for. Its file has `size_bytes`, and in memory it takes `needs_bytes` at most;
+    it was the `among`-th to come. Loading took `load_s`, until `ready_s`. `fit` is the way in which it runs. Before it
+    came the kernel had killed `kernel_kills` processes for want of memory.
     """
 
     process: WorkerProcess
@@ -65,6 +67,7 @@ class Resident:
     uses: float = 0.0
     counted_s: float = 0.0
     fit: Fit | None = None
+    kernel_kills: int | None = None
 
     @property
     def seat(self) -> Seat:
@@ -87,8 +90,24 @@ class Resident:
 
     @property
     def outstanding_bytes(self) -> int:
-        """What a load has yet to take; what is read of the file it has."""
-        return self.needs_bytes - int(self.size_bytes * self.process.progress) if self.state == "loading" else 0
+        """What it has yet to take: a load all but what is read of the file, one that is ready what it never touched.
+
+        That is much while nobody has asked for anything long: its buffers, tables for formats, conversations outside of
+        the context. Lent to others it would be missing in the middle of an answer.
+        """
+        if self.state == "loading":
+            return self.needs_bytes - int(self.size_bytes * self.process.progress)
+        return max(0, self.needs_bytes - self._touched_bytes) if self.state == "ready" else 0
+
+    @property
+    def _touched_bytes(self) -> int:
+        """What its processes hold; what a load put on a GPU is no memory of theirs, but taken as well."""
+        pids = (self.process.pid, self.renderer.pid if self.renderer else None)
+        held_bytes = sum(memory.own_bytes(pid) for pid in pids if pid is not None)
+        card = self.process.card
+        if card is not None and card.gpu_layers and card.taken is not None:
+            held_bytes += card.taken.weights_bytes + card.taken.cells_bytes + card.taken.compute_bytes
+        return held_bytes
 
     def become_ready(self) -> None:
         """It was loaded."""
@@ -114,7 +133,7 @@ class Resident:
 
     def settle(self, fit: Fit) -> None:
         """It is to run in this way; nobody holds a place yet."""
-        self.fit, self.needs_bytes = fit, fit.needs.total_bytes
+        self.fit, self.needs_bytes = fit, fit.needs.total_bytes + fit.snapshot_bytes
         self.slots = self.free = fit.way.sequences
 
     def take(self, slots: int) -> None:

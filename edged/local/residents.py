@@ -14,38 +14,30 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import TypeAlias
 
 from edged.config import Engine
-from edged.errors import EdgedError, RequestError, WorkerCrashed
+from edged.errors import EdgedError, ModelNotFound, RequestError, WorkerCrashed
 from edged.host import cpu, gpu, memory
 from edged.local.cores import Cores
-from edged.local.loading import Loader
+from edged.local.fit import Fit
+from edged.local.loading import Known, Loader
 from edged.local.loads import LoadTimes, left_s, loading
 from edged.local.plan import Want
 from edged.local.process import WorkerProcess
 from edged.local.quarantine import Quarantine, identity_of
 from edged.local.renderer import Renderer
-from edged.local.resident import Resident, share_prompts, too_many
+from edged.local.resident import Resident, share_prompts, taken_bytes, too_many
 from edged.local.work import Work
-from edged.store import unusable
+from edged.store import ModelFile
 from edged.template_wire import Template
 
 log = logging.getLogger(__name__)
 
 Tell: TypeAlias = Callable[..., None]
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What must be known of a model before it is loaded: its file's size, what it needs, and which file it is."""
-
-    size_bytes: int
-    needs_bytes: int
-    identity: str
 
 
 class Residents:
@@ -97,15 +89,19 @@ class Residents:
         taken = {model: resident.needs_bytes for model, resident in self.all.items() if resident.needs_bytes}
         return {model: known.needs_bytes for model, known in self._known.items()} | taken
 
+    def needs_at_least(self, model: str) -> dict[str, int]:
+        """The same, but for `model` in the way that takes the least."""
+        return self.needs | ({model: self._known[model].least_bytes} if model in self._known else {})
+
     @property
     def room_bytes(self) -> int:
-        """What is free for further models; loads that are under way will take the rest of theirs."""
+        """What is free for further models, beside what those that are there or on their way will take yet."""
         if any(resident.state == "loading" and not resident.needs_bytes for resident in self.all.values()):
             return 0  # how much that is, is known in a moment
         return memory.available_bytes() - sum(resident.outstanding_bytes for resident in self.all.values())
 
     def _room_for(self, resident: Resident) -> int:
-        """What `resident` may take, beside what other loads will take yet."""
+        """What `resident` may take, beside what others will take yet."""
         others = [other for other in self.all.values() if other is not resident]
         return memory.available_bytes() - sum(other.outstanding_bytes for other in others)
 
@@ -122,19 +118,29 @@ class Residents:
         """
         if model in self.all:
             return
-        known = self._known[model] = await asyncio.to_thread(self._look_up, model)
+        known = self._known[model] = await asyncio.to_thread(self._loader.know, model)
         self.quarantine.note_file(model, known.identity)
         if case := self.quarantine.case_of(model):
             raise case.error
         if self.all:  # an empty house is the loader's business
-            taken_bytes = sum(other.needs_bytes - other.outstanding_bytes for other in self.all.values())
-            await asyncio.to_thread(self._loader.check_fits, model, memory.available_bytes() + taken_bytes)
+            room_bytes = memory.available_bytes() + taken_bytes(self.all.values())
+            await asyncio.to_thread(self._loader.check_fits, model, room_bytes)
 
-    def _look_up(self, model: str) -> Known:
-        file = self._loader.find(model)
-        if file.problem:
-            raise unusable(model, file.problem, is_unsupported=file.is_unsupported)
-        return Known(file.size_bytes, self._loader.needed_bytes(file), identity_of(file))
+    def ways(self) -> Callable[[ModelFile], Fit]:
+        """In which way a model runs, or would run now if all others left; it raises `ModelTooLarge` where in none.
+
+        What is free is asked once, of the kernel; of the models' files nothing is read.
+        """
+        residents = dict(self.all)
+        room_bytes = memory.available_bytes() + taken_bytes(residents.values())
+
+        def way_of(file: ModelFile) -> Fit:
+            resident, known = residents.get(file.name), self._known.get(file.name)
+            if resident and resident.fit and known and known.identity == identity_of(file):
+                return resident.fit
+            return self._loader.way_in(file, room_bytes)
+
+        return way_of
 
     def loading_s(self, model: str) -> float | None:
         """How much longer a load will take, or one that began now; None for a model that is ready, or not known of."""
@@ -187,7 +193,7 @@ class Residents:
         self._tell("model_loading", model=model)
         try:
             if model not in self._known:
-                known = self._known[model] = await asyncio.to_thread(self._look_up, model)
+                known = self._known[model] = await asyncio.to_thread(self._loader.know, model)
                 resident.size_bytes, resident.needs_bytes = known.size_bytes, known.needs_bytes
                 self._on_change()
             card = await self._loader.load(
@@ -308,9 +314,18 @@ class Residents:
             self._tell("worker_died", model=model, cause=error.code, reason=str(error))
             self.leave(resident)
             case = self._judge(model, error)
+            if resident.process.was_killed and resident.process.was_answering:
+                self._tasks.create_task(self._learn_kill(model, resident), name=f"learn {model}")
+                return  # nobody loads it anew before
         self._retire(model)
         if case is not None:
             self._on_failure(case, model)
+        self._on_change()
+
+    async def _learn_kill(self, model: str, resident: Resident) -> None:
+        with contextlib.suppress(ModelNotFound):  # deleted: nobody will load it
+            await asyncio.to_thread(self._loader.note_kill, resident, self._room_for(resident))
+        self._retire(model)
         self._on_change()
 
     def _judge(self, model: str, error: EdgedError) -> EdgedError | None:

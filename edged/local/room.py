@@ -9,6 +9,7 @@ from edged.config import Engine
 from edged.host import gpu, hardware, memory
 from edged.local.calibration import Calibration
 from edged.local.fit import Ease, Machine, ease
+from edged.local.layers import Device
 from edged.local.needs import UNLEARNED
 from edged.store import ModelFile
 
@@ -17,6 +18,14 @@ from edged.store import ModelFile
 def this_machine() -> Machine:
     """What does not change while the daemon runs. Reads files the first time."""
     return Machine(hardware.features(), gpu.present() is not None)
+
+
+def device_now() -> Device | None:
+    """What is free now of memory of a GPU's own; None where there is none. May take seconds."""
+    if not this_machine().has_gpu:
+        return None
+    free = gpu.free_bytes()
+    return Device(sum(free), len(free)) if free else None
 
 
 def judge(engine: Engine, calibration: Calibration | None = None, taken_bytes: int = 0) -> Callable[[ModelFile], Ease]:

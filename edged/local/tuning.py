@@ -8,16 +8,16 @@ steps.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
-from edged import durable
-from edged.checked import fields_of, reader
+from edged import remembered
+from edged.checked import reader
 from edged.config import Engine
 from edged.host import memory
 from edged.store import ModelFile, unusable
@@ -89,7 +89,7 @@ class Tuning:
     def __init__(self, file: Path, machine: str) -> None:
         self._file = file
         self._machine = machine
-        self._entries = _read(file)
+        self._entries: dict[str, Tuned] = remembered.read(file, _parsed, {})
         self._writing = Lock()
 
     def known(self, model: ModelFile, how: Loading, most_threads: int) -> Tuned:
@@ -116,24 +116,15 @@ class Tuning:
     def write(self) -> None:
         """Write down what is known now; any thread may."""
         with self._writing:
-            try:
-                durable.write(self._file, json.dumps(self._entries, default=fields_of, indent=1))
-            except OSError as error:
-                log.warning("%s cannot be written, so the next start measures again: %s", self._file, error)
+            remembered.write(self._file, self._entries, "the next start measures again")
 
     def _key(self, model: ModelFile, how: Loading, most_threads: int) -> str:
         loaded = "repacked" if how.repacks else "as it is"
         return f"{model.name} {model.size_bytes} {model.modified_s} {loaded} | {self._machine} | {most_threads} threads"
 
 
-def _read(file: Path) -> dict[str, Tuned]:
-    try:
-        return {key: _check(reader(Tuned)(value)) for key, value in json.loads(file.read_text()).items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        log.warning("%s is not used and will be written anew: %s", file, error)
-        return {}
+def _parsed(body: Any) -> dict[str, Tuned]:
+    return {key: _check(reader(Tuned)(value)) for key, value in body.items()}
 
 
 def _check(tuned: Tuned) -> Tuned:

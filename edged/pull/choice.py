@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edged.errors import ModelInvalid, ModelNotFound
+from edged.plain import plain
 from edged.store.records import MOST_PIECES
 
 _USUAL = ("Q4_K_M", "Q8_0")
@@ -21,6 +22,7 @@ _QUANTISATION = re.compile(r"[-.]([A-Z0-9_]+)$", re.IGNORECASE)
 # Projectors, importance matrices, and models that only guess ahead for others.
 _NO_MODELS = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
 _SHOWN = 12
+_LONGEST_PATH = 512  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def split_of(path: str) -> Split:
         return Split(prefix, 1, 1)
     number, count = int(found[1]), int(found[2])
     if not 1 <= number <= count <= MOST_PIECES:
-        raise ModelInvalid(f"{path} cannot be piece {number} of {count}; at most {MOST_PIECES} make a model.")
+        raise ModelInvalid(f"{plain(path)} cannot be piece {number} of {count}; at most {MOST_PIECES} make a model.")
     return Split(name, number, count)
 
 
@@ -75,9 +77,10 @@ def choose(files: Iterable[Listed], wanted: str, place: str) -> tuple[str, tuple
         chosen = _first(models)
     if chosen is None:
         there = sorted({split_of(file.path).quantisation or file.path for file in models})
+        more = ", …" if len(there) > _SHOWN else ""
         raise ModelNotFound(
             f"{place} has no {wanted or 'GGUF file'}"
-            + (f"; it has {', '.join(there[:_SHOWN])}{', …' if len(there) > _SHOWN else ''}." if there else ".")
+            + (f"; it has {plain(', '.join(there[:_SHOWN]))}{more}." if there else ".")
             + (" Repositories with GGUF files usually end with -GGUF." if not models else ""),
             param="model",
         )
@@ -92,7 +95,8 @@ def tag_of(called: str) -> str:
 
 def _is_model(path: str) -> bool:
     name = _file_name(path)
-    if not path.isprintable():  # a name is shown on terminals, which must not be told anything by it
+    # A name is shown on terminals, which must not be told anything by it.
+    if not path.isprintable() or len(path) > _LONGEST_PATH:
         return False
     return name.lower().endswith(".gguf") and not any(mark in name.lower() for mark in _NO_MODELS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,27 +11,38 @@ from edged.errors import ChecksumMismatch, ConfigError, EdgedError, InvalidReque
 from edged.pull import huggingface, link, modelscope, ollama
 from edged.pull.found import Found
 from edged.pull.hosts import Named, Origin, origin_of
+from edged.pull.pace import Patience
 from edged.pull.reference import Link, Reference, Registered, Repository
+from edged.pull.throttle import Clock
 from edged.pull.web import Retryable, Web
+from edged.redaction import redacted
+from edged.secret import Secret, read_file, taken
 
 _HUGGINGFACE = "https://huggingface.co"  # huggingface_hub, constants.py: `_HF_DEFAULT_ENDPOINT`
-_MOST_TOKEN_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Hubs:
-    """Where the hubs are, as configured; `modelscope` is empty where it is not to be asked."""
+    """Where the hubs are, as configured, and what we are known by at Hugging Face.
+
+    `modelscope` is empty where it is not to be asked.
+    """
 
     huggingface: str
     modelscope: str
     ollama: str
+    token: Secret | None = None
 
     @classmethod
-    def of(cls, settings: Downloads, environ: Mapping[str, str]) -> Hubs:
-        """From the configuration, else `$HF_ENDPOINT`, else where they are for everybody."""
-        return cls(
-            settings.huggingface or environ.get("HF_ENDPOINT") or _HUGGINGFACE, settings.modelscope, settings.ollama
-        )
+    def of(cls, settings: Downloads, environ: MutableMapping[str, str]) -> Hubs:
+        """From the configuration, else `$HF_ENDPOINT`, else where they are for everybody.
+
+        The token comes from `token`, `token_file`, the credential `hf_token` or `$HF_TOKEN`, whichever is there first;
+        the last one is taken out of `environ` in any case. Raises `ConfigError`, as `secret.read_file` does.
+        """
+        endpoint = settings.huggingface or environ.get("HF_ENDPOINT") or _HUGGINGFACE
+        inherited = taken(environ, "HF_TOKEN")
+        return cls(endpoint, settings.modelscope, settings.ollama, _from_outside(settings, environ) or inherited)
 
     def named(self, settings: Downloads) -> Named:
         """What the owner has named: his hosts, and endpoints that are not everybody's."""
@@ -42,24 +53,19 @@ class Hubs:
         except ValueError as error:
             raise ConfigError(f"[downloads]: {error}.") from error
 
+    def tokens(self) -> dict[Origin, Secret]:
+        """Who may see which token."""
+        return {origin_of(self.huggingface): self.token} if self.token else {}
 
-def tokens(settings: Downloads, hubs: Hubs, environ: Mapping[str, str]) -> dict[Origin, str]:
-    """Hugging Face's token for its own origin: from `token_file`, else the credential `hf_token`, else `$HF_TOKEN`.
 
-    Raises `ConfigError` for a file that is named and cannot be read.
-    """
-    file = settings.token_file
-    if file is None and (folder := environ.get("CREDENTIALS_DIRECTORY")):
-        credential = Path(folder) / "hf_token"
-        file = credential if credential.is_file() else None
-    try:
-        text = file.read_bytes()[:_MOST_TOKEN_BYTES].decode("ascii") if file else environ.get("HF_TOKEN", "")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"[downloads] token_file = {file}: no token can be read there: {error}.") from error
-    token = text.strip()
-    if token and not token.isprintable():
-        raise ConfigError("The token for Hugging Face has more than one line.")
-    return {origin_of(hubs.huggingface): token} if token else {}
+def _from_outside(settings: Downloads, environ: Mapping[str, str]) -> Secret | None:
+    """The token that the owner has set, or has put into a file."""
+    if settings.token:
+        return settings.token
+    if settings.token_file:
+        return read_file(settings.token_file)
+    credential = Path(environ.get("CREDENTIALS_DIRECTORY", "")) / "hf_token"
+    return read_file(credential) if credential.is_absolute() and credential.exists() else None
 
 
 class Finder:
@@ -86,6 +92,32 @@ class Finder:
             case Repository():
                 found = await self._huggingface(reference, revision)
         return _checked(found, sha256)
+
+    async def find_patiently(
+        self,
+        reference: Reference,
+        sha256: str | None,
+        revision: str,
+        patience: Patience,
+        clock: Clock,
+        paused: Callable[[str], None],
+    ) -> Found:
+        """The same, however often the hubs have to be asked: after a restart the network may not be there yet.
+
+        `paused` hears why nothing happens, and an empty text when it goes on.
+        """
+        failures = 0
+        while True:
+            try:
+                return await self.find(reference, sha256, revision)
+            except Retryable as error:
+                failures += 1
+                if failures > patience.attempts:
+                    raise
+                wait_s = error.wait_s(patience, failures)
+                paused(f"{redacted(str(error))} Trying again in {wait_s:.0f} s.")
+                await clock.sleep(wait_s)
+                paused("")
 
     async def _huggingface(self, reference: Repository, revision: str) -> Found:
         repository, wanted = reference.repository, reference.wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
@@ -9,6 +10,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edged.errors import ProviderUnavailable
+from edged.plain import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,9 @@ class Remote:
     def key(self) -> str:
         """What its partial is called: the content where that is known, so that a mirror can go on with it."""
         return self.sha256 or sha256(self.url.encode()).hexdigest()
+
+
+_LONGEST_LICENSE = 100  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,12 @@ class Found:
         """All pieces; None where one is unknown."""
         sizes = [piece.size_bytes for piece in self.pieces]
         return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+def license_of(said: str | Sequence[str] | None) -> str:
+    """What a hub calls a licence, or the first line of a licence's text, fit to be shown."""
+    texts = said.splitlines() if isinstance(said, str) else [", ".join(said or ())]
+    return next((plain(text.strip(), _LONGEST_LICENSE) for text in texts if text.strip()), "")
 
 
 class Answer(BaseModel):

@@ -31,9 +31,11 @@ class Origin:
 def origin_of(url: str) -> Origin:
     """Of a complete URL. Raises `ValueError` where it has no host or a port that is none."""
     parts = urlsplit(url)
-    if not parts.hostname or parts.scheme not in _PORTS:
+    host = parts.hostname
+    # A host is told to people, on terminals.
+    if not host or not host.isprintable() or parts.scheme not in _PORTS:
         raise ValueError(f"{url[:160]!r} is no http or https address")
-    return Origin(parts.scheme, parts.hostname.rstrip("."), parts.port or _PORTS[parts.scheme])
+    return Origin(parts.scheme, host.rstrip("."), parts.port or _PORTS[parts.scheme])
 
 
 @dataclass(frozen=True, slots=True)

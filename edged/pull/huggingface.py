@@ -16,7 +16,7 @@ from pydantic import Field
 
 from edged.errors import ProviderAuth
 from edged.pull.choice import Listed, choose, tag_of
-from edged.pull.found import Answer, Found, Remote
+from edged.pull.found import Answer, Found, Remote, license_of
 from edged.pull.hosts import origin_of
 from edged.pull.web import Web
 
@@ -65,12 +65,11 @@ async def find(web: Web, endpoint: str, repository: str, wanted: str, revision: 
         for file in model.siblings
     ]
     quantisation, files = choose(listed, wanted, f"{host}/{repository}")
-    license = model.cardData.license if model.cardData else None
     base = f"{base}/{repository}/resolve/{model.sha}"
     return Found(
         name=f"hf.co/{repository}:{tag_of(quantisation)}",
         pieces=tuple(Remote(f"{base}/{quote(file.path)}", file.size_bytes, file.sha256, file.path) for file in files),
         source=f"hf.co/{repository}:{quantisation}",
         revision=model.sha,
-        license=", ".join(license) if isinstance(license, list) else license or "",
+        license=license_of(model.cardData.license if model.cardData else None),
     )

@@ -7,22 +7,13 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from edged import durable
 from edged.pull import partial
 from edged.pull.found import Found, Remote
 from edged.store import Piece, Record, Store, room
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A verified file, still where it was gathered; `descriptor` is its holder's to close."""
-
-    path: Path
-    descriptor: int
-    piece: Piece
+from edged.store.gathering import Gathered
 
 
 @asynccontextmanager
@@ -72,7 +63,7 @@ def here(store: Store, remote: Remote) -> Piece | None:
     return piece if store.has_blob(piece) else None
 
 
-def record(store: Store, found: Found, name: str, pieces: Sequence[Piece], arrived: Sequence[Arrived]) -> Record:
+def record(store: Store, found: Found, name: str, pieces: Sequence[Piece], arrived: Sequence[Gathered]) -> Record:
     """What the store will know of it. What was here already was not read again: it is as verified as it was."""
     now_s, came = int(time.time()), {one.piece for one in arrived}
     known = store.records() if came != set(pieces) else []
@@ -83,7 +74,7 @@ def record(store: Store, found: Found, name: str, pieces: Sequence[Piece], arriv
     return Record(name, tuple(pieces), found.source, found.revision, found.license, now_s, verified_s)
 
 
-def install(store: Store, record: Record, arrived: Sequence[Arrived]) -> None:
+def install(store: Store, record: Record, arrived: Sequence[Gathered]) -> None:
     """Make the files blobs and give them their name. Raises `ModelInvalid`, `InvalidRequest`, `DiskFull`.
 
     Where the disk does not take the record, or the plug is pulled before it does, the files are still where they were

@@ -6,6 +6,7 @@ import re
 from urllib.parse import quote, unquote, urlsplit
 
 from edged.errors import InvalidRequest
+from edged.plain import plain
 from edged.pull.choice import split_of
 from edged.pull.found import Found, Remote
 from edged.pull.reference import Link
@@ -20,14 +21,15 @@ def find(link: Link, sha256: str | None) -> Found:
     split = split_of(file)
     pieces: tuple[Remote, ...]
     if split.count == 1:
-        pieces = (Remote(link.url, None, sha256, file),)
+        pieces = (Remote(link.url, None, sha256, plain(file)),)
     elif sha256 is not None:
         raise InvalidRequest(
-            f"{file} is one of {split.count} pieces; one checksum cannot speak for them.", param="sha256"
+            f"{plain(file)} is one of {split.count} pieces; one checksum cannot speak for them.", param="sha256"
         )
     else:
         files = [split.file(number) for number in range(1, split.count + 1)]
-        pieces = tuple(Remote(url._replace(path=quote(f"{folder}/{one}")).geturl(), None, None, one) for one in files)
+        urls = [url._replace(path=quote(f"{folder}/{one}")).geturl() for one in files]
+        pieces = tuple(Remote(one, None, None, plain(file)) for one, file in zip(urls, files, strict=True))
     return Found(name=name_of(link.url), pieces=pieces, source=link.url)
 
 

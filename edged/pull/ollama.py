@@ -15,7 +15,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from edged.errors import EdgedError, ModelInvalid
-from edged.pull.found import Answer, Found, Remote
+from edged.plain import plain
+from edged.pull.found import Answer, Found, Remote, license_of
 from edged.pull.hosts import origin_of
 from edged.pull.reference import Registered
 from edged.pull.web import Web
@@ -23,7 +24,6 @@ from edged.pull.web import Web
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _LAYER = "application/vnd.ollama.image."
 _MOST_LICENSE_BYTES = 2**18
-_LONGEST_LICENSE = 100  # characters
 
 
 class _Layer(Answer):
@@ -52,7 +52,7 @@ async def find(web: Web, registry: str, wanted: Registered) -> Found:
     models = [layer for layer in manifest.layers if layer.kind == "model"]
     foreign = [layer.kind for layer in manifest.layers if layer.kind in ("adapter", "tensor")]
     if len(models) != 1 or foreign:
-        parts = ", ".join(dict.fromkeys(layer.kind for layer in manifest.layers)) or "nothing"
+        parts = plain(", ".join(dict.fromkeys(layer.kind for layer in manifest.layers))) or "nothing"
         raise ModelInvalid(f"{wanted.name} in {host} is not one GGUF file but {parts}.")
     (model,) = models
     return Found(
@@ -73,6 +73,5 @@ async def _license(web: Web, base: str, manifest: _Manifest) -> str:
             body = await web.body(f"{base}/blobs/{layer.digest}", "text/plain", _MOST_LICENSE_BYTES)
         except EdgedError:
             return ""
-        lines = [line.strip() for line in body.decode(errors="replace").splitlines()]
-        return next((line for line in lines if line and line.isprintable()), "")[:_LONGEST_LICENSE]
+        return license_of(body.decode(errors="replace"))
     return ""

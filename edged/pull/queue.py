@@ -2,7 +2,7 @@
 
 A pull belongs to the daemon and not to the client that asked: it goes on when the client leaves, and after a restart.
 Only whoever says so ends it, and then what was fetched of it goes as well; all else that fails keeps it for the next
-time.
+time, and is told until somebody asks again, has it here, or dismisses it: after a power cut, too.
 
     submit ─▶ line ─▶ find ─▶ fetch every file ─▶ adopt them as blobs ─▶ enter the name
                        │
@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 
 from edged.config import Downloads
 from edged.errors import EdgedError, NotFound, QueueFull
+from edged.plain import plain
 from edged.pull import installing, line, reference
-from edged.pull.finder import Finder, Hubs, tokens
+from edged.pull.finder import Finder, Hubs
 from edged.pull.found import Found
 from edged.pull.line import Order
 from edged.pull.pace import Patience, QuietHours
@@ -32,20 +32,25 @@ from edged.pull.partial import SAFE_EVERY_BYTES, file_thread, sweep
 from edged.pull.progress import Progress, Speed, Watched
 from edged.pull.throttle import Clock, Throttle
 from edged.pull.transfer import Means, Transfer
-from edged.pull.web import Retryable, Web
+from edged.pull.web import Web
+from edged.redaction import redacted
 from edged.store import Piece, Record, Store, names
+from edged.store.gathering import Gathered
 
 log = logging.getLogger(__name__)
 
 _MOST_WAITING = 8
 _MOST_ENDED = 32
+_LONGEST_MESSAGE = 1000  # characters
 
 
 class _Pull(Watched):
     """An order and how far it is."""
 
     def __init__(self, order: Order) -> None:
-        super().__init__(Progress(order.id, order.reference, order.name, "queued"))
+        super().__init__(Progress(order.id, order.reference, order.shown or order.name, "queued"))
+        if order.code:
+            self.change(state="failed", code=order.code, message=order.message)
         self.order = order
         self.keys: tuple[str, ...] = order.keys
         self.is_unwanted = False
@@ -60,17 +65,17 @@ class Pulls:
         self,
         store: Store,
         settings: Downloads,
+        hubs: Hubs,
         tell: Callable[..., None],
         catalogue: Callable[[str], str | None] = lambda _: None,
         *,
-        environ: Mapping[str, str] = os.environ,
         clock: Clock | None = None,
         patience: Patience | None = None,
         safe_every_bytes: int = SAFE_EVERY_BYTES,
     ) -> None:
         """`catalogue` gives the reference behind a name that the product ships, or None.
 
-        Raises `ConfigError`, as does entering it.
+        Raises `ConfigError`.
         """
         self._store = store
         self._settings = settings
@@ -78,9 +83,8 @@ class Pulls:
         self._catalogue = catalogue
         self._patience = patience or Patience()
         self._safe_every_bytes = safe_every_bytes
-        self._environ = environ
-        self._hubs = Hubs.of(settings, environ)
-        self._named = self._hubs.named(settings)
+        self._hubs = hubs
+        self._named = hubs.named(settings)
         self._web: Web
         self._finder: Finder
         self._throttle = Throttle(settings.bytes_per_s, QuietHours.parse(settings.quiet_hours), clock or Clock())
@@ -98,13 +102,13 @@ class Pulls:
 
     async def __aenter__(self) -> Pulls:
         self._life.callback(self._thread.shutdown, wait=False)
-        known = await asyncio.to_thread(tokens, self._settings, self._hubs, self._environ)
-        self._web = await self._life.enter_async_context(Web(self._named, known, self._patience))
+        self._web = await self._life.enter_async_context(Web(self._named, self._hubs.tokens(), self._patience))
         self._finder = Finder(self._web, self._hubs)
         orders = await asyncio.to_thread(line.read, self._store.partials)
-        ordered = {key for order in orders for key in order.keys}
+        ordered = {key for order in orders for key in order.keys if not order.code}
         await asyncio.to_thread(sweep, self._store.partials, ordered, time.time())
-        self._line = [_Pull(order) for order in orders]
+        self._line = [_Pull(order) for order in orders if not order.code]
+        self._ended.extend(_Pull(order) for order in orders if order.code)
         await self._tasks.__aenter__()
         self._server = self._tasks.create_task(self._serve(), name="fetch models")
         self._tasks.create_task(self._note(), name="note what is to be fetched")
@@ -143,7 +147,8 @@ class Pulls:
             raise QueueFull(
                 f"{len(self._line)} models wait to be fetched already. Try again.", retry_after_s=eta_s or 60
             )
-        order = Order(secrets.token_hex(8), text.strip(), checksum, called, revision)
+        again = self._forget_failed(lambda other: other.order.is_same(text.strip(), checksum, called, revision))
+        order = Order(secrets.token_hex(8), text.strip(), checksum, called, revision, again)
         pull = _Pull(order)
         pull.change(name=called or line.called(wanted))
         if self._running or self._line:
@@ -156,6 +161,10 @@ class Pulls:
     def list(self) -> list[Progress]:
         """The one that runs, those that wait in their order, and the last that ended, latest first."""
         return [pull.progress for pull in (*self._unended(), *reversed(self._ended))]
+
+    def find(self, id: str) -> Progress:
+        """How one stands. Raises `NotFound`."""
+        return self._pull(id).progress
 
     def cancel(self, id: str) -> Progress:
         """Have it end, and what was fetched of it gone; of one that has failed, too. Raises `NotFound`."""
@@ -188,6 +197,12 @@ class Pulls:
     def _unended(self) -> tuple[_Pull, ...]:
         return (*([self._running] if self._running else []), *self._line)
 
+    def _forget_failed(self, is_meant: Callable[[_Pull], bool]) -> tuple[str, ...]:
+        """It is asked for again, or is here: nobody wants to know why it failed before. The keys of its partials."""
+        gone = [pull for pull in self._ended if pull.progress.state == "failed" and is_meant(pull)]
+        self._ended = deque((pull for pull in self._ended if pull not in gone), _MOST_ENDED)
+        return tuple(key for pull in gone for key in pull.keys)
+
     async def _serve(self) -> None:
         while True:
             await self._wanted.wait()
@@ -210,13 +225,14 @@ class Pulls:
                 raise
             await self._end_unwanted(pull)
         except EdgedError as error:
-            self._fail(pull, error.code, str(error))
+            self._fail(pull, error.code, plain(redacted(str(error)), _LONGEST_MESSAGE))
         except Exception:  # a pull is kept over restarts: one that could end the daemon would do so each time
             log.exception("fetching %s failed", pull.order.reference)
             self._fail(pull, "internal", "Something went wrong here; the log says what.")
         else:
             took_s = round(time.monotonic() - pull.began_s, 1)
             size = record.size_bytes
+            self._forget_failed(lambda other: other.progress.name == record.name)
             self._close(pull, state="done", done_bytes=size, total_bytes=size)
             self._tell("pull_done", model=record.name, source=record.source, size_bytes=size, duration_s=took_s)
 
@@ -251,9 +267,8 @@ class Pulls:
         pull.keys = keys
         pull.change(name=name, total_bytes=found.size_bytes)
         self._changed.set()
-        self._tell(
-            "pull_started", model=name, source=found.source, size_bytes=found.size_bytes, left=" ".join(found.left)
-        )
+        left = plain(" ".join(found.left))
+        self._tell("pull_started", model=name, source=found.source, size_bytes=found.size_bytes, left=left)
         await asyncio.to_thread(installing.check_room, store, found, self._settings.reserve_bytes)
         async with installing.holding(store, known), AsyncExitStack() as life:
             come = [await self._one(pull, found, number, life) for number in range(len(found.pieces))]
@@ -269,24 +284,17 @@ class Pulls:
         return record
 
     async def _find(self, pull: _Pull) -> Found:
-        """What the hubs say, however often they have to be asked: after a restart the network may not be there yet."""
-        order, failures = pull.order, 0
+        order = pull.order
         wanted = reference.parse(order.reference, self._catalogue, self._named.has)
-        while True:
-            try:
-                return await self._finder.find(wanted, order.sha256, order.revision)
-            except Retryable as error:
-                failures += 1
-                if failures > self._patience.attempts:
-                    raise
-                wait_s = error.wait_s(self._patience, failures)
-                pull.change(state="waiting", reason=f"{error} Trying again in {wait_s:.0f} s.")
-                await self._throttle.clock.sleep(wait_s)
-                pull.change(state="resolving", reason="")
 
-    async def _one(
-        self, pull: _Pull, found: Found, number: int, life: AsyncExitStack
-    ) -> tuple[Piece, installing.Arrived | None]:
+        def paused(reason: str) -> None:
+            pull.change(state="waiting" if reason else "resolving", reason=reason)
+
+        return await self._finder.find_patiently(
+            wanted, order.sha256, order.revision, self._patience, self._throttle.clock, paused
+        )
+
+    async def _one(self, pull: _Pull, found: Found, number: int, life: AsyncExitStack) -> tuple[Piece, Gathered | None]:
         """One file of a model: what it is, and where it lies where it was not here yet."""
         remote, earlier_bytes = found.pieces[number], pull.progress.done_bytes
         if remote.sha256 and (status := await asyncio.to_thread(installing.here, self._store, remote)):
@@ -320,7 +328,7 @@ class Pulls:
         path = self._store.partial_path(remote.key)
         transfer = Transfer(means, remote, path, is_whole=len(found.pieces) == 1)
         descriptor, piece = await life.enter_async_context(transfer.verified())
-        return piece, installing.Arrived(path, descriptor, piece)
+        return piece, Gathered(path, descriptor, piece)
 
     async def _clear(self, pull: _Pull, besides: tuple[str, ...] = ()) -> None:
         paths = [self._store.partial_path(key) for key in pull.keys if key not in besides]
@@ -339,7 +347,12 @@ class Pulls:
             for pull in self._unended()
             if not pull.is_unwanted and not pull.progress.has_ended
         ]
+        failed = [
+            pull.order.with_keys(pull.keys).failed(found.code, found.message, found.name)
+            for pull in self._ended
+            if (found := pull.progress).state == "failed"
+        ]
         try:
-            await asyncio.to_thread(line.write, self._store.partials, orders)
+            await asyncio.to_thread(line.write, self._store.partials, orders, failed)
         except OSError as error:
             log.warning("what is to be fetched is not on the disk, and a restart would forget it: %s", error)

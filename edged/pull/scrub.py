@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from edged.errors import EdgedError, QueueFull
+from edged.errors import ChecksumMismatch, EdgedError, QueueFull
 from edged.pull.pace import QuietHours
 from edged.pull.partial import file_thread
 from edged.pull.progress import Progress
@@ -66,7 +66,11 @@ class _Problem:
 
 
 class Scrub:
-    """Reads everything again, once at a time. `is_busy` says whether somebody is being answered."""
+    """Reads everything again, once at a time. `is_busy` says whether somebody is being answered.
+
+    `is_good_again` hears the name of every model whose bad file was exchanged for a good one: what was held against
+    that file says nothing of this one.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class Scrub:
         pulls: Pulls,
         tell: Callable[..., None],
         is_busy: Callable[[], bool],
+        is_good_again: Callable[[str], None] = lambda _: None,
         *,
         bytes_per_s: int = _BYTES_PER_S,
         clock: Clock | None = None,
@@ -82,6 +87,7 @@ class Scrub:
         self._pulls = pulls
         self._tell = tell
         self._is_busy = is_busy
+        self._is_good_again = is_good_again
         self._clock = clock or Clock()
         self._throttle = Throttle(bytes_per_s, QuietHours(), self._clock)
         self._is_running = False
@@ -152,7 +158,15 @@ class Scrub:
                 return
             self._tell("model_damaged", model=name, reason=what)
             async for checked in self._mend(record, what):
+                if checked.state == "mended":
+                    await self._tell_good_again(set(bad))
                 yield checked
+
+    async def _tell_good_again(self, mended: set[Piece]) -> None:
+        """A file may have several names; all of them mean the good one now."""
+        for record in await asyncio.to_thread(self._store.records):
+            if mended & {*record.pieces}:
+                self._is_good_again(record.name)
 
     async def _is_current(self, record: Record) -> bool:
         return await asyncio.to_thread(self._store.is_current, record)
@@ -215,6 +229,10 @@ class Scrub:
             yield Checked(name, "replaced", size_bytes, size_bytes, what)
         elif not is_current:
             yield Checked(name, "gone", 0, size_bytes, "it was deleted or exchanged meanwhile")
+        elif _is_replaced_upstream(pull):
+            how = f"edged pull {record.source}" + (f" --name {name}" if name != record.source else "")
+            what = f"{problem}; replaced upstream: `{how}` takes the new version."
+            yield Checked(name, "bad", 0, size_bytes, what)
         else:
             why = pull.message or pull.state
             yield Checked(name, "bad", 0, size_bytes, f"{problem}; it could not be fetched again: {why}")
@@ -228,6 +246,11 @@ class Scrub:
             sha256=record.pieces[0].sha256 if len(record.pieces) == 1 else None,
             revision=record.revision if is_commit else "",
         )
+
+
+def _is_replaced_upstream(pull: Progress) -> bool:
+    """Whether another file is announced there by now: the checksum was found wrong before anything was to come."""
+    return pull.code == ChecksumMismatch.code and pull.total_bytes is None
 
 
 def _read(descriptor: int, at: int, digest: hashlib._Hash) -> int:

@@ -75,6 +75,9 @@ class Scrubbing:
                 if checked.state == "gone":
                     del self._checked[checked.name]
                 self._tell()
+        except asyncio.CancelledError:
+            self._failed = "The check ended early: the daemon is stopping."
+            raise
         except OSError as error:
             log.exception("checking what is installed failed")
             self._failed = f"The check ended early: {error.strerror or error}."

@@ -23,6 +23,7 @@ from aiohttp import StreamReader
 from edged.errors import ChecksumMismatch, ModelInvalid, ModelUnsupported, ProviderUnavailable
 from edged.gguf.header import inspect
 from edged.gguf.reading import GgufInvalid, GgufUnsupported, Unfinished
+from edged.plain import plain
 from edged.pull.found import Remote
 from edged.pull.pace import Crawl, Patience
 from edged.pull.partial import SAFE_EVERY_BYTES, Partial
@@ -208,7 +209,7 @@ class Transfer:
             raise self._no_model(header.problem, ModelUnsupported if header.unsupported else ModelInvalid)
 
     def _no_model(self, why: str, kind: type[ModelInvalid] = ModelInvalid) -> ModelInvalid:
-        return kind(f"{self._remote.file} from {self._remote.url[:160]} is no model: {why}", param="model")
+        return kind(f"{self._remote.file} from {plain(self._remote.url, 160)} is no model: {why}", param="model")
 
     async def _verified(self) -> Piece | None:
         """What is here, where it is what was announced; None where it began again from nothing."""

@@ -37,14 +37,18 @@ from yarl import URL
 
 import edged
 from edged.errors import Forbidden, ModelNotFound, ProviderAuth, ProviderUnavailable
+from edged.plain import plain
 from edged.pull.hosts import Named, Origin, is_public, origin_of
 from edged.pull.pace import Patience, backoff_s
+from edged.redaction import redacted
+from edged.secret import Secret
 
 _MOST_HOPS = 8
 _REDIRECTS = (301, 302, 303, 307, 308)
 # What may be over when it is asked again (huggingface_hub, utils/_http.py: `_DEFAULT_RETRY_ON_STATUS_CODES`).
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _MOST_JSON_BYTES = 16 * 2**20  # a repository of some thousand files
+_SHOWN_URL, _SHOWN_REASON = 160, 200  # characters
 _LINKED_ETAG = "X-Linked-Etag"  # huggingface_hub, constants.py: of the file that a redirect leads to
 
 
@@ -78,7 +82,7 @@ class Opened:
 class Web:
     """The connections. An async context; `tokens` are bearer tokens by the origin that may see them."""
 
-    def __init__(self, named: Named, tokens: Mapping[Origin, str], patience: Patience) -> None:
+    def __init__(self, named: Named, tokens: Mapping[Origin, Secret], patience: Patience) -> None:
         self.named = named
         self._tokens = dict(tokens)
         self._patience = patience
@@ -142,7 +146,7 @@ class Web:
         _check(origin, is_named=is_named)
         sent = dict(headers)
         if token := self._tokens.get(origin):
-            sent["Authorization"] = f"Bearer {token}"
+            sent["Authorization"] = f"Bearer {token.reveal()}"
         session = self._owners if is_named else self._public
         async with AsyncExitStack() as life:
             async with reading(self._patience.answer_s, origin.host):
@@ -164,12 +168,13 @@ async def reading(within_s: float, host: str) -> AsyncIterator[None]:
     except ClientConnectorError as error:
         if isinstance(error.os_error, _NotPublic):
             raise _private(host) from error
-        why = error.os_error.strerror or error
+        why = plain(str(error.os_error.strerror or error))
         raise Retryable(f"{host} cannot be connected to: {why}.", is_unreachable=True) from error
     except (InvalidURL, ValueError) as error:
-        raise ProviderUnavailable(f"{host} is no host that can be asked: {error}.") from error
+        raise ProviderUnavailable(f"{host} is no host that can be asked: {plain(str(error))}.") from error
     except (ClientError, OSError) as error:
-        raise Retryable(f"The connection to {host} failed: {error or type(error).__name__}.") from error
+        why = plain(str(error)) or type(error).__name__
+        raise Retryable(f"The connection to {host} failed: {why}.") from error
 
 
 def _origin(url: str) -> Origin:
@@ -207,14 +212,14 @@ def _target(url: str, response: ClientResponse) -> str:
         return urljoin(url, location)
     except ValueError as error:
         raise ProviderUnavailable(
-            f"{origin_of(url).host} redirects to what is no address: {location[:160]}."
+            f"{origin_of(url).host} redirects to what is no address: {plain(redacted(location), _SHOWN_URL)}."
         ) from error
 
 
 def _check_status(response: ClientResponse, url: str) -> None:
     status, host = response.status, origin_of(url).host
-    words = (response.headers.get("X-Error-Message") or response.reason or "")[:200]
-    said = "".join(each if each.isprintable() else " " for each in words)  # it is shown on terminals
+    # What it was asked with may be repeated there.
+    said = plain(redacted(response.headers.get("X-Error-Message") or response.reason or ""), _SHOWN_REASON)
     if 200 <= status < 300 or status == 416:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise ProviderUnavailable(f"{host} sends what is compressed, though it was asked not to.")
@@ -222,7 +227,8 @@ def _check_status(response: ClientResponse, url: str) -> None:
     if status in (401, 403):
         raise ProviderAuth(f"{host} refuses: {status} {said}.")
     if status in (404, 410):
-        raise ModelNotFound(f"{host} has no such thing: {status} {said} ({url[:160]}).", param="model")
+        shown = plain(redacted(url), _SHOWN_URL)
+        raise ModelNotFound(f"{host} has no such thing: {status} {said} ({shown}).", param="model")
     if status in _PASSING:
         raise Retryable(f"{host} answers {status} {said}.", asked_s=_retry_after_s(response))
     raise ProviderUnavailable(f"{host} answers {status} {said}.")

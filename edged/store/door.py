@@ -20,7 +20,7 @@ import fcntl
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -169,12 +169,11 @@ class Store:
             self.check_origin(record.name, record.source, record.pieces)
             if not all(self.has_blob(piece) for piece in record.pieces):
                 raise ModelInvalid(f"The model {record.name} cannot be entered: a file of it is not here.")
+            older = None
             with contextlib.suppress(ValueError):  # a damaged record is replaced like any other
                 older = self._records.get(record.name)
-                self._records.put(record)
-                self._collect({piece.sha256 for piece in older.pieces} if older else ())
-                return
             self._records.put(record)
+            self._collect({piece.sha256 for piece in older.pieces} if older else ())
 
     def install(self, gathered: Sequence[Gathered], record: Record) -> None:
         """Adopt files that were gathered and verified, and enter the model that they are, as one step.
@@ -238,7 +237,8 @@ class Store:
     def copy(self, source: str, name: str) -> None:
         """Give the model called `source` another name, which takes no room of its own.
 
-        Raises `ModelNotFound`, `DiskFull`, or `InvalidRequest` where `name` is taken, no name, or cannot be given.
+        Raises `ModelNotFound`, `ModelInvalid`, `DiskFull`, or `InvalidRequest` where `name` is taken, no name, or
+        cannot be given.
         """
         names.check(name, "destination")
         try:
@@ -248,6 +248,8 @@ class Store:
                     raise InvalidRequest(
                         f"There is a model named {name!r} already. Delete it first.", param="destination"
                     )
+                if found.problem and not self._is_whole(found):  # what is left of it would be copied
+                    raise unusable(source, found.problem, is_unsupported=found.is_unsupported)
                 if found.record:
                     self._records.put(replace(found.record, name=name))
                 else:
@@ -312,7 +314,7 @@ class Store:
         finally:
             os.close(lock)
 
-    def _collect(self, checksums: Sequence[str] | set[str] | Iterator[str] | tuple[()]) -> None:
+    def _collect(self, checksums: Iterable[str]) -> None:
         """Delete those of these blobs that no record needs and nobody holds; the lock is held."""
         needed = self._records.needed()
         if needed is None:
@@ -327,6 +329,13 @@ class Store:
             return bool(self._records.get(name) or loose.model_called(self.folder, name))
         except ValueError:
             return True
+
+    def _is_whole(self, found: ModelFile) -> bool:
+        """Whether all of its files are known and here, whatever is in them."""
+        if found.record:
+            return all(self.has_blob(piece) for piece in found.record.pieces)
+        owned = loose.model_called(self.folder, found.name)
+        return owned is not None and not owned.problem
 
     def _link(self, found: ModelFile, name: str) -> None:
         if not names.is_plain(name):

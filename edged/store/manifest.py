@@ -15,6 +15,7 @@ from typing import Any
 
 from edged.checked import fields_of, reader
 from edged.errors import InvalidRequest
+from edged.plain import plain
 from edged.store import names
 from edged.store.opening import open_file
 from edged.store.records import Piece, Record, check
@@ -25,6 +26,7 @@ _ABOUT = (
     "as they should be and installs the model. `sha256sum FILE` shows the same checksum as `sha256` here."
 )
 _FORMAT = 1
+_LONGEST = 2048  # characters of a reference, as of those that are typed
 _MOST_BYTES = 64 * 1024
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.gguf", re.ASCII)
 # Names of devices, which Windows takes for them whatever stands behind a dot; sticks are read there, too.
@@ -54,9 +56,9 @@ class Manifest:
 
     @property
     def record(self) -> Record:
-        """The model that the files are."""
+        """The model that the files are, with what is said of it as it may be shown."""
         pieces = tuple(Piece(part.sha256, part.size_bytes) for part in self.files)
-        return Record(self.name, pieces, self.source, self.revision, self.license)
+        return Record(self.name, pieces, plain(self.source, _LONGEST), plain(self.revision), plain(self.license))
 
 
 def of(record: Record, files: list[str]) -> Manifest:

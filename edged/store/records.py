@@ -54,6 +54,11 @@ class Record:
         """All of it."""
         return sum(piece.size_bytes for piece in self.pieces)
 
+    @property
+    def origin(self) -> str:
+        """Where it comes from, whichever of the two hubs was at hand."""
+        return _origin(self.source)
+
 
 def parse(raw: bytes) -> Record:
     """A record as it was written; fields of later versions are left out. Raises `ValueError` or `TypeError`."""
@@ -151,7 +156,7 @@ class Records:
             return
         if there is None or (pieces is not None and there.pieces == tuple(pieces)):
             return
-        if _origin(there.source) != _origin(source):
+        if there.origin != _origin(source):
             whence = f"from {there.source}" if there.source else "which was imported"
             raise Conflict(
                 f"There is another model named {name!r} already, {whence}. Delete it first, or give --name.",
@@ -187,5 +192,5 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _origin(source: str) -> str:
-    """Where it comes from, whichever of the two hubs was at hand: what fails on the one is fetched from the other."""
+    """The same model for both hubs: what fails on the one is fetched from the other."""
     return re.sub(r"^modelscope\.cn/", "hf.co/", source)

@@ -86,7 +86,9 @@ export class AnswerView {
     if (error.message && !isExplained) notice.append(element("p", { className: "detail" }, error.message));
     if (this.#text) notice.append(element("p", {}, say("incomplete")));
     const actions = [];
-    if (error.isRetryable) actions.push(retryButton(error.retryAfterSeconds, retry));
+    // In a tab of its own: the conversation is kept in this one alone.
+    if (error.isLocked) actions.push(element("a", { className: "action", href: "claim", target: "_blank" }, say("signIn")));
+    if (error.isRetryable || error.isLocked) actions.push(retryButton(error.retryAfterSeconds, retry));
     if (error.code === "predicted_timeout") actions.push(button(say("askAnyway"), "action", askAnyway));
     if (error.code === "context_length_exceeded") actions.push(button(say("newChat"), "action", newChat));
     if (actions.length) notice.append(element("div", { className: "actions" }, ...actions));

@@ -4,6 +4,7 @@
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { button } from "./dom.js";
+import { greet } from "./door.js";
 import { Follow } from "./follow.js";
 import { Models, Readiness } from "./models.js";
 import { say, translatePage } from "./strings.js";
@@ -46,7 +47,9 @@ const examples = say("examples").map((question) => button(question, "example", (
 document.getElementById("examples").append(...examples);
 
 // The daemon may be starting, or away; and a model may have been added while the page was in the background.
-const readiness = new Readiness(models);
+// Whoever is not let in is led to where they can be, unless that would lose what they have before them.
+const readiness = new Readiness(models, () => conversation.isEmpty && location.replace("claim"));
 document.addEventListener("visibilitychange", () => document.hidden || readiness.watch());
 readiness.watch();
 composer.focus();
+greet();

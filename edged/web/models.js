@@ -50,9 +50,12 @@ export class Readiness {
   #line = document.getElementById("readiness");
   #isWatching = false;
   #models;
+  #onLocked;
 
-  constructor(models) {
+  /** `onLocked()` is called where the device does not answer those who are not let in. */
+  constructor(models, onLocked) {
     this.#models = models;
+    this.#onLocked = onLocked;
   }
 
   /** Ask until the daemon is ready, keeping the line and the list of models true. */
@@ -60,13 +63,14 @@ export class Readiness {
     if (this.#isWatching) return;
     this.#isWatching = true;
     let state;
-    while ((state = await this.#ask()) !== null) {
+    while ((state = await this.#ask()) !== null && !state.isLocked) {
       this.#line.textContent = describe(state);
       this.#line.hidden = false;
       await new Promise((resolve) => setTimeout(resolve, 1000 * (state.retryAfterSeconds || RECHECK_S)));
     }
     this.#line.hidden = true;
     this.#isWatching = false;
+    if (state) this.#onLocked();
   }
 
   async #ask() {

@@ -52,12 +52,18 @@ const english = {
   empty: "The model answered nothing.",
   askAnyway: "Wait for it",
   dropped: (count) => `without the oldest ${count} messages`,
+  people: "People and keys",
+  yourself: "You and your browsers",
+  signIn: "Sign in",
+  supervised: "Supervised: the owner of this device can read what is written here.",
   droppedNow:
     "This conversation has outgrown what the model can take in at once. From here on it answers without what stands " +
     "above the line.",
   unseen: "The model no longer sees what is above",
 
   errors: {
+    unauthorized: "This browser is not signed in, or no longer.",
+    claim_required: "Nobody owns this device yet.",
     network: "The device does not answer. Is it switched on, and are you in its network?",
     interrupted: "The connection broke before the answer was complete.",
     queue_full: ({ seconds }) => `As many are waiting as can wait. There will be room ${soon(seconds)}.`,
@@ -86,7 +92,7 @@ const english = {
   },
 };
 
-function soon(seconds) {
+export function soon(seconds) {
   if (seconds < 1) return "soon";
   return seconds < 100 ? `in about ${seconds} s` : `in about ${Math.round(seconds / 60)} minutes`;
 }
@@ -143,10 +149,16 @@ const chinese = {
   empty: "模型没有给出内容。",
   askAnyway: "继续等",
   dropped: (count) => `未含最早的 ${count} 条消息`,
+  people: "成员与密钥",
+  yourself: "你和你的浏览器",
+  signIn: "登录",
+  supervised: "此设备受监督：主人可以看到这里写的内容。",
   droppedNow: "对话已经超出模型一次能读的长度。从这里起，它看不到横线以上的内容。",
   unseen: "模型已看不到以上内容",
 
   errors: {
+    unauthorized: "这个浏览器没有登录，或者登录已失效。",
+    claim_required: "这台设备还没有主人。",
     network: "设备没有回应。它开着吗？你和它在同一个网络里吗？",
     interrupted: "回答还没完，连接就断了。",
     queue_full: ({ seconds }) => `排队的人满了，${later(seconds)}会有空位。`,
@@ -175,13 +187,18 @@ const chinese = {
   },
 };
 
-function later(seconds) {
+export function later(seconds) {
   if (seconds < 1) return "稍后";
   return seconds < 100 ? `大约 ${seconds} 秒后` : `大约 ${Math.round(seconds / 60)} 分钟后`;
 }
 
 export const language = navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
 const words = language === "zh" ? chinese : english;
+
+/** Take in the words of a further page, which brings them along. */
+export function learn(languages) {
+  Object.assign(words, languages[language]);
+}
 
 /** The words for `key`; where they have a gap, `value` fills it. */
 export function say(key, value) {

@@ -1,4 +1,4 @@
-// The daemon's HTTP interface as the page sees it: models, readiness, and one streamed chat.
+// The daemon's HTTP interface as the page sees it: who asks, models, readiness, and one streamed chat.
 // Every failure leaves here as a ChatError; nothing here touches the document.
 
 /**
@@ -10,10 +10,22 @@ export class ChatError extends Error {
     super(message, { cause });
     Object.assign(this, { code, retryAfterSeconds, isRetryable, promptTokens, contextTokens });
   }
+
+  /** Whether the way on is to be let in, at `claim`. */
+  get isLocked() {
+    return this.code === "unauthorized" || this.code === "claim_required";
+  }
 }
 
 // An hour, the longest that the daemon takes: who says "ask anyway" wants to wait.
 const LONGEST_WAIT_MS = 3_600_000;
+
+/** Whose device this is and who asks: {name, claimed, lan_chat, supervised, you, may, transport, …}. */
+export async function whoAsks() {
+  const response = await request("edged/v1/claim", { cache: "no-store" });
+  if (!response.ok) throw await refusal(response);
+  return response.json();
+}
 
 /** The names of the models that can be talked to. */
 export async function listModels() {
@@ -26,8 +38,8 @@ export async function listModels() {
 /** null when a question sent now would be answered, else what the daemon says about its loading. */
 export async function readiness() {
   const response = await request("readyz", { cache: "no-store" });
+  const body = await response.json().catch(() => ({})); // read also if it says nothing: else the connection stays taken
   if (response.ok) return null;
-  const body = await response.json().catch(() => ({}));
   const code = body.error?.code ?? body.code ?? "model_loading";
   const { progress = null, eta_s: etaSeconds = null } = { ...body, ...body.error };
   return { code, progress, etaSeconds, retryAfterSeconds: retryAfter(response) };
@@ -77,7 +89,8 @@ export async function* chat({ model, messages, signal, isPatient = false }) {
   yield { ...end, dropped };
 }
 
-async function request(path, options) {
+/** An answer of the daemon, whatever its status. */
+export async function request(path, options) {
   try {
     return await fetch(path, options);
   } catch (problem) {
@@ -85,7 +98,8 @@ async function request(path, options) {
   }
 }
 
-async function refusal(response) {
+/** What an answer that is none says. */
+export async function refusal(response) {
   const body = await response.json().catch(() => ({}));
   const isRetryable = response.status === 429 || response.status >= 500;
   const error = { message: `HTTP ${response.status}`, retry_after_s: retryAfter(response), ...body.error };

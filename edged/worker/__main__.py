@@ -17,7 +17,7 @@ from edged.wire import (
     Pooling,
 )
 from edged.worker.background import Background
-from edged.worker.bindings import EngineError, buffers, is_starvation
+from edged.worker.bindings import EngineError, buffers, has_starved
 from edged.worker.build import build_of
 from edged.worker.confine import confine, limit_files
 from edged.worker.context import Context
@@ -139,7 +139,7 @@ def main() -> int:
         try:
             serve = prepare(pipe, wanted)
         except EngineError as error:
-            pipe.send(LoadFailed(str(error), is_starvation(str(error))))
+            pipe.send(LoadFailed(str(error), has_starved()))
             return 1
         except MemoryError:
             pipe.send(LoadFailed("no memory was left to load it", is_starved=True))

@@ -27,9 +27,10 @@ _CONTINUED_LEVEL = 5  # GGML_LOG_LEVEL_CONT
 _NO_REASON = b"failed to load model"
 
 
-# How llama.cpp and ggml say that they found no memory (`alloc_buffer` in ggml/src/ggml-backend.cpp and in ggml-cuda.cu,
-# `load_tensors` in src/llama-model.cpp, src/llama-kv-cache.cpp), and how a context that could not be made ends here.
-_STARVED = re.compile(r"allocate|out of memory|bad_alloc|no context of")
+# How llama.cpp and ggml say that they found no memory: ggml/src/ggml-backend.cpp, ggml-alloc.c and ggml.c,
+# `load_tensors` in src/llama-model.cpp, src/llama-kv-cache.cpp, src/llama-memory-recurrent.cpp; `cudaMalloc failed` in
+# ggml-cuda.cu. What follows may be another sentence ("failed to reserve initial output buffer"), so each is looked at.
+_STARVED = re.compile(rb"(?:failed|unable) to allocate|cudaMalloc failed|out of memory|bad_alloc")
 
 
 class EngineError(Exception):
@@ -63,13 +64,15 @@ class Buffer:
 
 
 class _ErrorLog:
-    """llama.cpp's log, reduced to its last errors, and to what it allocated and put on a GPU: it has no call for that.
+    """llama.cpp's log, reduced to its last error, whether any was for want of memory, and what it allocated and put on
+    a GPU: it has no call for that.
 
     Everything else it says is of no use to an owner.
     """
 
     def __init__(self) -> None:
         self.last = ""
+        self.has_starved = False
         self.offloaded_layers = 0
         self.buffers: list[Buffer] = []
         self._is_error = False
@@ -84,6 +87,7 @@ class _ErrorLog:
             place, purpose, mebibytes = found[1].decode(), found[2].decode(), float(found[3])
             self.buffers.append(Buffer(place, purpose, int(mebibytes * 2**20)))
         if self._is_error:
+            self.has_starved = self.has_starved or _STARVED.search(text) is not None
             line = text.decode(errors="replace")
             if not (self.last and _NO_REASON in text):
                 self.last = line.strip() or self.last
@@ -107,12 +111,13 @@ def listen() -> None:
 
 def forget_errors() -> None:
     """What it complained of so far is of no interest any more."""
-    _error_log().last = ""
+    log = _error_log()
+    log.last, log.has_starved = "", False
 
 
-def is_starvation(complaint: str) -> bool:
-    """Whether that is what llama.cpp says where it finds no memory."""
-    return _STARVED.search(complaint) is not None
+def has_starved() -> bool:
+    """Whether it has complained of finding no memory since then."""
+    return _error_log().has_starved
 
 
 def last_error(otherwise: str) -> str:

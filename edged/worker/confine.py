@@ -7,17 +7,21 @@ import resource
 import signal
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
 
 
 def confine(*, extra_memory_bytes: int | None = None) -> None:
-    """Leave no core dump and no orphan; with `extra_memory_bytes`, grow by that much and no further.
+    """Leave no core dump and no orphan, and be read by nobody; with `extra_memory_bytes`, grow by so much at most.
 
     The socketpair is the usual leash. The parent-death signal is for a child that is stopped or inside a long decode
-    when the daemon dies: it could not read the end-of-file.
+    when the daemon dies: it could not read the end-of-file. Conversations are in here, so nobody gets to see this
+    memory: not a file, not the program that a kernel pipes core dumps into whatever their limit (core(5)), and not
+    another model's process, which runs as the same user.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(0))
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # A terminal's Ctrl-C reaches the whole process group, and systemd's stop the whole cgroup, while running answers
     # are still drained: when a child ends is the daemon's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

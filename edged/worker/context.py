@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edged.cells import BATCH_TOKENS, outputs_of, slots_of
 from edged.wire import KvType
-from edged.worker.bindings import EngineError, last_error, lib
+from edged.worker.bindings import EngineError, forget_errors, last_error, lib
 from edged.worker.engine import DecodeFailed, MemoryFull, Row
 from edged.worker.model import Model
 
@@ -61,6 +61,7 @@ class Context:
         params.kv_unified = True
         params.swa_full = False
         params.no_perf = True
+        forget_errors()
         for params.type_k in cell_types:
             params.type_v = params.type_k
             if context := lib.llama_init_from_model(self.model.handle, params):

@@ -50,6 +50,7 @@ def install(root: Path, purpose: str) -> None:
     virtual_environment.pip_install(venv, "--no-deps", "--no-index", "--no-build-isolation", "-e", str(root))
     if purpose == "test":
         install_browser()
+        install_openssl()
         install_node_packages(venv, root / "tests/end_to_end/node")
 
 
@@ -61,6 +62,12 @@ def install_browser() -> None:
         engine.install_system_packages("chromium", "chromium-driver")
     except SetupError as refusal:
         print(f"edged: the tests of the page will be skipped. {refusal}", flush=True)
+
+
+def install_openssl() -> None:
+    """The command that judges certificates in the tests as clients judge them. Raises `SetupError`."""
+    if shutil.which("openssl") is None:
+        engine.install_system_packages("openssl")
 
 
 def install_node_packages(venv: Path, folder: Path) -> None:

@@ -14,33 +14,31 @@ from edged.host import bandwidth
 
 def test_memory_is_measured_once_per_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bandwidth, "copy_bytes_per_s", lambda: 5e9)
-    file = tmp_path / "cache" / "memory.json"
-    first = measured(file)
+    cache = tmp_path / "cache"
+    first = measured(cache)
     monkeypatch.setattr(bandwidth, "copy_bytes_per_s", lambda: 1.0)
 
-    assert measured(file) == known(file) == first
+    assert measured(cache) == known(cache) == first
     monkeypatch.setattr("edged.host.hardware.identity", lambda: "another board")
-    assert known(file) is None
-    assert measured(file).copy_bytes_per_s == 1.0
+    assert known(cache) is None
+    assert measured(cache).copy_bytes_per_s == 1.0
 
 
 def test_a_bench_of_a_model_that_fills_no_cache_is_no_measure(tmp_path: Path) -> None:
-    file = tmp_path / "memory.json"
-    remember(file, 5e9, 0.8, "tiny", 2**20)
-    assert known(file) is None
-    remember(file, 5e9, 0.8, "large", 2**30)
+    remember(tmp_path, 5e9, 0.8, "tiny", 2**20)
+    assert known(tmp_path) is None
+    remember(tmp_path, 5e9, 0.8, "large", 2**30)
 
-    found = known(file)
+    found = known(tmp_path)
     assert found is not None
     assert (found.share, found.model) == (0.8, "large")
     assert device(tmp_path, found, 0, 0, None).share_source == "measured with large"
 
 
 def test_a_file_that_is_none_is_as_good_as_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "memory.json"
     for text in ("", "[]", '{"machine": "x", "copy_bytes_per_s": "much", "share": null, "model": ""}'):
-        file.write_text(text)
-        assert known(file) is None
+        (tmp_path / "bandwidth.json").write_text(text)
+        assert known(tmp_path) is None
 
 
 def test_what_residents_take_and_what_must_stay_free_is_counted(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from edged.api import body
+from edged.api.intake import BODIES, Bodies
+from edged.api.patience import Deadlines
 from edged.errors import EdgedError, InvalidRequest, UnsupportedMediaType, UnsupportedParameter
 
 
@@ -129,6 +131,7 @@ async def answer(data: bytes, path: str = "/", **headers: str) -> tuple[int, str
             return web.Response(status=400, text=f"{type(error).__name__}: {error}")
 
     app = web.Application()
+    app[BODIES] = Bodies(2**20, Deadlines())
     app.router.add_post(path, handle)
     async with TestClient(TestServer(app)) as client:
         response = await client.post(path, data=data, headers=headers)

@@ -19,18 +19,17 @@ from edged.api.ollama_models import (
     REFUSED,
     CopyBody,
     DeleteBody,
-    PullBody,
     Running,
     ShowBody,
     digest_of,
     ps_body,
-    pulled_body,
     rfc3339,
     show_body,
     tagged,
     tags_body,
     version_body,
 )
+from edged.api.ollama_pull import PullBody, pulled_body
 from edged.chat import Caller, EmbedRequest, ModelCard
 from edged.completion import Admission, Embeddings
 from edged.errors import InvalidRequest, ModelNotFound, PayloadTooLarge, RequestError, UnsupportedParameter

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +28,8 @@ from edged.chat import Caller, ChatRequest, TokenizeRequest
 from edged.completion import CallDelta, Delta, Finish, TextTokens, Thought, TokenLogprob
 from edged.local.backend import Local
 from edged.observe import Observed
+from edged.tls.context import Facts, Trusted
+from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
 from tests.fakes import Script, ScriptedBackend
 
@@ -35,6 +38,7 @@ CHECKS = (
     "response_schema_conformance"
 )
 SAID = (Delta(0, "Hello", logprobs=(TokenLogprob(b"Hello", -0.1),)), Delta(0, " you"), Finish(0, "stop", 3))
+CERTIFIED = Facts(("box",), datetime(2027, 1, 1), Trusted("-----BEGIN", "AB:CD", datetime(2036, 1, 1)))
 CALLED = (Thought(0, "Hm."), CallDelta(0, 0, "call_1", "look", "{}"), Finish(0, "tool_calls", 3))
 
 
@@ -63,19 +67,20 @@ def exposed(folder: Path, *steps: Any) -> Exposed:
     made = exposed_without_sockets(folder)
     made.backend = Observed(ScriptedBackend(Script(steps or SAID)), made.journal)
     made.local = Reader(made.pool, made.store, made.config.limits)
+    made.addresses, made.certified = ("http://127.0.0.1:80",), lambda: CERTIFIED
     return made
 
 
 @asynccontextmanager
-async def served(folder: Path, *steps: Any) -> AsyncIterator[str]:
-    """The address of all routes on a socket."""
+async def served(folder: Path, *steps: Any) -> AsyncIterator[tuple[str, dict[str, str]]]:
+    """The address of all routes on a socket, and the headers of who may ask them."""
     made = exposed(folder, *steps)
     async with (
         made.pulls,
         made.scrubbing,
         listening.serving(build_app(made), "127.0.0.1", 0, folder / "sock") as addresses,
     ):
-        yield addresses[0]
+        yield addresses[0], owners_headers(made.access)
 
 
 @pytest.fixture
@@ -213,7 +218,7 @@ async def test_real_answers_have_their_shapes(steps: tuple[Any, ...], tmp_path: 
     described = openapi.document(routes(exposed(tmp_path)))
     for name in ("small", "small-too"):
         (tmp_path / f"{name}.gguf").touch()  # what the examples copy and delete
-    async with served(tmp_path, *steps) as address, aiohttp.ClientSession(address) as client:
+    async with served(tmp_path, *steps) as (address, key), aiohttp.ClientSession(address, headers=key) as client:
         for path, methods in described["paths"].items():
             for method, operation in methods.items():
                 if path in ("/v1/stream", "/edged/v1/requests/{id}", *UNDER_WAY):
@@ -255,8 +260,11 @@ def resolved(told: Any, document: dict[str, Any]) -> Any:
     return document["components"][room][name]
 
 
-# What is there only once it was begun; `test_pulls.py` and `test_uploads.py` begin it.
-UNDER_WAY = ("/edged/v1/pulls/{id}", "/edged/v1/imports/{id}")
+# What is there only once it was begun; `test_pulls.py`, `test_uploads.py` and `test_people.py` begin it.
+UNDER_WAY = (
+    "/edged/v1/pulls/{id}", "/edged/v1/imports/{id}", "/edged/v1/users/{id}", "/edged/v1/sessions/{id}",
+    "/edged/v1/keys/{id}", "/edged/v1/claim", "/edged/v1/claim/requests/{id}", "/edged/v1/claim/requests/answers",
+)  # fmt: skip
 # Where a body is the same as elsewhere, its every corner has been tried there.
 SAME_BODIES = "^/openai/|^/apply-template|/count_tokens$"
 # Where it is right to answer with a status above 500: the disk has no room for the sizes that come to mind.
@@ -277,9 +285,10 @@ NEEDS_A_HUB = "^/api/pull"
 async def test_whatever_is_asked_the_answer_is_one_that_was_described(
     phases: str, choice: str, paths: str, checks: str, tmp_path: Path
 ) -> None:
-    async with served(tmp_path) as address:
+    async with served(tmp_path) as (address, key):
+        owners = f"Authorization: {key['Authorization']}"
         asking = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("schemathesis")), "run", f"{address}/openapi.json",
+            str(Path(sys.executable).with_name("schemathesis")), "run", f"{address}/openapi.json", "-H", owners,
             "--checks", checks, "--phases", phases, choice, paths, "--max-examples", "5",
             "--generation-deterministic", "--suppress-health-check", "all", "--continue-on-failure", "--no-shrink",
             "--no-color", "--warnings", "off",
@@ -291,7 +300,7 @@ async def test_whatever_is_asked_the_answer_is_one_that_was_described(
 
 
 async def test_the_document_and_its_page_are_served(tmp_path: Path) -> None:
-    async with served(tmp_path) as address, aiohttp.ClientSession(address) as client:
+    async with served(tmp_path) as (address, key), aiohttp.ClientSession(address, headers=key) as client:
         async with client.get("/openapi.json") as response:
             assert await response.json() == openapi.document(routes(exposed(tmp_path)))
             tag = response.headers["ETag"]

@@ -6,25 +6,27 @@ import gzip
 import re
 from pathlib import Path
 
+import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from edged.api import page
 
 ASSETS = page.assets()
+PAGES = ("/", "/claim", "/people")
 
 
-def test_the_page_itself_is_at_the_root_only() -> None:
-    assert ASSETS["/"].content_type == "text/html"
-    assert "/index.html" not in ASSETS
+def test_a_page_is_at_one_address_only() -> None:
+    assert {path for path, asset in ASSETS.items() if asset.content_type == "text/html"} == set(PAGES)
+    assert not [path for path in ASSETS if path.endswith(".html")]
 
 
 def test_only_what_a_browser_needs_is_served() -> None:
-    assert {path.rsplit(".", 1)[-1] for path in ASSETS if path != "/"} <= {"js", "css", "svg"}
+    assert {path.rsplit(".", 1)[-1] for path in ASSETS if path not in PAGES} <= {"js", "css", "svg"}
     assert not [path for path in ASSETS if "LICENSE" in path]
 
 
-def test_everything_that_the_page_refers_to_is_served() -> None:
-    html = ASSETS["/"].body.decode()
+def test_everything_that_the_pages_refer_to_is_served() -> None:
+    html = "".join(ASSETS[path].body.decode() for path in PAGES)
     referred = re.findall(r"""(?:src|href)=["']([^"']+)["']""", html)
     for path, asset in ASSETS.items():
         if path.endswith(".js") and "/vendor/" not in path:
@@ -39,8 +41,9 @@ def test_everything_that_the_page_refers_to_is_served() -> None:
             assert "/" + target.lstrip("./") in ASSETS, target
 
 
-def test_nothing_is_loaded_from_anywhere_else() -> None:
-    html = ASSETS["/"].body.decode()
+@pytest.mark.parametrize("path", PAGES)
+def test_nothing_is_loaded_from_anywhere_else(path: str) -> None:
+    html = ASSETS[path].body.decode()
 
     assert not re.search(r"""(?:src|href)=["']\s*(?:https?:)?//""", html)
     assert "<script>" not in html

@@ -23,8 +23,10 @@ from edged.api.exposed import Exposed
 from edged.api.server import build_app
 from edged.catalogue import reference_of
 from edged.config import Downloads
+from edged.pull.finder import Hubs
 from edged.pull.pace import Patience
 from edged.pull.queue import Pulls
+from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
 from tests.hub import Fault, Hub, model, running
 
@@ -65,23 +67,24 @@ class Device:
 
 
 @asynccontextmanager
-async def device(tmp_path: Path, **downloads: Any) -> AsyncIterator[Device]:
+async def device(tmp_path: Path, *, has_modelscope: bool = False, **downloads: Any) -> AsyncIterator[Device]:
     exposed = exposed_without_sockets(tmp_path)
     await asyncio.to_thread(exposed.store.ready)
     async with running() as hub:
         hub.repositories[REPOSITORY] = {"Small-Q4_0.gguf": model()}
         settings = Downloads(
-            huggingface=hub.hub_url, modelscope="", ollama=hub.hub_url, reserve_bytes=0,
-            hosts=(urlsplit(hub.files_url).netloc,), **downloads,
+            huggingface=hub.hub_url, modelscope=hub.hub_url if has_modelscope else "", ollama=hub.hub_url,
+            reserve_bytes=0, hosts=(urlsplit(hub.files_url).netloc,), **downloads,
         )  # fmt: skip
-        exposed.pulls = Pulls(exposed.store, settings, exposed.journal.tell, reference_of, environ={}, patience=SHORT)
-        asking = partial(asks.asking, settings, {})
+        hubs = Hubs.of(settings, {})
+        exposed.pulls = Pulls(exposed.store, settings, hubs, exposed.journal.tell, reference_of, patience=SHORT)
+        asking = partial(asks.asking, settings, hubs)
         exposed.adviser = Adviser(tmp_path / "cache", exposed.store.folder, 0, asking)
         async with (
             asyncio.timeout(MOST_S),
             exposed.pulls,
             listening.serving(build_app(exposed), "127.0.0.1", 0, tmp_path / "sock") as addresses,
-            aiohttp.ClientSession(addresses[0]) as client,
+            aiohttp.ClientSession(addresses[0], headers=owners_headers(exposed.access)) as client,
         ):
             yield Device(hub, exposed, client)
 
@@ -245,3 +248,16 @@ async def test_the_catalogue_is_judged_and_what_the_hub_has_is_remembered(tmp_pa
         assert body["best"]["chat"] == entry.name
         box.hub.is_down = True
         assert (await box.get("/edged/v1/catalogue"))[1]["best"]["chat"] == entry.name
+
+
+async def test_what_came_from_the_other_hub_is_told_as_installed(tmp_path: Path) -> None:
+    entry = catalogue.entries()[0]
+    async with device(tmp_path, has_modelscope=True) as box:
+        box.hub.repositories[entry.repository] = {f"x-{entry.quantisation}.gguf": model()}
+        box.hub.is_down = True
+        assert (await box.ollama(entry.name))[-1] == {"status": "success"}
+
+        (here,) = await asyncio.to_thread(box.exposed.store.records)
+        assert here.source.startswith("modelscope.cn/")
+        judged = {one["name"]: one for one in (await box.get("/edged/v1/catalogue"))[1]["models"]}
+        assert judged[entry.name]["installed"]

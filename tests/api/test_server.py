@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import io
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from edged.api import listening
 from edged.api import stream as streaming
 from edged.api.errors import headers_of, openai_body, status_of
 from edged.api.exposed import Exposed
+from edged.api.patience import Deadlines
 from edged.api.server import build_app, routes
 from edged.completion import Delta, Finish
 from edged.config import Config, Engine, Http, Limits
@@ -31,7 +33,7 @@ from edged.metrics import Metrics
 from edged.observe import Journal, Observed
 from edged.routing import Router
 from edged.store import Store
-from tests.api.shelves import shelves
+from tests.api.shelves import owners_headers, shelves
 from tests.fakes import Script, ScriptedBackend
 
 CHAT = "/v1/chat/completions"
@@ -68,10 +70,18 @@ class Box:
 
 
 @asynccontextmanager
-async def serving(tmp_path: Path, *steps: Any, hold_status_s: float = 60.0, **script: Any) -> AsyncIterator[Box]:
+async def serving(
+    tmp_path: Path,
+    *steps: Any,
+    hold_status_s: float = 60.0,
+    deadlines: Deadlines | None = None,
+    http: dict[str, Any] | None = None,
+    **script: Any,
+) -> AsyncIterator[Box]:
     backend = ScriptedBackend(Script(steps or WORDS, **script))
+    settings = {"hold_status_s": hold_status_s, "allowed_hosts": ("box.lan",), "body_bytes": 2**20, **(http or {})}
     config = Config(
-        http=Http(hold_status_s=hold_status_s, allowed_hosts=("box.lan",), body_bytes=2**20),
+        http=Http.model_validate(settings),
         engine=Engine(sequences=4),
         limits=Limits(text_bytes=2**16),
     )
@@ -84,10 +94,13 @@ async def serving(tmp_path: Path, *steps: Any, hold_status_s: float = 60.0, **sc
         config, Observed(backend, journal), router, local, pool, store, journal, metrics,
         *shelves(store, journal), lambda: "guide", 0.0,
     )  # fmt: skip
-    box = Box(backend, journal, exposed, build_app(exposed))
+    box = Box(backend, journal, exposed, build_app(exposed, deadlines))
     async with listening.serving(box.app, "127.0.0.1", 0, tmp_path / "sock") as addresses:
         box.port = int(addresses[0].rsplit(":", 1)[1])
-        async with asyncio.timeout(MOST_S), aiohttp.ClientSession(f"http://127.0.0.1:{box.port}") as box.client:
+        async with (
+            asyncio.timeout(MOST_S),
+            aiohttp.ClientSession(f"http://127.0.0.1:{box.port}", headers=owners_headers(exposed.access)) as box.client,
+        ):
             yield box
 
 
@@ -127,6 +140,38 @@ async def test_a_streamed_answer(tmp_path: Path) -> None:
         await box.backend.closed.wait()
 
 
+async def test_a_browsers_new_secret_comes_with_an_answer_that_can_bring_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path) as box:
+        access = box.exposed.access
+        _user, issued = await access.add_user("Ada", "owner", "a laptop")
+        id, digest = issued.credential.id, issued.credential.digest
+        monkeypatch.setattr("edged.access.door._RENEW_S", 0.0)
+        cookie = {"Cookie": f"edged_session={issued.text}"}
+        async with aiohttp.ClientSession(str(box.client._base_url), headers=cookie) as browser:
+            async with browser.post(CHAT, json={**ASKED, "stream": True}) as response:
+                assert "Set-Cookie" not in response.headers
+            assert access.sessions[id].digest == digest
+            async with browser.post(CHAT, json=ASKED) as response:
+                assert "edged_session" in response.cookies
+            assert access.sessions[id].digest != digest
+
+
+async def test_a_full_disk_shuts_no_browser_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path) as box:
+        access = box.exposed.access
+        _user, issued = await access.add_user("Ada", "owner", "a laptop")
+        monkeypatch.setattr("edged.access.door._RENEW_S", 0.0)
+        access._register._database._connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)  # as if it were full
+        cookie = {"Cookie": f"edged_session={issued.text}"}
+        async with (
+            aiohttp.ClientSession(str(box.client._base_url), headers=cookie) as browser,
+            browser.post(CHAT, json=ASKED) as response,
+        ):
+            assert (response.status, "Set-Cookie" in response.headers) == (200, False)
+
+
 async def test_a_completion(tmp_path: Path) -> None:
     async with serving(tmp_path) as box, box.client.post("/v1/completions", json={"prompt": "Once"}) as response:
         assert (await response.json())["choices"][0]["text"] == "Hello you"
@@ -162,7 +207,7 @@ EVERY_ERROR = [kind for kind in vars(errors).values() if inspect.isclass(kind) a
 STATUS = {
     "invalid_request": 400, "unsupported_parameter": 400, "context_length_exceeded": 400, "capability_missing": 400,
     "grammar_invalid": 400,
-    "forbidden": 403, "cancelled": 499,
+    "unauthorized": 401, "forbidden": 403, "claim_required": 403, "cancelled": 499,
     "model_not_found": 404, "not_found": 404, "method_not_allowed": 405, "payload_too_large": 413,
     "unsupported_media_type": 415, "host_not_allowed": 421, "model_invalid": 422, "model_unsupported": 422,
     "model_quarantined": 422, "template_limit": 422,
@@ -198,7 +243,18 @@ def test_every_error_has_the_status_of_the_design(kind: type[EdgedError]) -> Non
 
 def test_retry_after_is_whole_seconds_and_never_zero() -> None:
     assert headers_of(Unavailable("x", retry_after_s=0.01)) == {"Retry-After": "1"}
-    assert headers_of(Unavailable("x", retry_after_s=2.1)) == {"Retry-After": "3"}
+    assert headers_of(Unavailable("x", retry_after_s=2.1))["Retry-After"] in ("3", "4")
+
+
+def test_who_was_refused_together_does_not_come_back_together() -> None:
+    refusals = [Unavailable("x", retry_after_s=30) for _ in range(200)]
+    told = {headers_of(refusal)["Retry-After"] for refusal in refusals}
+
+    assert len(told) > 5
+    assert {int(seconds) for seconds in told} <= set(range(30, 41))
+    for refusal in refusals:
+        body = openai_body(refusal)["error"]
+        assert str(body["retry_after_s"]) == headers_of(refusal)["Retry-After"], "header and body say the same"
 
 
 def test_an_over_long_prompt_is_told_in_llama_servers_numbers() -> None:
@@ -269,7 +325,8 @@ async def test_a_stream_that_is_held_too_long_opens_pending_and_beats(
 ) -> None:
     monkeypatch.setattr(streaming, "_HEARTBEAT_S", 0.01)
     ready = asyncio.Event()
-    steps, script = (WORDS, {"admission": ready}) if where == "admission" else ((ready, *WORDS), {})
+    script: dict[str, Any] = {"admission": ready} if where == "admission" else {}
+    steps = WORDS if script else (ready, *WORDS)
     async with (
         serving(tmp_path, *steps, hold_status_s=0.01, **script) as box,
         box.client.post(CHAT, json={**ASKED, "stream": True}) as response,
@@ -345,11 +402,15 @@ async def test_who_hangs_up_in_the_middle_of_words_frees_the_slot(tmp_path: Path
 def test_every_route_declares_a_scope(tmp_path: Path) -> None:
     box_routes = routes(exposed_without_sockets(tmp_path))
 
-    assert {route.scope for route in box_routes} == {"public", "chat", "metrics", "admin"}
+    assert {route.scope for route in box_routes} == {"shell", "public", "chat", "metrics", "owner"}
     assert len({(route.method, route.path) for route in box_routes}) == len(box_routes)
     owners = {(route.method, route.path) for route in box_routes if route.path.startswith("/edged/")}
     owners -= {("DELETE", "/edged/v1/requests/{id}")}  # whoever asked may stop it
-    assert {route.scope for route in box_routes if (route.method, route.path) in owners} == {"admin"}
+    owners -= {("GET", "/edged/v1/claim"), ("POST", "/edged/v1/claim")}  # who is nobody yet
+    owners -= {("POST", "/edged/v1/claim/requests"), ("GET", "/edged/v1/claim/requests/{id}")}
+    owners -= {("GET", "/edged/v1/trust")}  # whoever is to trust it
+    owners -= {("GET", "/edged/v1/sessions"), ("DELETE", "/edged/v1/sessions/{id}")}  # one's own
+    assert {route.scope for route in box_routes if (route.method, route.path) in owners} == {"owner"}
     assert {route.scope for route in box_routes if route.path.startswith("/v1/")} == {"chat"}
 
 
@@ -467,7 +528,7 @@ async def test_text_beyond_the_limit_is_too_large(tmp_path: Path) -> None:
 )
 async def test_only_our_names_are_answered_to(host: str, status: int, tmp_path: Path) -> None:
     async with serving(tmp_path) as box:
-        told, body = await box.raw(f"GET /edged/v1/status HTTP/1.1\n{host}")
+        told, body = await box.raw(f"GET /v1/models HTTP/1.1\n{host}")
 
         assert told == status or (host == "" and told == 400)
         assert status == 200 or body is None or body["error"]["code"] in ("host_not_allowed", "invalid_request")

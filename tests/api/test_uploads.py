@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from edged.api import listening
+from edged.api.patience import Deadlines
 from edged.api.server import build_app
+from tests.api.shelves import owners_headers
 from tests.api.test_server import exposed_without_sockets
 from tests.daemon_process import until
 from tests.hub import model, sha256
@@ -26,13 +27,13 @@ DATA = model()
 
 
 @asynccontextmanager
-async def device(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
+async def device(tmp_path: Path, deadlines: Deadlines | None = None) -> AsyncIterator[aiohttp.ClientSession]:
     exposed = exposed_without_sockets(tmp_path)
     await asyncio.to_thread(exposed.store.ready)
     async with (
         asyncio.timeout(20),
-        listening.serving(build_app(exposed), "127.0.0.1", 0, tmp_path / "sock") as addresses,
-        aiohttp.ClientSession(addresses[0]) as client,
+        listening.serving(build_app(exposed, deadlines), "127.0.0.1", 0, tmp_path / "sock") as addresses,
+        aiohttp.ClientSession(addresses[0], headers=owners_headers(exposed.access)) as client,
     ):
         yield client
 
@@ -47,6 +48,22 @@ async def send(client: aiohttp.ClientSession, id: str, data: bytes, offset: int,
     headers = {"Upload-Offset": str(offset), "Content-Type": kind}
     async with client.patch(f"{IMPORTS}/{id}", data=io.BytesIO(data), headers=headers) as response:
         return response.status, await response.json()
+
+
+async def begun(
+    client: aiohttp.ClientSession, id: str, data: bytes
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Sends `data`, which is not all that it says it will send."""
+    assert client._base_url is not None
+    reader, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
+    head = (
+        f"PATCH {IMPORTS}/{id} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BYTES}\r\n"
+        f"Authorization: {client.headers['Authorization']}\r\n"
+        f"Upload-Offset: 0\r\nContent-Length: {len(DATA)}\r\n\r\n"
+    )
+    writer.write(head.encode() + data)
+    await writer.drain()
+    return reader, writer
 
 
 def nobody_writes(part: Path) -> bool:
@@ -83,14 +100,7 @@ async def test_a_model_is_sent_in_portions_and_is_there_with_the_last(tmp_path: 
 async def test_whoever_was_cut_off_asks_how_far_it_is_and_goes_on(tmp_path: Path) -> None:
     async with device(tmp_path) as client:
         _, upload = await announce(client)
-        assert client._base_url is not None
-        _, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
-        head = (
-            f"PATCH {IMPORTS}/{upload['id']} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BYTES}\r\n"
-            f"Upload-Offset: 0\r\nContent-Length: {len(DATA)}\r\n\r\n"
-        )
-        writer.write(head.encode() + DATA[:2_000_000])
-        await writer.drain()
+        _, writer = await begun(client, upload["id"], DATA[:2_000_000])
         part = tmp_path / "partial" / f"upload-{upload['id']}.part"
         await asyncio.to_thread(until, lambda: part.stat().st_size >= 2**20, "a portion is written")
         writer.close()
@@ -122,20 +132,10 @@ async def test_who_was_cut_off_at_the_very_end_finishes_it_with_nothing_more(tmp
         assert sorted(await names(client)) == ["guide", "mine"]
 
 
-async def test_who_vanishes_without_a_word_keeps_nobody_from_going_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("edged.api.uploads._STALL_S", 0.2)
-    async with device(tmp_path) as client:
+async def test_who_vanishes_without_a_word_keeps_nobody_from_going_on(tmp_path: Path) -> None:
+    async with device(tmp_path, Deadlines(body_grace_s=0.2, body_silence_s=0.2)) as client:
         _, upload = await announce(client)
-        assert client._base_url is not None
-        reader, writer = await asyncio.open_connection(client._base_url.host, client._base_url.port)
-        head = (
-            f"PATCH {IMPORTS}/{upload['id']} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BYTES}\r\n"
-            f"Upload-Offset: 0\r\nContent-Length: {len(DATA)}\r\n\r\n"
-        )
-        writer.write(head.encode() + DATA[:100_000])
-        await writer.drain()
+        reader, writer = await begun(client, upload["id"], DATA[:100_000])
         assert b"200 OK" not in await reader.readline()
 
         assert (await announce(client))[1]["offset"] == 100_000

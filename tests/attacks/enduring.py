@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from tests.asking import CHAT, Reply, chunks, client_of, post
-from tests.daemon_process import DaemonProcess, until
+from tests.daemon_process import DaemonProcess, descriptors, until
 
 # What the promise allows is 2 s, and 5 s for a slow grammar; the rest is for machines that are busy with other things.
 PROMPTLY_S = 15.0
@@ -66,7 +66,7 @@ def footprint(pid: int) -> Footprint:
     """What the process `pid` holds now."""
     process = psutil.Process(pid)
     with process.oneshot():
-        return Footprint(process.memory_info().rss, process.num_threads(), process.num_fds())
+        return Footprint(process.memory_info().rss, process.num_threads(), descriptors(pid))
 
 
 @contextmanager

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edged import control
 from edged.__main__ import main
+from tests.commands.cut_short import answer, saying, stream
 
-PULL = {"id": "a", "name": "tiny", "reference": "tiny", "state": "queued", "done_bytes": 0, "total_bytes": None}
+PULL: dict[str, Any] = {
+    "id": "a", "name": "tiny", "reference": "tiny", "state": "queued", "done_bytes": 0, "total_bytes": None,
+    "reason": "", "verified": True,
+}  # fmt: skip
+DONE = PULL | {"state": "done", "done_bytes": 8, "total_bytes": 8}
+STREAM = stream([PULL, PULL | {"state": "fetching"}, DONE])
+LAST = STREAM.rindex(b"data: ")
 
 
-@pytest.mark.parametrize("is_broken", [False, True])
-def test_a_daemon_that_stops_meanwhile_has_not_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_broken: bool
+def test_a_daemon_that_stops_at_any_byte_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def follow(*_: Any) -> Iterator[dict[str, Any]]:
-        yield PULL | {"state": "fetching"}
-        if is_broken:
-            raise control.NotRunning("Nobody is there.")
-
-    monkeypatch.setattr(control, "ask", lambda *_: PULL)
-    monkeypatch.setattr(control, "follow", follow)
-
-    assert main(["pull", "tiny", "--state-dir", str(tmp_path)]) == 1
-    assert "The daemon stopped; tiny goes on when it starts again: edged pull" in capsys.readouterr().err
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    for cut_at in (*range(0, LAST, 7), LAST, len(STREAM) - 10, len(STREAM)):
+        with saying(tmp_path / "edged.sock", answer(PULL), STREAM[:cut_at]):
+            ended = main(["pull", "tiny", "--state-dir", str(tmp_path)])
+        told = capsys.readouterr()
+        if cut_at == len(STREAM):
+            assert (ended, told.err) == (0, "")
+            assert "tiny is installed: 8 B, checksum verified." in told.out
+        else:
+            assert ended == 1, cut_at
+            assert "The daemon stopped; tiny goes on when it starts again: edged pull" in told.err, cut_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from edged.advice.adviser import body
 from edged.advice.choice import Device, Found, guessed_bytes, judge
 from edged.catalogue import entries
 from edged.commands.scrub import is_well
-from edged.commands.tables import Recommended, pulls, scrubbed
+from edged.commands.tables import Recommended, installed, installed_body, pulls, scrubbed
+from edged.store import ModelFile
 
 BOARD = Device(int(7.2 * 2**30), 40 * 2**30, 11e9, line_bytes_per_s=6e6)
 ALL = {entry.reference: Found(guessed_bytes(entry), "2026-11-20") for entry in entries()}
@@ -67,6 +69,7 @@ def test_downloads_are_listed_with_what_strangers_say_of_them() -> None:
         "reason": "", "message": "[/INST] is no model.",
     }  # fmt: skip
     assert "failed: [/INST] is no model." in shown(pulls({"pulls": [pull]}), 80)
+    assert "\x1b" not in shown(pulls({"pulls": [pull | {"message": "\x1b[2J"}]}), 80)
     going = pull | {"state": "fetching", "total_bytes": 200_000_000, "done_bytes": 50_000_000}
     assert "fetching, 25% of 200 MB" in shown(pulls({"pulls": [going]}), 80)
     assert "Nothing is being fetched" in shown(pulls({"pulls": []}), 80)
@@ -90,3 +93,13 @@ def test_a_check_is_well_only_where_all_of_it_was_done(states: tuple[str, ...], 
     body = {"failed": failed, "models": [{"name": "a", "state": state, "message": ""} for state in states]}
     assert is_well(body) is expected
     assert failed in shown(scrubbed(body), 80)
+
+
+def test_why_a_model_cannot_be_loaded_is_shown_as_it_is() -> None:
+    bent = ModelFile("bent", Path("/bent.gguf"), 5, 0, None, problem="the entry '[/INST]' is of kind 99.")
+    text = shown(installed([bent], "guide"), 200)
+
+    assert "unreadable" in text
+    assert "the entry '[/INST]' is of kind 99." in text
+    assert installed_body(bent, "guide")["problem"] == bent.problem
+    assert installed_body(ModelFile("m", Path("/m.gguf"), 5, 0), "m")["problem"] is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import json
 import os
@@ -11,7 +10,6 @@ import struct
 import subprocess
 import sys
 import termios
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from edged import catalogue
 from tests import daemon_process
 from tests.daemon_process import PATIENCE_S, ROOT, DaemonProcess, bare_environment, until
 from tests.end_to_end.test_cli import edged
-from tests.hub import Fault, Hub, running
+from tests.hub import Fault, Hub, beside
 
 ENTRY = catalogue.entries()[0]
 OTHER = "hf.co/someone/Other-GGUF:Q4_0"
@@ -35,26 +33,10 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 @pytest.fixture(scope="module")
 def hub(tiny: Path) -> Iterator[Hub]:
     """A hub in a thread of its own, with a model of the catalogue and another one."""
-    loop, leave = asyncio.new_event_loop(), asyncio.Event()
-    opened: list[Hub] = []
-    is_open = threading.Event()
-
-    async def live() -> None:
-        async with running() as hub:
-            opened.append(hub)
-            is_open.set()
-            await leave.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(live(),))
-    thread.start()
-    assert is_open.wait(PATIENCE_S)
-    (hub,) = opened
-    hub.repositories[ENTRY.repository] = {f"x-{ENTRY.quantisation}.gguf": tiny.read_bytes()}
-    hub.repositories["someone/Other-GGUF"] = {"other-Q4_0.gguf": tiny.read_bytes() + bytes(8)}
-    yield hub
-    loop.call_soon_threadsafe(leave.set)
-    thread.join()
-    loop.close()
+    with beside() as hub:
+        hub.repositories[ENTRY.repository] = {f"x-{ENTRY.quantisation}.gguf": tiny.read_bytes()}
+        hub.repositories["someone/Other-GGUF"] = {"other-Q4_0.gguf": tiny.read_bytes() + bytes(8)}
+        yield hub
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +128,8 @@ def test_from_the_catalogue_to_an_answer_and_back_to_nothing(device: DaemonProce
     assert judged[ENTRY.name]["installed"]
     assert judged[ENTRY.name]["size_bytes"] == tiny.stat().st_size
     assert advice["best"]["chat"] == ENTRY.name
+    # What loads took and what was measured for the advice are remembered beside each other.
+    assert "will be written anew" not in device.log()
 
     scrubbed = edged("scrub", *of(device))
     assert (scrubbed.returncode, scrubbed.stdout.count("good")) == (0, 1), scrubbed.stderr
@@ -156,11 +140,17 @@ def test_from_the_catalogue_to_an_answer_and_back_to_nothing(device: DaemonProce
     assert (again.returncode, "no model named" in again.stderr) == (1, True)
 
 
+def owners_client(device: DaemonProcess) -> ollama.Client:
+    """A client with a key that may fetch and delete."""
+    headers = {"Authorization": f"Bearer {device.owners_key()}"}
+    return ollama.Client(host=device.url, timeout=PATIENCE_S, headers=headers)
+
+
 def test_ollamas_client_pulls_with_a_bar_and_chats_under_the_name_that_it_asked_for(
     hub: Hub, device: DaemonProcess
 ) -> None:
     hub.faults = [Fault(bytes_per_s=2_000_000)]
-    with closing(ollama.Client(host=device.url, timeout=PATIENCE_S)) as client:
+    with closing(owners_client(device)) as client:
         told = list(client.pull(ENTRY.name, stream=True))
         assert told[0].status == "pulling manifest"
         assert told[-1].status == "success"

@@ -26,6 +26,14 @@ def client(all_kinds: DaemonProcess) -> Iterator[Client]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def owners(all_kinds: DaemonProcess) -> Iterator[Client]:
+    """A client with a key that may change what is on the device."""
+    headers = {"Authorization": f"Bearer {all_kinds.owners_key()}"}
+    with closing(Client(host=all_kinds.url, timeout=PATIENCE_S, headers=headers)) as found:
+        yield found
+
+
 @pytest.fixture
 async def waiting(all_kinds: DaemonProcess) -> AsyncIterator[AsyncClient]:
     """The asynchronous client."""
@@ -209,13 +217,13 @@ def test_a_model_comes_into_memory_and_leaves_it_when_it_is_told_to(client: Clie
     assert "thinker:latest" in names(client)
 
 
-def test_a_model_that_is_there_is_pulled_copied_and_deleted(client: Client) -> None:
-    assert client.pull("tiny").status == "success"
-    assert [piece.status for piece in client.pull("tiny", stream=True)][-1] == "success"
-    assert client.copy("caller", "other").status == "success"
-    assert "other:latest" in {model.model for model in client.list().models}
-    assert client.delete("other").status == "success"
-    assert "other:latest" not in {model.model for model in client.list().models}
+def test_a_model_that_is_there_is_pulled_copied_and_deleted(owners: Client) -> None:
+    assert owners.pull("tiny").status == "success"
+    assert [piece.status for piece in owners.pull("tiny", stream=True)][-1] == "success"
+    assert owners.copy("caller", "other").status == "success"
+    assert "other:latest" in {model.model for model in owners.list().models}
+    assert owners.delete("other").status == "success"
+    assert "other:latest" not in {model.model for model in owners.list().models}
 
 
 REFUSALS: dict[str, tuple[Any, int]] = {
@@ -233,10 +241,10 @@ REFUSALS: dict[str, tuple[Any, int]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_refusal_says_why(client: Client, name: str) -> None:
+def test_a_refusal_says_why(owners: Client, name: str) -> None:
     ask, status = REFUSALS[name]
     with pytest.raises(ResponseError) as refused:
-        ask(client)
+        ask(owners)
 
     assert refused.value.status_code == status
     assert len(refused.value.error) > 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Iterator
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ import pytest
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
+from tests.daemon_process import DaemonProcess
 from tests.end_to_end.browser import Page, chromium, requested_urls, set_language, set_offline, set_phone
 from tests.end_to_end.hostile_markdown import HARMLESS_ATTRIBUTES, HARMLESS_ELEMENTS, HOSTILE
 
@@ -33,7 +33,7 @@ def driver() -> Iterator[Chrome]:
 
 
 @pytest.fixture
-def page(driver: Chrome, edged_daemon: Daemon) -> Iterator[Page]:
+def page(driver: Chrome, edged_daemon: DaemonProcess) -> Iterator[Page]:
     """The page, opened by somebody who has never been here."""
     page = Page(driver, edged_daemon.url.rstrip("/") + "/")
     driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": page.url, "storageTypes": "local_storage"})
@@ -43,12 +43,9 @@ def page(driver: Chrome, edged_daemon: Daemon) -> Iterator[Page]:
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def requests_of(page: Page) -> list[dict[str, Any]]:
+def requests_of(daemon: DaemonProcess) -> list[dict[str, Any]]:
     """The daemon's own record of what it was asked."""
-    with urlopen(page.url + "edged/v1/requests") as response:
-        body: dict[str, Any] = json.load(response)
-    found: list[dict[str, Any]] = body["requests"]
-    return found
+    return daemon.requests()
 
 
 def overflow_px(page: Page) -> int:
@@ -102,7 +99,7 @@ def test_new_chat_forgets_the_old_one(page: Page) -> None:
     assert page.driver.find_elements(By.CSS_SELECTOR, ".answer, .question") == []
 
 
-def test_stop_stops_the_model_and_keeps_what_was_said(page: Page) -> None:
+def test_stop_stops_the_model_and_keeps_what_was_said(page: Page, edged_daemon: DaemonProcess) -> None:
     # Inside this expression the end cannot be drawn before ten thousand letters: the answer would go on for seconds.
     page.driver.execute_script(
         """
@@ -130,7 +127,7 @@ def test_stop_stops_the_model_and_keeps_what_was_said(page: Page) -> None:
 
     page.ask("Can my phone use it?")
     assert page.find(".answer .prose").text == kept, "nothing arrives after Stop"
-    assert "cancelled" in [entry["outcome"] for entry in requests_of(page)], "the daemon was told"
+    assert "cancelled" in [entry["outcome"] for entry in requests_of(edged_daemon)], "the daemon was told"
 
 
 def test_a_lost_network_is_said_in_words_and_retried_with_a_click(page: Page) -> None:

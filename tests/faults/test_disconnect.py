@@ -13,7 +13,7 @@ import pytest
 
 from tests.asking import chat, chunks, client_of, first_words, sending, text_of
 from tests.conftest import StartDaemon
-from tests.daemon_process import DaemonProcess, until
+from tests.daemon_process import DaemonProcess, descriptors, until
 
 TINY = '[models]\ndefault = "tiny"\n'
 LONG_PROMPT = "word " * 3500  # of the 4,096 tokens that fit
@@ -138,7 +138,9 @@ def test_hanging_up_does_not_stop_a_load(start_daemon: StartDaemon, tiny: Path) 
     until(lambda: is_cancelled(daemon) and is_quiet(daemon), "the request was cancelled")
 
 
-def test_fifty_hang_ups_leave_nothing(daemon: DaemonProcess) -> None:
+def test_fifty_hang_ups_leave_nothing(start_daemon: StartDaemon, tiny: Path) -> None:
+    # The worker keeps each prefix on disk open, and writes more as soon as it has nothing else to do.
+    daemon = start_daemon({"tiny": tiny}, TINY, {"EDGED_ENGINE__PREFIX_DISK_BYTES": "0"})
     processes = [psutil.Process(daemon.pid), psutil.Process(daemon.worker_pid("tiny"))]
 
     def hang_up(number: int) -> None:
@@ -155,13 +157,13 @@ def test_fifty_hang_ups_leave_nothing(daemon: DaemonProcess) -> None:
         until(lambda: is_quiet(daemon), "every slot is free")
 
     all_hang_up()
-    files = [process.num_fds() for process in processes]
+    files = [descriptors(process.pid) for process in processes]
     memory = [process.memory_info().rss for process in processes]
     all_hang_up()
 
     assert {request["outcome"] for request in daemon.requests()} == {"cancelled"}
     until(
-        lambda: all(process.num_fds() <= before for process, before in zip(processes, files, strict=True)),
+        lambda: all(descriptors(process.pid) <= before for process, before in zip(processes, files, strict=True)),
         "every connection is closed",
     )
     grown = [process.memory_info().rss - before for process, before in zip(processes, memory, strict=True)]

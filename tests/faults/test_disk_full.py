@@ -62,11 +62,11 @@ def fill(disk: Path) -> Path:
 def asked(
     daemon: DaemonProcess, method: str, path: str, body: bytes, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, Any]]:
-    address = urlsplit(daemon.url)
+    address, key = urlsplit(daemon.url), {"Authorization": f"Bearer {daemon.owners_key()}"}
     assert address.hostname
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
     try:
-        connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
+        connection.request(method, path, body, {"Content-Type": "application/json", **key, **(headers or {})})
         response = connection.getresponse()
         return response.status, json.loads(response.read() or b"{}")
     finally:

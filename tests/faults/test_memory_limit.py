@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from edged.host.memory import kernel_kills
 from tests.asking import Reply, post
 from tests.attacks.enduring import asking
 from tests.daemon_process import DaemonProcess, running
@@ -111,6 +112,7 @@ def test_where_the_kernel_kills_a_load_it_is_tried_once_with_less(
 ) -> None:
     """The arithmetic is misled: it cannot see this limit."""
     group.limit(limit_bytes)
+    before = kernel_kills()
     with running({"long": long}, CONFIG, within=group.entering(unseen=True)) as daemon:
         worker = daemon.worker_pid("guide")
 
@@ -118,6 +120,7 @@ def test_where_the_kernel_kills_a_load_it_is_tried_once_with_less(
 
         assert answer.status == status, answer.body
         assert group.kills() == kills
+        assert before is None or (kernel_kills() or 0) >= before + kills, "those of a group are counted too"
         if status == 200:
             assert fit_of(daemon, "long")["kv_type"] == "q8_0"
         else:

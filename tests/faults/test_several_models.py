@@ -91,3 +91,24 @@ def test_an_unused_model_leaves_as_soon_as_any_dialect_says_so(start_daemon: Sta
         assert post(pair, {"model": "other", **body, "keep_alive": 0}, path).status == 200, path
         until(lambda: pair.resident("other") is None, f"it has left after {path}")
     assert pair.resident("tiny") is not None
+
+
+def test_what_is_in_memory_can_be_let_go_whatever_became_of_its_file(start_daemon: StartDaemon, tiny: Path) -> None:
+    pair = start_daemon({"tiny": tiny, "other": tiny}, '[models]\ndefault = "tiny"\n')
+    file, kept = pair.state_dir / "models" / "other.gguf", pair.state_dir / "models" / "kept"
+    file.rename(kept)
+    nothing: dict[str, Any] = {"model": "other", "keep_alive": 0}
+    for path, body, ruined in (
+        ("/api/generate", nothing, b"no model"),
+        ("/api/chat", {**nothing, "messages": []}, None),
+        ("/api/embed", {**nothing, "input": []}, b"no model"),
+    ):
+        file.hardlink_to(kept)
+        assert post(pair, {"model": "other", "messages": HI, "max_tokens": 1}).status == 200
+        file.unlink()
+        if ruined:
+            file.write_bytes(ruined)
+
+        assert post(pair, body, path).status == 200, path
+        until(lambda: pair.resident("other") is None, f"it has left after {path}")
+        file.unlink(missing_ok=True)

@@ -201,6 +201,14 @@ def test_a_model_that_must_go_takes_its_processes_along(start_daemon: StartDaemo
     assert {child.pid for child in daemon.children()} == pids
 
 
+def test_nobody_can_ask_before_the_default_model_is_on_its_way(start_daemon: StartDaemon, tiny: Path) -> None:
+    """It would be loaded beside what somebody asked for, whether there is room for both or not."""
+    daemon = start_daemon({"tiny": tiny}, TINY, wait=False)
+    until(lambda: "listening" in daemon.events(), "it tells that it listens")
+
+    assert set(daemon.events()[:2]) == {"listening", "model_loading"}
+
+
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"not a model\n" * 1000, b"GGUF\x03\0\0\0" + b"\xff" * 4096])
 def test_a_file_that_is_no_model_is_a_422_and_nothing_else(
     start_daemon: StartDaemon, tiny: Path, tmp_path: Path, content: bytes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edged.host.gpu import present, unused
+from edged.host.gpu import free_bytes, present, unused
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,32 @@ def test_a_loaded_driver_shows_by_its_device(tmp_path: Path, sign: str, name: st
 
 def test_without_a_device_there_is_no_gpu(tmp_path: Path) -> None:
     assert present(tmp_path) is None
+
+
+def says(folder: Path, text: str) -> dict[str, str]:
+    """An environment in which nvidia-smi says so, whatever it is asked."""
+    program = folder / "nvidia-smi"
+    program.write_text(f'#!/bin/sh\necho "$@" > {folder}/asked\n{text}\n')
+    program.chmod(0o755)
+    return {"PATH": f"{folder}:/usr/bin:/bin"}
+
+
+def test_what_is_free_is_asked_of_those_that_workers_see(tmp_path: Path) -> None:
+    environment = says(tmp_path, "echo 1024; echo ' 8'")
+
+    assert free_bytes(environment) == (2**30, 8 * 2**20)
+    assert "--id" not in (tmp_path / "asked").read_text()
+    free_bytes({**environment, "CUDA_VISIBLE_DEVICES": "1"})
+    assert "--id=1" in (tmp_path / "asked").read_text()
+
+
+@pytest.mark.parametrize("text", ["echo '[N/A]'", "echo 1024; exit 9", "echo No devices were found"])
+def test_where_memory_is_shared_or_nobody_tells_none_is_its_own(tmp_path: Path, text: str) -> None:
+    assert free_bytes(says(tmp_path, text)) == ()
+
+
+def test_without_the_driver_s_program_none_is_known(tmp_path: Path) -> None:
+    assert free_bytes({"PATH": str(tmp_path)}) == ()
 
 
 @pytest.mark.parametrize(

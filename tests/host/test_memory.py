@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from edged.host.memory import available_bytes, total_bytes
+from edged.host.memory import available_bytes, kernel_kills, own_bytes, total_bytes
 
 MACHINE = 1000
 
@@ -109,3 +110,23 @@ def test_a_membership_outside_our_view_is_not_followed(tmp_path: Path) -> None:
 
 def test_this_machine_has_some() -> None:
     assert available_bytes() > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("pgfault 5\noom_kill 3\noom_kill_other 9\n", 3), ("pgfault 5\n", None)]
+)
+def test_how_many_the_kernel_has_killed_for_memory(text: str, expected: int | None, tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text(text)
+
+    assert kernel_kills(tmp_path / "vmstat") == expected
+    assert kernel_kills(tmp_path / "nowhere") is None
+
+
+def test_pages_of_files_are_not_a_process_s_own(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/statm").write_text("900 120 20 1 0 99 0\n")
+
+    assert own_bytes(7, tmp_path) == 100 * os.sysconf("SC_PAGE_SIZE")
+    assert own_bytes(8, tmp_path) == 0, "it is gone"
+    own, more = own_bytes(os.getpid()), bytes(b"x" * 2**24)
+    assert own_bytes(os.getpid()) - own > len(more) / 2

@@ -39,13 +39,29 @@ def test_a_damaged_file_is_written_anew(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     "learned",
-    [Learned(cells=0.01), Learned(compute=100), Learned(weights=float("nan")), Learned(process_bytes=1)],
+    [Learned(cells=float("inf")), Learned(weights=float("nan")), Learned(missing_bytes=-1)],
 )
-def test_what_cannot_be_true_is_not_kept(tmp_path: Path, learned: Learned) -> None:
+def test_what_is_no_number_is_not_kept(tmp_path: Path, learned: Learned) -> None:
     calibration = Calibration(tmp_path / "memory.json", "Pi 5")
     calibration.remember(MODEL, learned)
 
     assert calibration.known(MODEL) == UNLEARNED
+
+
+@pytest.mark.parametrize(
+    ("learned", "kept"),
+    [
+        (Learned(cells=0.01, compute=1.25), Learned(cells=0.5, compute=1.25)),
+        (Learned(compute=100, weights=1.01), Learned(compute=4.0, weights=1.01)),
+        (Learned(cells=1.5, process_bytes=1), Learned(cells=1.5, process_bytes=16 * MIB)),
+    ],
+)
+def test_what_is_far_off_is_cut_and_the_rest_kept(tmp_path: Path, learned: Learned, kept: Learned) -> None:
+    calibration = Calibration(tmp_path / "memory.json", "Pi 5")
+    calibration.remember(MODEL, learned)
+
+    assert calibration.known(MODEL) == kept
+    assert Calibration(tmp_path / "memory.json", "Pi 5").known(MODEL) == kept
 
 
 def test_what_was_missing_is_forgotten_by_halves(tmp_path: Path) -> None:

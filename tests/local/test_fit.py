@@ -16,7 +16,7 @@ from edged.gguf.build import Build
 from edged.gguf.header import Gguf
 from edged.gguf.tensors import Tensors
 from edged.load_wire import Taken
-from edged.local.fit import Ease, Fit, Machine, ease, fit, wished
+from edged.local.fit import Ease, Fit, Machine, ease, fit, least, wished
 from edged.local.needs import Learned, Way, learn, needs_of
 from edged.store import ModelFile
 
@@ -122,10 +122,10 @@ def test_more_weights_than_memory_are_refused_with_the_smaller_model_that_would_
         found(550 * MIB, installed=(LARGE, SMALL))
 
 
-def test_conversations_outside_of_the_context_get_what_is_left() -> None:
+def test_conversations_outside_of_the_context_get_half_of_what_is_left() -> None:
     needs = found(8 * GIB).needs
 
-    assert found(needs.total_bytes + 10, snapshot_bytes=MIB).snapshot_bytes == 10
+    assert found(needs.total_bytes + 10, snapshot_bytes=MIB).snapshot_bytes == 5
     assert found(8 * GIB, snapshot_bytes=MIB).snapshot_bytes == MIB
 
 
@@ -134,6 +134,14 @@ def test_how_well_a_model_fits_is_said_in_three_degrees() -> None:
 
     degrees = [ease(LARGE, Engine(), room, PLAIN) for room in (needs, needs - 1, 100 * MIB)]
     assert degrees == [Ease.AS_WISHED, Ease.LOWERED, Ease.NOT_AT_ALL]
+
+
+@pytest.mark.parametrize("engine", [Engine(), Engine(context_tokens=4096), Engine(kv_type="f16", sequences=4)])
+def test_the_least_that_a_model_needs_is_where_it_begins_to_fit(engine: Engine) -> None:
+    needs = least(LARGE, engine, PLAIN).total_bytes
+
+    assert ease(LARGE, engine, needs, PLAIN) is not Ease.NOT_AT_ALL
+    assert ease(LARGE, engine, needs - 1, PLAIN) is Ease.NOT_AT_ALL
 
 
 def test_a_context_is_never_longer_than_what_the_model_was_trained_with() -> None:

@@ -72,6 +72,7 @@ def text(events: list[Event], choice: int = 0) -> str:
     return "".join(event.text for event in events if isinstance(event, Delta) and event.choice == choice)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into a worker")
 @pytest.mark.skipif(not is_huge_on_demand(), reason="this kernel gives huge pages to everybody, or to nobody")
 async def test_its_memory_is_asked_for_in_huge_pages(nano_file: Path) -> None:
     async with worker(nano_file) as process:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,14 @@ from edged.errors import (
     ModelLoading,
     ModelNotFound,
     ModelQuarantined,
+    ModelTooLarge,
     ShuttingDown,
     WorkerCrashed,
 )
 from edged.gguf import vocabulary
 from edged.host import memory
 from edged.local import loads
+from edged.local.calibration import Calibration
 from edged.local.ensuring import Fetch
 from edged.local.fit import Fit
 from edged.local.loading import Loader
@@ -40,7 +43,8 @@ from edged.template_wire import Span
 from edged.wire import Loaded
 from tests.fakes import until
 
-ENGINE = Engine(context_tokens=64, sequences=2, threads=1, gpu_layers=0)
+# Nothing is kept outside of the context: what a model needs is all that it may take.
+ENGINE = Engine(context_tokens=64, sequences=2, threads=1, gpu_layers=0, snapshot_bytes=0)
 MIB = 2**20
 
 
@@ -60,11 +64,11 @@ async def opened(
 async def holds(pool: Pool, models: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the machine had memory for so many of the models of these tests, which all need the same."""
     loader = pool.memory._loader
-    each_bytes = await asyncio.to_thread(lambda: loader.needed_bytes(loader.find("one"))) + 10 * MIB
+    each_bytes = (await asyncio.to_thread(loader.know, "one")).needs_bytes + 10 * MIB
 
     def available_bytes() -> int:
         there = [resident for resident in pool.residents.values() if resident.state != "loading"]
-        return each_bytes * (models - len(there))
+        return each_bytes * models - sum(resident.needs_bytes - resident.outstanding_bytes for resident in there)
 
     monkeypatch.setattr(memory, "available_bytes", available_bytes)
 
@@ -99,6 +103,38 @@ async def test_by_default_memory_decides_how_many_models_stay(
 
         assert pool.residents.keys() == {"two", "three"}, "the one that was used more often stays"
         assert events(journal, "model_evicted") == ["one"]
+
+
+async def test_how_a_model_fits_is_how_it_runs_or_would_if_the_others_left(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = [await asyncio.to_thread(store.find, name) for name in ("one", "two")]
+    async with opened(store, journal) as pool:
+        await holds(pool, 1, monkeypatch)
+        await use(pool, "one")
+        way_of = await asyncio.to_thread(pool.memory.ways)
+        running = pool.residents["one"].fit
+
+        assert running is not None
+        assert way_of(one) is running
+        assert way_of(replace(one, modified_s=one.modified_s + 1)) is not running, "another file of that name"
+        assert way_of(two).way == running.way
+
+
+async def test_what_a_ready_model_never_touched_is_not_lent_to_another(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(store, journal) as pool:
+        await use(pool, "one")
+        one = pool.residents["one"]
+        assert 0 < one.outstanding_bytes < one.needs_bytes, "tables for formats, at least"
+        await pool.memory.learn("two")
+        free_bytes = pool.memory.needs_at_least("two")["two"] + one.outstanding_bytes
+        monkeypatch.setattr(memory, "available_bytes", lambda: free_bytes - MIB)
+        assert not await pool.bring("two")
+
+        monkeypatch.setattr(memory, "available_bytes", lambda: free_bytes + MIB)
+        assert await pool.bring("two")
 
 
 async def test_a_model_that_is_used_is_not_evicted_and_who_waits_gets_its_room_afterwards(
@@ -178,6 +214,25 @@ async def test_models_are_loaded_at_the_start_as_far_as_they_fit(
         assert events(journal, "model_evicted") == []
 
 
+async def test_a_model_that_has_room_only_in_a_smaller_way_is_loaded_in_it(
+    store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Pool(store, Engine(), Limits(), journal.tell) as pool:
+        known = await asyncio.to_thread(pool.memory._loader.know, "one")
+        assert known.least_bytes < known.needs_bytes
+
+        def available_bytes() -> int:
+            ready = [resident for resident in pool.residents.values() if resident.state == "ready"]
+            left_bytes = known.least_bytes if ready else known.needs_bytes
+            return left_bytes + sum(resident.outstanding_bytes for resident in ready)
+
+        monkeypatch.setattr(memory, "available_bytes", available_bytes)
+        await ensured(pool, ["one", "two"])
+
+        assert pool.residents.keys() == {"one", "two"}
+        assert events(journal, "model_lowered") == ["two"]
+
+
 async def test_the_default_model_is_loaded_first_and_the_others_beside_it(
     store: Store, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,8 +256,22 @@ async def test_a_missing_model_is_fetched_and_one_that_cannot_be_had_is_told(
     async with opened(store, journal) as pool:
         await ensured(pool, ["nowhere", "fetched", "garbage", "one"], fetch)
 
-        assert pool.residents.keys() == {"fetched", "one"}
-        assert events(journal, "model_not_ensured") == ["nowhere", "garbage"]
+        assert list(pool.residents) == ["one", "fetched"]
+        assert events(journal, "model_not_ensured") == ["garbage", "nowhere"]
+
+
+async def test_those_that_are_here_wait_for_no_download(store: Store, journal: Journal) -> None:
+    async with opened(store, journal) as pool:
+
+        async def fetch(name: str) -> None:
+            assert pool.residents["one"].state == "ready"
+            assert pool.residents["two"].state == "ready"
+            raise ModelNotFound(f"There is no {name}.")
+
+        await ensured(pool, ["nowhere", "one", "two"], fetch)
+
+        assert events(journal, "model_not_ensured") == ["nowhere"]
+        assert events(journal, "model_fetching") == ["nowhere"]
 
 
 async def test_without_anybody_who_fetches_a_missing_model_is_told(store: Store, journal: Journal) -> None:
@@ -351,6 +420,59 @@ async def test_who_is_ended_from_outside_is_loaded_again(
             await die(pool, "one", signal.SIGKILL)
         await use(pool, "one")
         assert pool.memory.quarantine.cases == []
+
+
+@asynccontextmanager
+async def tight(
+    store: Store, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Pool, list[int]]]:
+    """A pool in which one model has room as wished and hardly more; and how many the kernel says it has killed."""
+    engine, kills = Engine(sequences=64), [0]
+    engine.model_fields_set.clear()  # as if nobody had said it
+    calibration = Calibration(tmp_path / "memory.json", "here")
+    async with Pool(store, engine, Limits(), journal.tell, calibration=calibration) as pool:
+        await pool.memory.learn("one")
+        room_bytes = int(pool.memory.needs["one"] * 1.1)
+        monkeypatch.setattr(memory, "available_bytes", lambda: room_bytes)
+        monkeypatch.setattr(memory, "kernel_kills", lambda: kills[-1])
+        yield pool, kills
+
+
+async def kill_while_answering(pool: Pool, model: str) -> None:
+    async with pool.lease(model) as lease:
+        os.kill(lease.process.pid or 0, signal.SIGSTOP)  # so that it cannot be through before
+        with lease.process.answering(ChatRequest("id"), (Span("Once"),), 4, lease.run) as answers:
+            os.kill(lease.process.pid or 0, signal.SIGKILL)
+            with pytest.raises(WorkerCrashed, match="while answering"):
+                await answers.admitted()
+    await until(lambda: pool.residents.get(model) is not lease.resident)
+
+
+async def test_who_is_killed_for_memory_while_answering_comes_back_smaller_and_is_then_refused(
+    store: Store, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with tight(store, journal, tmp_path, monkeypatch) as (pool, kills):
+        for lowered in ([], ["one"]):
+            async with pool.lease("one"):
+                assert events(journal, "model_lowered") == lowered
+            kills.append(kills[-1] + 1)
+            await kill_while_answering(pool, "one")
+
+        refused = await failure_of(pool, "one")
+
+        assert isinstance(refused, ModelTooLarge)
+        assert refused.needed_bytes > refused.available_bytes
+
+
+async def test_who_was_killed_by_somebody_else_comes_back_as_wished(
+    store: Store, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with tight(store, journal, tmp_path, monkeypatch) as (pool, _):
+        for _ in range(3):
+            await kill_while_answering(pool, "one")
+        await use(pool, "one")
+
+        assert events(journal, "model_lowered") == []
 
 
 async def test_a_stop_counts_for_nothing(store: Store, journal: Journal) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from edged.config import Downloads
+from edged.pull.finder import Hubs
 from edged.pull.pace import Patience
 from edged.pull.progress import Progress
 from edged.pull.queue import Pulls
@@ -71,12 +72,13 @@ class Bench:
     @asynccontextmanager
     async def pulls(self, patience: Patience = SHORT, clock: Clock | None = None, **more: Any) -> AsyncIterator[Pulls]:
         """A daemon's life."""
+        settings = self.settings(**more)
         made = Pulls(
             self.store,
-            self.settings(**more),
+            settings,
+            await asyncio.to_thread(Hubs.of, settings, self.environ),
             lambda event, **facts: self.events.append((event, facts)),
             self.catalogue,
-            environ=self.environ,
             clock=clock,
             patience=patience,
             safe_every_bytes=SAFE_EVERY_BYTES,

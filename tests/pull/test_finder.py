@@ -8,8 +8,9 @@ import pytest
 
 from edged.config import Downloads
 from edged.errors import ConfigError
-from edged.pull.finder import Hubs, tokens
-from edged.pull.hosts import origin_of
+from edged.pull.finder import Hubs
+from edged.pull.hosts import Origin, origin_of
+from edged.secret import Secret
 
 MIRROR = "http://mirror.lan:8000"
 
@@ -38,21 +39,52 @@ def test_an_endpoint_of_the_owner_may_be_private_and_plain() -> None:
     assert not named.has("http://10.0.0.1/v2/x")
 
 
-def test_a_token_is_for_the_hub_that_is_asked_and_comes_from_the_nearest_place(tmp_path: Path) -> None:
-    (tmp_path / "hf_token").write_text(" hf_credential\n")
-    (tmp_path / "own").write_text("hf_own")
-    hubs = Hubs.of(Downloads(), {})
-    environ = {"HF_TOKEN": "hf_environment", "CREDENTIALS_DIRECTORY": str(tmp_path)}
-    origin = origin_of(hubs.huggingface)
+def token_of(settings: Downloads, environ: dict[str, str]) -> dict[Origin, str]:
+    """Who may see which token, revealed."""
+    return {origin: token.reveal() for origin, token in Hubs.of(settings, environ).tokens().items()}
 
-    assert tokens(Downloads(token_file=tmp_path / "own"), hubs, environ) == {origin: "hf_own"}
-    assert tokens(Downloads(), hubs, environ) == {origin: "hf_credential"}
-    assert tokens(Downloads(), hubs, {"HF_TOKEN": "hf_environment"}) == {origin: "hf_environment"}
-    assert tokens(Downloads(), hubs, {"CREDENTIALS_DIRECTORY": str(tmp_path / "none")}) == {}
+
+def test_a_token_is_for_the_hub_that_is_asked_and_comes_from_the_nearest_place(tmp_path: Path) -> None:
+    for name, text in (("hf_token", " hf_credential\n"), ("own", "hf_own")):
+        (tmp_path / name).touch(mode=0o600)
+        (tmp_path / name).write_text(text)
+    everything = {"HF_TOKEN": "hf_environment", "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    origin = origin_of("https://huggingface.co")
+    own = Downloads(token_file=tmp_path / "own")
+
+    assert token_of(Downloads(token=Secret("hf_set"), token_file=own.token_file), dict(everything)) == {
+        origin: "hf_set"
+    }
+    assert token_of(own, dict(everything)) == {origin: "hf_own"}
+    assert token_of(Downloads(), dict(everything)) == {origin: "hf_credential"}
+    assert token_of(Downloads(), {"HF_TOKEN": "hf_environment"}) == {origin: "hf_environment"}
+    assert token_of(Downloads(huggingface=MIRROR), {"HF_TOKEN": "hf_x"}) == {origin_of(MIRROR): "hf_x"}
+    assert token_of(Downloads(), {"CREDENTIALS_DIRECTORY": str(tmp_path / "none"), "HF_TOKEN": " "}) == {}
+
+
+def test_a_token_in_the_environment_is_taken_out_of_it_even_where_another_counts(tmp_path: Path) -> None:
+    environ = {"HF_TOKEN": "hf_environment", "HF_ENDPOINT": MIRROR}
+    Hubs.of(Downloads(token=Secret("hf_set")), environ)
+
+    assert environ == {"HF_ENDPOINT": MIRROR}
 
 
 def test_a_token_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "two").touch(mode=0o600)
     (tmp_path / "two").write_text("a\nb")
     for file in (tmp_path / "none", tmp_path, tmp_path / "two"):
-        with pytest.raises(ConfigError, match="token"):
-            tokens(Downloads(token_file=file), Hubs.of(Downloads(), {}), {})
+        with pytest.raises(ConfigError, match=f"{file}: .*secret"):
+            Hubs.of(Downloads(token_file=file), {})
+
+
+def test_so_does_one_that_others_can_read(tmp_path: Path) -> None:
+    file = tmp_path / "hf_token"
+    file.write_text("hf_token")
+    file.chmod(0o644)
+
+    for settings, environ in (
+        (Downloads(token_file=file), {}),
+        (Downloads(), {"CREDENTIALS_DIRECTORY": str(tmp_path)}),
+    ):
+        with pytest.raises(ConfigError, match=f"chmod 600 {file}"):
+            Hubs.of(settings, environ)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from edged.errors import InvalidRequest, NotFound, QueueFull
-from edged.pull import installing
+from edged.pull import installing, line
 from edged.pull.progress import Progress
 from edged.pull.throttle import Clock
 from edged.store import Piece, Record
@@ -24,6 +25,18 @@ from tests.pull.conftest import SHORT, Bench, ended, until
 
 REPOSITORY = "maker/Small-GGUF"
 NAME = f"hf.co/{REPOSITORY}:Q4_K_M"
+
+
+def held_up(call: Callable[..., None]) -> tuple[Callable[..., None], threading.Event, threading.Event]:
+    """`call`, which tells when it has begun and waits until it may go on."""
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> None:
+        begun.set()
+        assert may_go_on.wait(10)
+        call(*arguments)
+
+    return slowly, begun, may_go_on
 
 
 async def test_a_model_of_hugging_face_is_fetched_verified_and_named(bench: Bench) -> None:
@@ -132,6 +145,7 @@ async def test_a_token_goes_to_the_hub_and_nowhere_else(bench: Bench, tmp_path: 
     bench.hub.gated, bench.hub.token = {REPOSITORY}, "hf_secret"
     assert (await bench.pull(f"hf.co/{REPOSITORY}")).code == "provider_auth"
 
+    (tmp_path / "hf_token").touch(mode=0o600)
     (tmp_path / "hf_token").write_text("hf_secret\n")
     bench.environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     bench.hub.seen.clear()
@@ -285,14 +299,7 @@ async def test_cancelling_twice_ends_it_once_and_the_next_goes_on(
     bench.hub.links["small.gguf"] = model()
     bench.hub.faults = [Fault(stall_at=2**20)]
     text = f"{bench.hub.files_url}/small.gguf"
-    begun, may_go_on = threading.Event(), threading.Event()
-    clear = installing.clear
-
-    def slowly(*arguments: Any) -> None:
-        begun.set()
-        assert may_go_on.wait(10)
-        clear(*arguments)
-
+    slowly, begun, may_go_on = held_up(installing.clear)
     async with bench.pulls(replace(SHORT, stall_s=30.0)) as pulls:
         running, waiting = pulls.submit(text), pulls.submit(text, name="other")
         await until(pulls, running.id, lambda progress: progress.done_bytes > 0)
@@ -370,6 +377,72 @@ async def test_what_was_not_done_goes_on_after_a_restart_in_its_order(bench: Ben
         assert (await ended(pulls, second.id)).state == "done"
         assert bench.hub.fetched[1].headers["Range"] != "bytes=0-"
     assert [record.name for record in await bench.records()] == ["second", "small"]
+
+
+async def test_what_failed_is_told_after_a_restart_too_until_it_is_asked_for_again(bench: Bench) -> None:
+    text = f"{bench.hub.files_url}/small.gguf"
+    async with bench.pulls() as pulls:
+        failed = await ended(pulls, pulls.submit(text).id)
+        assert (failed.state, failed.code) == ("failed", "model_not_found")
+
+    async with bench.pulls() as pulls:
+        assert pulls.list() == [failed]
+        assert await ended(pulls, failed.id) == failed
+        assert len(bench.hub.seen) == 1, "nobody has asked for it again"
+
+        bench.hub.links["small.gguf"] = model()
+        again = pulls.submit(text)
+        assert [progress.id for progress in pulls.list()] == [again.id]
+        assert (await ended(pulls, again.id)).state == "done"
+    async with bench.pulls() as pulls:
+        assert pulls.list() == []
+
+
+async def test_what_failed_and_is_here_all_the_same_is_told_no_longer(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    text = f"{bench.hub.files_url}/small.gguf"
+    async with bench.pulls() as pulls:
+        assert (await ended(pulls, pulls.submit(text, sha256="0" * 64).id)).code == "checksum_mismatch"
+        done = await ended(pulls, pulls.submit(text).id)
+        assert pulls.list() == [done]
+
+
+async def test_what_failed_can_be_dismissed_after_a_restart_with_what_there_is_of_it(bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    bench.hub.faults = [Fault(cut_at=2**20), Fault(status=404)]
+    async with bench.pulls() as pulls:
+        failed = await ended(pulls, pulls.submit(f"{bench.hub.files_url}/small.gguf").id)
+
+    async with bench.pulls() as pulls:
+        assert bench.partials()
+        assert pulls.cancel(failed.id).state == "cancelled"
+    assert bench.partials() == []
+    async with bench.pulls() as pulls:
+        assert pulls.list() == []
+
+
+async def test_the_latest_failures_are_kept_and_never_so_many_that_they_cannot_be_read(bench: Bench) -> None:
+    keys = tuple(f"{number:064}" for number in range(64))
+    longest = line.Order("i" * 16, "\N{GRINNING FACE}" * 2048, "0" * 64, "n" * 128, "0" * 40, keys)
+    failed = [
+        replace(longest, id=f"{number:016}").failed("internal", "\N{GRINNING FACE}" * 1000, "n" * 128)
+        for number in range(32)
+    ]
+
+    await asyncio.to_thread(line.write, bench.store.partials, [longest] * 9, failed)
+
+    kept = await asyncio.to_thread(line.read, bench.store.partials)
+    assert kept == [longest] * 9 + failed[-16:]
+    await asyncio.to_thread(line.write, bench.store.partials, [], failed)
+    async with bench.pulls() as pulls:
+        assert [progress.id for progress in pulls.list()] == [order.id for order in reversed(failed[-16:])]
+
+
+async def test_a_line_that_an_earlier_version_has_noted_is_understood(bench: Bench) -> None:
+    order = {"id": "5", "reference": "small:1b", "sha256": None, "name": "", "revision": "", "keys": ["k"]}
+    (bench.store.partials / "queue.json").write_text(json.dumps([order]))
+
+    assert await asyncio.to_thread(line.read, bench.store.partials) == [line.Order("5", "small:1b", keys=("k",))]
 
 
 async def test_a_damaged_line_is_an_empty_one(bench: Bench) -> None:
@@ -477,14 +550,7 @@ async def test_what_is_becoming_a_model_is_not_cancelled_in_the_middle(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.hub.links["small.gguf"] = model()
-    begun, may_go_on = threading.Event(), threading.Event()
-    install = installing.install
-
-    def slowly(*arguments: Any) -> None:
-        begun.set()
-        assert may_go_on.wait(10)
-        install(*arguments)
-
+    slowly, begun, may_go_on = held_up(installing.install)
     monkeypatch.setattr(installing, "install", slowly)
     async with bench.pulls() as pulls:
         order = pulls.submit(f"{bench.hub.files_url}/small.gguf")

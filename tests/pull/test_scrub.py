@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from edged.errors import QueueFull
+from edged.local.quarantine import Quarantine, identity_of
 from edged.pull.scrub import Checked, Scrub
 from edged.pull.throttle import Clock
 from edged.store import Piece, Record
@@ -79,6 +80,25 @@ async def test_a_bad_file_is_taken_away_and_fetched_again_as_it_was(bench: Bench
     assert blob.read_bytes() == model()
     assert events == ["model_damaged", "model_mended"]
     assert any(f"/revision/{COMMIT}" in seen.path for seen in bench.hub.seen)
+
+
+async def test_a_good_file_is_not_blamed_for_what_the_bad_one_did_under_any_of_its_names(bench: Bench) -> None:
+    bench.hub.repositories[REPOSITORY] = {"small-Q4_K_M.gguf": model()}
+    bench.hub.links["sound.gguf"] = model(10)
+    quarantine = Quarantine()
+    async with bench.pulls() as pulls:
+        links = [f"hf.co/{REPOSITORY}", f"hf.co/{REPOSITORY}", f"{bench.hub.files_url}/sound.gguf"]
+        for text, name in zip(links, ("one", "two", "sound"), strict=True):
+            await ended(pulls, pulls.submit(text, name=name).id)
+            for _ in range(2):
+                quarantine.note_death(name, identity_of(await asyncio.to_thread(bench.store.find, name)), "SIGABRT.")
+        bend(bench.store.blob_path(sha256(model())))
+        found = await scrubbed(
+            Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False, is_good_again=quarantine.release)
+        )
+
+    assert [(one.name, one.state) for one in found] == [("one", "mended"), ("sound", "good"), ("two", "good")]
+    assert [case.model for case in quarantine.cases] == ["sound"]
 
 
 async def test_a_bad_file_that_nobody_has_is_told(bench: Bench) -> None:
@@ -238,17 +258,25 @@ async def test_a_disk_that_takes_nothing_is_told_and_does_not_end_the_check(
     assert "cannot be taken away: Read-only file system" in found.message
 
 
-async def test_another_version_does_not_mend_what_was_bad(bench: Bench) -> None:
+@pytest.mark.parametrize(("name", "told"), [(None, "small:1b"), ("mine", "small:1b --name mine")])
+async def test_another_version_does_not_mend_what_was_bad_and_is_offered(
+    bench: Bench, name: str | None, told: str
+) -> None:
     bench.hub.registry["library/small:1b"] = [("model", model())]
     async with bench.pulls() as pulls:
-        await ended(pulls, pulls.submit("small:1b").id)
+        await ended(pulls, pulls.submit("small:1b", name=name).id)
         bend(bench.store.blob_path(sha256(model())))
         bench.hub.registry["library/small:1b"] = [("model", model(10))]
         (found,) = await scrubbed(Scrub(bench.store, pulls, lambda *_, **__: None, lambda: False))
 
-    assert found.state == "bad"
-    assert sha256(model(10)) in found.message
-    assert (await bench.records())[0].pieces[0].sha256 == sha256(model())
+        assert found.state == "bad"
+        assert found.message.endswith(f"; replaced upstream: `edged pull {told}` takes the new version.")
+        assert (await bench.records())[0].pieces[0].sha256 == sha256(model())
+        assert len(bench.hub.fetched) == 1, "the new version is the owner's to take"
+
+        assert (await ended(pulls, pulls.submit("small:1b", name=name).id)).state == "done"
+    (record,) = await bench.records()
+    assert (record.name, record.pieces[0].sha256) == (name or "small:1b", sha256(model(10)))
 
 
 async def test_what_came_as_another_version_is_not_called_mended(bench: Bench) -> None:

@@ -145,6 +145,54 @@ async def test_a_redirect_to_what_is_no_web_address_is_refused(target: str, benc
     assert (failed.state, failed.code) == ("failed", "provider_unavailable"), failed
 
 
+ESCAPED = "\x1b]0;mine\x07\x1b[2J\x9b31m\u202egone"
+
+
+@pytest.mark.parametrize("fault", [
+    Fault(status=404, headers={"X-Error-Message": ESCAPED}),
+    Fault(status=400, headers={"X-Error-Message": ESCAPED * 99}),
+    Fault(redirect=f"https://[{ESCAPED}/x.gguf"), Fault(redirect=f"https://{ESCAPED}/x.gguf"),
+    Fault(redirect=f"https://127.0.0.1:1/{ESCAPED * 99}.gguf"), Fault(status=302),
+])  # fmt: skip
+async def test_what_a_server_says_tells_a_terminal_nothing(fault: Fault, bench: Bench) -> None:
+    bench.hub.links["small.gguf"] = model()
+    bench.hub.faults = [fault] * 9
+
+    failed = await bench.pull(f"{bench.hub.files_url}/small.gguf")
+
+    assert failed.state == "failed"
+    assert failed.message.isprintable(), failed
+    assert len(failed.message) <= 1000
+
+
+@pytest.mark.parametrize(("said", "told"), [
+    (f"mit{ESCAPED}", "mit ]0;mine  [2J 31m gone"), (["mit", "x\ny"], "mit, x y"), ("  \n mit\nand so on", "mit"),
+    ("m" * 4000, "m" * 99 + "…"), (None, ""), ([], ""),
+])  # fmt: skip
+async def test_a_licence_is_kept_as_it_may_be_shown(said: Any, told: str, bench: Bench) -> None:
+    bench.hub.repositories["maker/Small-GGUF"] = {"small-Q4_K_M.gguf": model(10)}
+    bench.hub.license = said
+
+    assert (await bench.pull("hf.co/maker/Small-GGUF")).state == "done"
+    assert (await bench.records())[0].license == told
+
+
+async def test_what_a_repository_or_a_registry_lists_is_told_in_bounds(bench: Bench) -> None:
+    bench.hub.repositories["maker/Small-GGUF"] = {
+        **{f"{'n' * 200}{number}.gguf": model(10) for number in range(50)}, "x" * 600 + "-Q4_K_M.gguf": model(10),
+    }  # fmt: skip
+    bench.hub.registry["library/small:1b"] = [("x" * 150 + str(number), b"") for number in range(50)]
+
+    for text in ("hf.co/maker/Small-GGUF:Q4_K_M", "small:1b"):
+        failed = await bench.pull(text)
+        assert failed.state == "failed"
+        assert 400 < len(failed.message) <= 1000
+    bench.hub.registry["library/small:1b"].append(("model", model(10)))
+    assert (await bench.pull("small:1b")).state == "done"
+    (left,) = [facts["left"] for event, facts in bench.events if event == "pull_started"]
+    assert len(left) <= 400
+
+
 async def test_a_name_server_that_changes_its_mind_leads_nowhere_else(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from catalogue_check import main
+from catalogue_check import main, with_checked
 from edged.catalogue import FILE, entries, parse
 from tests.hub import model, running
+
+TEXT = FILE.read_text()
 
 
 async def test_what_the_hub_has_is_marked_with_today_and_the_rest_is_told(
@@ -35,3 +37,15 @@ async def test_what_the_hub_has_is_marked_with_today_and_the_rest_is_told(
     assert [marked[entry.name] for entry in gone] == [entry.checked for entry in gone]
     said = capsys.readouterr().out
     assert said.count("MISSING") == 2 * len(gone)
+
+
+def test_marking_an_entry_changes_its_day_and_nothing_else() -> None:
+    for entry in entries():
+        marked = with_checked(TEXT, entry.name, "2030-01-02")
+        assert sum(old != new for old, new in zip(TEXT.splitlines(), marked.splitlines(), strict=True)) == 1
+        assert [one.name for one in parse(marked) if one.checked == "2030-01-02"] == [entry.name]
+
+
+def test_marking_what_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 entries called 'nobody'"):
+        with_checked(TEXT, "nobody", "2030-01-02")

@@ -189,6 +189,19 @@ def test_a_missing_file_is_told_of(store: Store) -> None:
     assert store.find("a").problem == ""
 
 
+def test_what_is_not_whole_gets_no_further_name(store: Store) -> None:
+    missing = installed(store, "missing", straight())
+    store.blob_path(missing.pieces[0].sha256).unlink()
+    (store.folder / "names" / "damaged.json").write_bytes(b"{")
+    (store.folder / "half-00002-of-00002.gguf").write_bytes(straight())
+
+    for name in ("missing", "damaged", "half"):
+        with pytest.raises(ModelInvalid):
+            store.copy(name, "mine")
+    with pytest.raises(ModelNotFound):
+        store.find("mine")
+
+
 @pytest.mark.parametrize("what", ["link", "hard link elsewhere", "fifo", "folder"])
 def test_a_blob_is_a_regular_file_and_nothing_else(what: str, store: Store, tmp_path: Path) -> None:
     record = installed(store, "a", straight())

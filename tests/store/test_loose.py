@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -113,6 +116,19 @@ def test_deleting_a_name_leaves_nothing_of_that_name(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
+@contextmanager
+def alone_in_memory() -> Iterator[None]:
+    """The garbage collector leaves out what other tests have left in this process, as no daemon has it: going through
+    the objects of some thousand tests takes longer than the listing.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def test_ten_thousand_files_are_listed_within_a_second() -> None:
     whole = named("many")
     with TemporaryDirectory(dir=quick_folder()) as name:
@@ -125,10 +141,11 @@ def test_ten_thousand_files_are_listed_within_a_second() -> None:
         store = Store(folder)
 
         took_s = []
-        for _ in range(3):
-            began_s = time.process_time()
-            assert len(store.models()) == 10_001
-            took_s.append(time.process_time() - began_s)
+        with alone_in_memory():
+            for _ in range(3):
+                began_s = time.thread_time()
+                assert len(store.models()) == 10_001
+                took_s.append(time.thread_time() - began_s)
         assert max(took_s) < 1, took_s
         assert store.find("model-50").made_for == "words"
         assert store.find("model-51").problem

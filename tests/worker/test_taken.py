@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from edged.load_wire import Taken
-from edged.worker.bindings import Buffer, is_starvation
+from edged.worker.bindings import Buffer, _error_log, forget_errors, has_starved
 from edged.worker.taken import resident_bytes, taken
 
 HOST = [
@@ -35,7 +37,32 @@ def test_the_kernel_tells_how_much_a_process_has(tmp_path: Path) -> None:
     assert found > 10 * 2**20
 
 
-def test_what_the_engine_says_without_memory_is_known_from_what_it_says_of_a_bad_file() -> None:
-    assert is_starvation("alloc_tensor_range: failed to allocate CPU buffer of size 1099511627776")
-    assert is_starvation("error loading model: std::bad_alloc")
-    assert not is_starvation("error loading model: missing tensor 'token_embd.weight'")
+INFO, ERROR = 2, 4  # GGML_LOG_LEVEL_* in ggml.h
+
+
+@pytest.mark.parametrize(
+    ("said", "is_starved"),
+    [
+        ([(ERROR, "alloc_tensor_range: failed to allocate CPU buffer of size 1099511627776")], True),
+        ([(ERROR, "error loading model: unable to allocate CUDA0 buffer")], True),
+        ([(ERROR, "error loading model: std::bad_alloc")], True),
+        (
+            [(ERROR, "failed to allocate CPU buffer of size 9"), (ERROR, "failed to reserve initial output buffer")],
+            True,
+        ),
+        ([(ERROR, "error loading model: missing tensor 'token_embd.weight'")], False),
+        ([(ERROR, "failed to initialize the context: n_ctx_seq == 0")], False),
+        ([(INFO, "failed to allocate host buffer for async uploads")], False),
+        ([], False),
+    ],
+)
+def test_what_the_engine_says_without_memory_is_known_from_what_it_says_of_a_bad_file(
+    said: list[tuple[int, str]], is_starved: bool
+) -> None:
+    forget_errors()
+    for level, text in said:
+        _error_log()._receive(level, f"{text}\n".encode(), None)
+
+    assert has_starved() == is_starved
+    forget_errors()
+    assert not has_starved()

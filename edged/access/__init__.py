@@ -1,0 +1,1 @@
+"""Who may do what on this device: people, their browsers, keys, and the decision about each request."""

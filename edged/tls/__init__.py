@@ -1,0 +1,1 @@
+"""TLS: who vouches for this device, and the certificate that it shows."""
