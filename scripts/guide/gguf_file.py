@@ -26,11 +26,20 @@ def write(network: Network, vocabulary: Vocabulary, path: Path) -> None:
     partial.replace(path)
 
 
-def read(network: Network, path: Path) -> None:
-    """Fill the network with the weights of a file that `write` made of the same shape and the same text."""
-    stored = {tensor.name: np.array(tensor.data) for tensor in gguf.GGUFReader(path).tensors}
+def read(network: Network, vocabulary: Vocabulary, path: Path) -> None:
+    """Fill the network with the weights of a file that `write` made of the same shape.
+
+    Where the file's text was another, tokens that both have keep what was learned of them; the others stay as they are.
+    """
+    reader = gguf.GGUFReader(path)
+    stored = {tensor.name: torch.from_numpy(np.array(tensor.data, np.float32)) for tensor in reader.tensors}
+    rows = {token: row for row, token in enumerate(reader.fields["tokenizer.ggml.tokens"].contents())}
+    known = [at for at, token in enumerate(vocabulary.tokens) if token in rows]
     for name, parameter in network.named_parameters():
-        parameter.data.copy_(torch.from_numpy(stored[name].astype(np.float32)).view_as(parameter))
+        if name == "token_embd.weight":
+            parameter.data[known] = stored[name][[rows[vocabulary.tokens[at]] for at in known]]
+        else:
+            parameter.data.copy_(stored[name].view_as(parameter))
 
 
 def _write_description(writer: gguf.GGUFWriter, network: Network) -> None:

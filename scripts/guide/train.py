@@ -1,6 +1,7 @@
-"""Trains guide from nothing on the text in text/*.toml and writes the GGUF file.
+"""Trains guide, from nothing or from an earlier file, on the text in text/*.toml and writes the GGUF file.
 
-    PYTHONPATH=scripts python -m guide.train [--steps 3000] [--seconds 3300] [--go-on FILE] [--out edged/guide.gguf]
+    PYTHONPATH=scripts python -m guide.train [--steps 3000] [--seconds 3300] [--go-on FILE | --earlier FILE]
+                                             [--out edged/guide.gguf]
 
 Needs the environment that README.md describes (PyTorch, tokenizers, gguf); nothing of it is needed to run edged. The
 training ends after so many steps or so much time, whichever is first, and the learning rate follows the share that has
@@ -45,6 +46,7 @@ LABEL_SMOOTHING = 0.03
 # At the end, with small steps, the wordings mostly as they are written: what was learned from noise stays, and the
 # written ones are answered exactly.
 CLEAN_FROM, CLEAN_NOISY_SHARE = 0.75, 0.25
+EARLIER_RATE = 0.5  # of the learning rate, when a file of an earlier text learns what is new
 GOING_ON_RATE = 0.1  # of the learning rate, when a finished file is trained on; at 0.4 it got worse again
 
 
@@ -60,8 +62,11 @@ def main() -> None:
     print(f"{len(topics)} topics, {len(vocabulary.tokens)} tokens, {parameters / 1e6:.2f} M parameters", flush=True)
     source, rate = Source(topics, vocabulary, SEED), LEARNING_RATE
     if arguments.go_on is not None:
-        gguf_file.read(network, arguments.go_on)
+        gguf_file.read(network, vocabulary, arguments.go_on)
         source.noisy_share, rate = CLEAN_NOISY_SHARE, LEARNING_RATE * GOING_ON_RATE
+    elif arguments.earlier is not None:
+        gguf_file.read(network, vocabulary, arguments.earlier)
+        rate = LEARNING_RATE * EARLIER_RATE
     train(network, source, arguments.steps, arguments.seconds, rate)
     gguf_file.write(network, vocabulary, arguments.out)
     print(f"{arguments.out}: {arguments.out.stat().st_size} bytes")
@@ -141,7 +146,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train guide and write its GGUF file.")
     parser.add_argument("--steps", type=int, default=3_000, help="steps to train (default 3000)")
     parser.add_argument("--seconds", type=float, default=3_300, help="wall time to train at most (default 3300)")
-    parser.add_argument("--go-on", type=Path, metavar="FILE", help="start from the weights of a file of the same text")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--go-on", type=Path, metavar="FILE", help="finish a file of the same text with small steps")
+    start.add_argument("--earlier", type=Path, metavar="FILE", help="start from the weights of a file of another text")
     parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch (default 2)")
     parser.add_argument("--out", type=Path, default=ROOT / "edged" / "guide.gguf", help="the file to write")
     return parser.parse_args()
