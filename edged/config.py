@@ -192,7 +192,7 @@ class Engine(Section):
     kv_type: Literal["f16", "q8_0"] = Field(
         "f16",
         description="How a conversation is kept in memory. f16 reads long prompts up to twice as fast; q8_0 takes half "
-        "the memory, and on a CPU the same seed gives the same text whoever else is served.",
+        "the memory, and on a CPU a quantised model gives the same text for the same seed whoever else is served.",
     )
     lookup: bool = Field(
         True,

@@ -79,7 +79,8 @@ def nothing_stays(daemon: DaemonProcess, model: str = "tiny") -> Iterator[None]:
     until(lambda: daemon.status()["running"] == 0, "every slot is free")
     for pid, noise_bytes in pids.items():
         until(partial(is_back, pid, before[pid]), f"{footprint(pid)} is back at {before[pid]}")
-        assert footprint(pid).bytes - before[pid].bytes < noise_bytes
+        after = footprint(pid)
+        assert after.bytes - before[pid].bytes < noise_bytes, (pid, pids, before[pid], after)
     assert len(daemon.children()) <= children + 1, "a template process may have been started"
 
 

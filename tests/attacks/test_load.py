@@ -35,6 +35,8 @@ ROOM = 320
 # What systemd gives a service that asks for nothing.
 LIMITED = ("sh", "-c", 'ulimit -n 1024 && exec "$@"', "limited")
 MOST_BYTES = 256 * 2**20
+# Conversations that were answered stay in the worker on purpose, by default up to a sixteenth of the machine's memory.
+KEPT_BYTES = 8 * 2**20
 MOST_HEALTH_S = 0.25
 # From the first byte to the end, for whoever dawdles; a busy machine hangs up a little later.
 USUAL = Deadlines()
@@ -186,7 +188,7 @@ async def crowd_in(port: int, for_s: float) -> Crowd:
 def test_who_behaves_notices_nothing_of_a_crowd_and_nothing_of_it_stays(
     tiny: Path, request: pytest.FixtureRequest
 ) -> None:
-    config = f'[http]\nconnections = {ROOM}\n[models]\ndefault = "tiny"\n'
+    config = f'[http]\nconnections = {ROOM}\n[models]\ndefault = "tiny"\n[engine]\nsnapshot_bytes = {KEPT_BYTES}\n'
     with running({"tiny": tiny}, config, within=LIMITED) as daemon:
         daemon.worker_pid("tiny")
         post(daemon, asking())

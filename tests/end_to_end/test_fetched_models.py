@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -87,6 +88,12 @@ class Terminal:
         return self.said
 
 
+def _at(slave: int) -> None:
+    """In the child: sit down at the terminal, where Ctrl-C counts, whoever started the tests in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.login_tty(os.dup(slave))
+
+
 @contextmanager
 def terminal(*words: str, columns: int = 80) -> Iterator[Terminal]:
     """`edged` with these words on a terminal so wide."""
@@ -102,7 +109,7 @@ def terminal(*words: str, columns: int = 80) -> Iterator[Terminal]:
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        preexec_fn=lambda: os.login_tty(os.dup(slave)),
+        preexec_fn=lambda: _at(slave),
     )
     os.close(slave)
     try:
