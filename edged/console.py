@@ -14,6 +14,11 @@ from rich.table import Table
 from edged.plain import plain
 
 
+def terminal() -> Console:
+    """Where a person reads. Text stays as it is: to rich's own eyes a fingerprint's `:AB:` is a picture of a button."""
+    return Console(highlight=False, emoji=False)
+
+
 def show(body: Mapping[str, Any], picture: RenderableType, *, as_json: bool) -> None:
     """Print `body` for a program, or `picture` for a person."""
     if as_json:
@@ -21,7 +26,7 @@ def show(body: Mapping[str, Any], picture: RenderableType, *, as_json: bool) -> 
     elif isinstance(picture, str):
         sys.stdout.write(picture + "\n")  # to be copied as it is: rich would wrap it
     else:
-        Console(highlight=False).print(picture)
+        terminal().print(picture)
 
 
 def status_table(status: Mapping[str, Any]) -> Table:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from edged.console import status_table
+from edged.console import status_table, terminal
 
 RESIDENT: dict[str, Any] = {
     "model": "m", "state": "ready", "progress": 1.0, "busy": 0, "slots": 8, "context_tokens": 64,
@@ -18,13 +17,16 @@ RESIDENT: dict[str, Any] = {
 
 def shown(**facts: Any) -> str:
     status = {"version": "1", "uptime_s": 5.0, "addresses": ["http://x"], "running": 0, "queued": 0}
-    console = Console(width=200)
+    console = terminal()
+    console.width = 200
     with console.capture() as captured:
         console.print(status_table({**status, "default_model": "m", "residents": [{**RESIDENT, **facts}]}))
     return captured.get()
 
 
-@pytest.mark.parametrize("reason", ["token 5 is b'[/INST]' and not b'</s>'", "[engine] draft_model: no such model"])
+@pytest.mark.parametrize(
+    "reason", ["token 5 is b'[/INST]' and not b'</s>'", "[engine] draft_model: no such model", "12:AB:CD:34"]
+)
 @pytest.mark.parametrize("kind", ["problem", "draft_problem"])
 def test_reasons_are_shown_as_they_are(kind: str, reason: str) -> None:
     assert reason in shown(**{kind: reason})

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 BEHIND_BYTES = 256 * 1024
 # What is read ahead of a body that nobody reads; aiohttp's default is four times that, and holds twice what it says.
 _READ_BYTES = 64 * 1024
-# Who is refused while still sending is read on for so long, so as to see why.
+# Who still sends where the last answer is given is read on for so long, so as to see it.
 _LINGER_S = 2.0
 _LONGEST_SHOWN = 120
 
@@ -59,8 +59,8 @@ class Connection(web.RequestHandler):
     """A place in `places` that somebody from `origin` has, until the connection is lost or cut."""
 
     __slots__ = (
-        "_answered_bytes", "_deadlines", "_head_since_s", "_idle_since_s", "_is_over", "_keeper", "_line", "_looked_s",
-        "_made_s", "_patience", "_requests", "_sent_bytes", "_writer", "origin", "places",
+        "_answered_bytes", "_deadlines", "_head_since_s", "_idle_since_s", "_is_deaf", "_is_over", "_keeper", "_line",
+        "_looked_s", "_made_s", "_patience", "_requests", "_sent_bytes", "_writer", "origin", "places",
     )  # fmt: skip
 
     def __init__(self, server: web.Server, keeper: Keeper, places: Places, origin: str | None) -> None:
@@ -78,7 +78,8 @@ class Connection(web.RequestHandler):
         self._keeper = keeper
         self._deadlines = keeper.deadlines
         self._line: asyncio.Transport | None = None
-        self._is_over = False
+        self._is_over = False  # it must not stay
+        self._is_deaf = False  # nothing more is answered
         self._made_s = self._looked_s = time.monotonic()
         self._idle_since_s: float | None = self._made_s
         self._head_since_s: float | None = None
@@ -103,9 +104,33 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """The first bytes of a request start the clock for its head."""
+        if self._is_deaf:
+            return
         if data and self._idle_since_s is not None and self._head_since_s is None:
             self._head_since_s = time.monotonic()
         super().data_received(data)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; the last one arrives even where more is asked behind it."""
+        answered, is_lost = await super().finish_response(request, resp, start_time)
+        if not is_lost and not answered.keep_alive and request.content.is_eof():
+            await self._linger()
+        return answered, is_lost
+
+    async def _linger(self) -> None:
+        """Say that this was all, and read what still comes: a socket that is closed with something unread takes back
+        what it has sent (RFC 9112, 9.6). Ends early, cancelled, when the other side hangs up. aiohttp itself does so
+        for the rest of a body, and within TLS there is no half of a line to close.
+        """
+        if self._line is None or not self._line.can_write_eof():
+            return
+        self._is_deaf = True
+        self._line.write_eof()
+        if not self._line.is_reading():
+            self._line.resume_reading()  # aiohttp had heard enough requests for a while
+        await asyncio.sleep(_LINGER_S)
 
     def begin(self, request: web.BaseRequest) -> None:
         """The head of a request is here."""

@@ -20,6 +20,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from edged.console import terminal
 from edged.plain import plain
 
 Tell: TypeAlias = Callable[[Mapping[str, Any]], None]
@@ -169,7 +170,7 @@ def shown(console: Console) -> Iterator[Tell]:
 
 def unless_json(*, as_json: bool) -> AbstractContextManager[Tell]:
     """`shown` where this process writes; nothing for a program, which is told in the end what came of it."""
-    return nullcontext(lambda _progress: None) if as_json else shown(Console(highlight=False))
+    return nullcontext(lambda _progress: None) if as_json else shown(terminal())
 
 
 @contextmanager

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from rich.console import Console
-
 from edged import config, console, control
 from edged.commands import progress, tables
 from edged.errors import InvalidRequest
@@ -80,7 +78,7 @@ def _shown(*, as_json: bool) -> AbstractContextManager[progress.Tell]:
     """For programs every change as a line of JSON; for people what their terminal can show."""
     if as_json:
         return progress.as_json(sys.stdout)
-    return progress.shown(Console(highlight=False))
+    return progress.shown(console.terminal())
 
 
 def _cancel(socket: Path, options: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,19 @@ class Line:
         return self._reader.at_eof() or self._reader.exception() is not None
 
 
-@asynccontextmanager
-async def line(port: int, receive_bytes: int = 0) -> AsyncIterator[Line]:
-    """A connection; with `receive_bytes` the system takes no more ahead of who reads."""
+def connecting(receive_bytes: int = 0) -> socket.socket:
+    """To be connected; with `receive_bytes` the system takes no more ahead of who reads."""
     connected = socket.socket()
     if receive_bytes:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     connected.setblocking(False)
+    return connected
+
+
+@asynccontextmanager
+async def line(port: int, receive_bytes: int = 0) -> AsyncIterator[Line]:
+    """A connection, made as `connecting` says."""
+    connected = connecting(receive_bytes)
     await asyncio.get_running_loop().sock_connect(connected, ("127.0.0.1", port))
     reader, writer = await asyncio.open_connection(sock=connected, limit=2**16)
     try:
@@ -185,6 +192,23 @@ async def test_pipelined_requests_are_answered_one_at_a_time_in_order(tmp_path: 
         bodies = [json.loads((await one.answer())[2]) for _ in range(3)]
 
         assert [set(body) >= {"choices"} for body in bodies] == [True, True, False]
+
+
+async def test_who_asks_for_more_than_a_connection_gives_loses_none_of_what_was_answered(tmp_path: Path) -> None:
+    """Closed with something unread, a socket says "reset" and forgets what it still has to send (RFC 9112, 9.6)."""
+    loop, said = asyncio.get_running_loop(), b""
+    async with serving(tmp_path, deadlines=replace(PATIENT, requests=100)) as box:
+        with closing(connecting(4096)) as one:
+            await loop.sock_connect(one, ("127.0.0.1", box.port))
+            sending = asyncio.create_task(loop.sock_sendall(one, ALIVE * 10_000))
+            await asyncio.sleep(0.3)  # the hundred are answered, and most answers wait for room
+            with suppress(ConnectionError):
+                while piece := await loop.sock_recv(one, 2**16):
+                    said += piece
+            await sending
+
+    assert said.count(b"HTTP/1.1 200 OK\r\n") == 100
+    assert said.count(b"Connection: close\r\n") == 1
 
 
 async def test_who_finds_no_place_is_told_when_there_will_be_one(tmp_path: Path) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-
 from edged.commands.trust import code, picture
+from edged.console import terminal
 
 BODY: dict[str, Any] = {
     "https": ["https://kitchen:8443"],
@@ -16,14 +15,15 @@ BODY: dict[str, Any] = {
     "authority": {
         "url": "http://192.168.1.5:8080/ca.crt",
         "certificate": "-----BEGIN CERTIFICATE-----",
-        "fingerprint_sha256": "AB:CD",
+        "fingerprint_sha256": "12:AB:CD:34",
         "expires": "2036-11-01",
     },
 }
 
 
 def shown(body: dict[str, Any]) -> str:
-    console = Console(width=120)
+    console = terminal()
+    console.width = 120
     with console.capture() as captured:
         console.print(picture(body))
     return captured.get()
@@ -32,7 +32,7 @@ def shown(body: dict[str, Any]) -> str:
 def test_a_person_sees_where_it_is_how_long_it_holds_and_what_to_compare() -> None:
     said = shown(BODY)
 
-    for word in ("https://kitchen:8443", "http://192.168.1.5:8080/ca.crt", "AB:CD", "2027-01-01", "2036-11-01"):
+    for word in ("https://kitchen:8443", "http://192.168.1.5:8080/ca.crt", "12:AB:CD:34", "2027-01-01", "2036-11-01"):
         assert word in said
     assert "not for" not in said
     assert "cellar" in shown({**BODY, "left_out": ["cellar"]})
